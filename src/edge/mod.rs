@@ -1,0 +1,1 @@
+//! The edges: sockets, sessions, files and signals. They decide nothing about messages.

@@ -1,0 +1,104 @@
+//! Names, checked once: past the edge there is no bare string for a domain.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The most bytes that a domain's name may have.
+pub const MAX_NAME: usize = 64;
+
+/// The name of a domain: letters, digits, `.`, `_` and `-`, 1 to 64 bytes.
+///
+/// `Dom0` has one spelling whatever the case it was written in: the seed's documents write both.
+/// Cloning is cheap.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DomainName(Arc<str>);
+
+/// A name that breaks the rule of [`DomainName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no domain name: 1 to 64 letters, digits, `.`, `_` or `-`")]
+pub struct BadName(pub String);
+
+impl DomainName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`BadName`], with the head of the text that was given.
+    pub fn parse(text: &str) -> Result<Self, BadName> {
+        let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
+        if text.is_empty() || text.len() > MAX_NAME || !text.bytes().all(legal) {
+            return Err(BadName(text.chars().take(MAX_NAME).collect()));
+        }
+        if text.eq_ignore_ascii_case("dom0") {
+            return Ok(Self::dom0());
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The control domain.
+    #[must_use]
+    pub fn dom0() -> Self {
+        Self("Dom0".into())
+    }
+
+    /// What a requester is called on the legacy wire that does not say its name on MQTT.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self("mqtt".into())
+    }
+
+    /// Everyone, as a destination on the legacy wire.
+    #[must_use]
+    pub fn everyone() -> Self {
+        Self("tous".into())
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the control domain.
+    #[must_use]
+    pub fn is_dom0(&self) -> bool {
+        &*self.0 == "Dom0"
+    }
+
+    /// Whether this stands for everyone.
+    #[must_use]
+    pub fn is_everyone(&self) -> bool {
+        &*self.0 == "tous"
+    }
+}
+
+impl fmt::Display for DomainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for DomainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dom0_has_one_spelling() {
+        for text in ["dom0", "Dom0", "DOM0"] {
+            assert_eq!(DomainName::parse(text), Ok(DomainName::dom0()));
+        }
+    }
+
+    #[test]
+    fn names_that_could_be_topics_or_paths_are_refused() {
+        for text in ["", "vm/gui", "+", "#", "a\0", "é", " ", "vm gui", &"x".repeat(65)] {
+            assert!(DomainName::parse(text).is_err(), "{text:?}");
+        }
+        assert!(DomainName::parse(&"x".repeat(64)).is_ok());
+    }
+}
