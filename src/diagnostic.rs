@@ -1,0 +1,109 @@
+//! What is wrong with a file: where, what, the rule, and the way out; all findings at once.
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A file that was read: its name as the user gave it, and its text.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The path as given.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
+
+impl Source {
+    /// The line, counted from 1, of a byte.
+    #[must_use]
+    pub fn line(&self, at: usize) -> usize {
+        let before = self.text.as_bytes().get(..at).unwrap_or_default();
+        memchr::memchr_iter(b'\n', before).count() + 1
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The file.
+    pub source: Arc<Source>,
+    /// The offending text, in bytes.
+    pub span: Range<usize>,
+    /// The thing and the rule that it breaks.
+    pub message: String,
+    /// The way out.
+    pub help: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = &self.source.text;
+        let end = self.span.end.min(text.len());
+        let span = self.span.start.min(end)..end;
+        let mut group = Level::ERROR.primary_title(&self.message).element(
+            Snippet::source(text)
+                .path(&self.source.name)
+                .annotation(AnnotationKind::Primary.span(span)),
+        );
+        if !self.help.is_empty() {
+            group = group.element(Level::HELP.message(&self.help));
+        }
+        let renderer = Renderer::plain().decor_style(DecorStyle::Ascii);
+        f.write_str(&renderer.render(&[group]))
+    }
+}
+
+/// Findings as they are collected.
+#[derive(Debug, Default)]
+pub struct Findings(Vec<Finding>);
+
+impl Findings {
+    /// Adds one.
+    pub fn add(
+        &mut self,
+        source: &Arc<Source>,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let (message, help) = (message.into(), help.into());
+        let finding = Finding { source: Arc::clone(source), span, message, help };
+        if !self.0.contains(&finding) {
+            self.0.push(finding);
+        }
+    }
+
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, in the order of files and lines.
+    #[must_use]
+    pub fn into_sorted(mut self) -> Vec<Finding> {
+        self.0.sort_by(|a, b| {
+            (&a.source.name, a.span.start).cmp(&(&b.source.name, b.span.start))
+        });
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_shows_the_place_the_rule_and_the_way_out() {
+        let text = "a = 1\ntopic = \"system/#\"\n";
+        let source = Arc::new(Source { name: "m.toml".into(), text: text.into() });
+        let mut findings = Findings::default();
+        findings.add(&source, 14..24, "`#` is a wildcard", "write a plain name");
+        let shown = findings.into_sorted()[0].to_string();
+        for part in ["error: `#` is a wildcard", "m.toml:2:9", "^^^^^^^^^^", "help: write a plain name"] {
+            assert!(shown.contains(part), "{part:?} in\n{shown}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Reading TOML so that every key is asked for, and what is left over is a finding.
+
+use crate::diagnostic::{Findings, Source};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// A TOML value with its place.
+pub type Value<'d> = Spanned<DeValue<'d>>;
+
+/// A table that is being read: a key that nobody asked for by the end is unknown.
+pub struct Fields<'d> {
+    source: &'d Arc<Source>,
+    table: &'d DeTable<'d>,
+    span: Range<usize>,
+    what: String,
+    asked: Vec<&'static str>,
+}
+
+impl<'d> Fields<'d> {
+    /// Reads `table`, which is called `what` in findings ("a command").
+    pub fn new(
+        source: &'d Arc<Source>,
+        table: &'d DeTable<'d>,
+        span: Range<usize>,
+        what: impl Into<String>,
+    ) -> Self {
+        Self { source, table, span, what: what.into(), asked: Vec::new() }
+    }
+
+    /// Where the table stands.
+    #[must_use]
+    pub fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// The value of a key, if it is there.
+    pub fn get(&mut self, key: &'static str) -> Option<&'d Value<'d>> {
+        self.asked.push(key);
+        self.table.get(key)
+    }
+
+    /// A text, if the key is there.
+    pub fn text(&mut self, key: &'static str, found: &mut Findings) -> Option<Text> {
+        let value = self.get(key)?;
+        text(self.source, value, &format!("`{key}`"), found)
+    }
+
+    /// A text that must be there.
+    pub fn required(&mut self, key: &'static str, found: &mut Findings) -> Option<Text> {
+        if !self.table.contains_key(key) {
+            let message = format!("{} has no `{key}`", self.what);
+            self.asked.push(key);
+            found.add(self.source, self.span.clone(), message, format!("add `{key} = \"...\"`"));
+            return None;
+        }
+        self.text(key, found)
+    }
+
+    /// `true` or `false`, if the key is there.
+    pub fn flag(&mut self, key: &'static str, found: &mut Findings) -> Option<bool> {
+        let value = self.get(key)?;
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.wrong_kind(key, value, "`true` or `false`", found);
+        }
+        flag
+    }
+
+    /// A whole number, if the key is there.
+    pub fn number(&mut self, key: &'static str, found: &mut Findings) -> Option<u64> {
+        let value = self.get(key)?;
+        let number = integer(value.get_ref()).and_then(|i| u64::try_from(i).ok());
+        if number.is_none() {
+            self.wrong_kind(key, value, "a whole number", found);
+        }
+        number
+    }
+
+    /// A time span such as `"30s"` or `"10m"`, if the key is there.
+    pub fn duration(&mut self, key: &'static str, found: &mut Findings) -> Option<Duration> {
+        let value = self.get(key)?;
+        let span = value.get_ref().as_str().and_then(|s| humantime::parse_duration(s).ok());
+        if span.is_none_or(|d| d.is_zero()) {
+            self.wrong_kind(key, value, "a time span such as \"30s\", \"10m\" or \"500ms\"", found);
+        }
+        span
+    }
+
+    /// A list of texts, if the key is there; one text alone is a list of one.
+    pub fn texts(&mut self, key: &'static str, found: &mut Findings) -> Vec<Text> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        texts(self.source, value, &format!("`{key}`"), found)
+    }
+
+    /// A table, if the key is there.
+    pub fn table(
+        &mut self,
+        key: &'static str,
+        found: &mut Findings,
+    ) -> Option<(&'d DeTable<'d>, Range<usize>)> {
+        let value = self.get(key)?;
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            self.wrong_kind(key, value, "a table", found);
+        }
+        table.map(|t| (t, value.span()))
+    }
+
+    /// A table read field by field, if the key is there.
+    pub fn fields(&mut self, key: &'static str, found: &mut Findings) -> Option<Fields<'d>> {
+        let (table, span) = self.table(key, found)?;
+        Some(Fields::new(self.source, table, span, format!("`{key}`")))
+    }
+
+    /// The tables of `[[key]]`.
+    pub fn tables(
+        &mut self,
+        key: &'static str,
+        what: &str,
+        found: &mut Findings,
+    ) -> Vec<Fields<'d>> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(array) = value.get_ref().as_array() else {
+            self.wrong_kind(key, value, &format!("a list of tables, `[[{key}]]`"), found);
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        for item in array.iter() {
+            match item.get_ref().as_table() {
+                Some(table) => all.push(Fields::new(self.source, table, item.span(), what)),
+                None => self.wrong_kind(key, item, "a table", found),
+            }
+        }
+        all
+    }
+
+    /// Reports that a value is of another kind than `wanted`.
+    pub fn wrong_kind(&self, key: &str, value: &Value<'_>, wanted: &str, found: &mut Findings) {
+        let message = format!("`{key}` must be {wanted}");
+        found.add(self.source, value.span(), message, format!("write `{key} =` and {wanted}"));
+    }
+
+    /// Ends the reading: what nobody asked for is unknown.
+    pub fn finish(self, found: &mut Findings) {
+        let mut known: Vec<_> = self.asked.clone();
+        known.sort_unstable();
+        known.dedup();
+        for (key, _) in self.table.iter().filter(|(k, _)| !known.contains(&k.get_ref().as_ref())) {
+            let message = format!("unknown key `{}` in {}", key.get_ref(), self.what);
+            let help = format!("the keys of {} are: {}", self.what, known.join(", "));
+            found.add(self.source, key.span(), message, help);
+        }
+    }
+}
+
+/// A text with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// What it says.
+    pub text: String,
+    /// Where it stands.
+    pub span: Range<usize>,
+}
+
+/// Parses a file. Syntax errors are findings; what could be read in spite of them is not used.
+pub fn parse<'s>(source: &'s Arc<Source>, found: &mut Findings) -> Option<Spanned<DeTable<'s>>> {
+    let (table, errors) = DeTable::parse_recoverable(&source.text);
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        found.add(source, span, format!("not TOML: {}", error.message()), "");
+    }
+    errors.is_empty().then_some(table)
+}
+
+/// A whole number of any radix.
+#[must_use]
+pub fn integer(value: &DeValue<'_>) -> Option<i64> {
+    let integer = value.as_integer()?;
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// A text, or a finding.
+pub fn text(
+    source: &Arc<Source>,
+    value: &Value<'_>,
+    what: &str,
+    found: &mut Findings,
+) -> Option<Text> {
+    let Some(text) = value.get_ref().as_str() else {
+        found.add(source, value.span(), format!("{what} must be a text"), "put it in quotes");
+        return None;
+    };
+    Some(Text { text: text.to_owned(), span: value.span() })
+}
+
+/// A text or a list of texts.
+pub fn texts(
+    source: &Arc<Source>,
+    value: &Value<'_>,
+    what: &str,
+    found: &mut Findings,
+) -> Vec<Text> {
+    match value.get_ref().as_array() {
+        Some(array) => array.iter().filter_map(|v| text(source, v, what, found)).collect(),
+        None => text(source, value, what, found).into_iter().collect(),
+    }
+}

@@ -1,0 +1,325 @@
+//! JSON as slices: a value is the very text that came, and is only decoded where it must be compared.
+//!
+//! serde_json does the parsing. What it does not do is here: the limit on nesting (a raw value may
+//! be nested 100 000 levels deep), and texts with a lone surrogate (`"caf\udce9.txt"`), which it
+//! refuses to decode into a `String` but gladly gives as bytes.
+
+use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+/// Why a text is not JSON that the gateway takes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotJson {
+    /// Not UTF-8.
+    #[error("not UTF-8 (byte {0})")]
+    NotUtf8(usize),
+    /// Nested deeper than the limit.
+    #[error("nested deeper than {0} levels")]
+    TooDeep(usize),
+    /// Not JSON at all.
+    #[error("not JSON: {0}")]
+    Syntax(String),
+}
+
+/// Checks that `bytes` are one JSON value, nested at most `max_depth` levels, and gives them as text.
+///
+/// # Errors
+/// [`NotJson`] says what is wrong.
+pub fn check(bytes: &[u8], max_depth: usize) -> Result<&str, NotJson> {
+    let text = std::str::from_utf8(bytes).map_err(|e| NotJson::NotUtf8(e.valid_up_to()))?;
+    if depth(bytes) > max_depth {
+        return Err(NotJson::TooDeep(max_depth));
+    }
+    serde_json::from_str::<IgnoredAny>(text).map_err(|e| NotJson::Syntax(e.to_string()))?;
+    Ok(text)
+}
+
+/// How deep the brackets of a text go, strings left out. The text need not be JSON.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut level, mut deepest) = (0usize, 0usize);
+    let (mut in_string, mut escaped) = (false, false);
+    for &byte in bytes {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'[' | b'{' => {
+                level += 1;
+                deepest = deepest.max(level);
+            }
+            b']' | b'}' => level = level.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// A member of an object: its key as it stands in the text and decoded, and its value as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// The key with its quotes and escapes.
+    pub raw_key: &'a str,
+    /// The key decoded (WTF-8: a lone surrogate is kept).
+    pub key: Cow<'a, [u8]>,
+    /// The value, untouched.
+    pub value: &'a str,
+}
+
+/// An object's members in their order. No key stands twice.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Object<'a>(Vec<Member<'a>>);
+
+/// Why a value is no object that the gateway takes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnObject {
+    /// Another kind of value.
+    #[error("not an object")]
+    OtherKind,
+    /// A key stands twice, and nothing says which of the two counts.
+    #[error("the member {0:?} stands twice")]
+    Duplicate(String),
+}
+
+impl<'a> Object<'a> {
+    /// Takes an object apart, one level deep. `text` is JSON that [`check`] has passed, or a part of it.
+    ///
+    /// # Errors
+    /// [`NotAnObject`]: another kind of value, or a key that stands twice.
+    pub fn parse(text: &'a str) -> Result<Self, NotAnObject> {
+        let mut members: Vec<Member<'a>> = Vec::new();
+        let visitor = MembersVisitor { members: &mut members };
+        serde_json::Deserializer::from_str(text)
+            .deserialize_map(visitor)
+            .map_err(|_| NotAnObject::OtherKind)?;
+        match duplicate(&members) {
+            Some(key) => Err(NotAnObject::Duplicate(String::from_utf8_lossy(key).into_owned())),
+            None => Ok(Self(members)),
+        }
+    }
+
+    /// The value of a member.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        self.0.iter().find(|m| *m.key == *key.as_bytes()).map(|m| m.value)
+    }
+
+    /// The members in their order.
+    pub fn members(&self) -> impl Iterator<Item = &Member<'a>> {
+        self.0.iter()
+    }
+}
+
+fn duplicate<'m>(members: &'m [Member<'_>]) -> Option<&'m [u8]> {
+    const FEW: usize = 16;
+    if members.len() <= FEW {
+        let twice = |(i, m): (usize, &'m Member<'_>)| {
+            members.iter().take(i).any(|other| other.key == m.key).then_some(&*m.key)
+        };
+        return members.iter().enumerate().find_map(twice);
+    }
+    let mut seen = HashSet::with_capacity(members.len());
+    members.iter().find(|m| !seen.insert(&*m.key)).map(|m| &*m.key)
+}
+
+struct MembersVisitor<'o, 'a> {
+    members: &'o mut Vec<Member<'a>>,
+}
+
+impl<'a> Visitor<'a> for MembersVisitor<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((key, value)) = map.next_entry::<&'a RawValue, &'a RawValue>()? {
+            let raw_key = key.get();
+            let key = decode(raw_key).ok_or_else(|| A::Error::custom("a key is a string"))?;
+            self.members.push(Member { raw_key, key, value: value.get() });
+        }
+        Ok(())
+    }
+}
+
+/// The text of a JSON string, decoded; `None` for any other value.
+///
+/// The bytes are UTF-8, but that a lone surrogate is kept in the three bytes that UTF-8 would give it
+/// (WTF-8), so that two spellings of one name compare equal and an odd name is still itself.
+#[must_use]
+pub fn decode(raw: &str) -> Option<Cow<'_, [u8]>> {
+    let inside = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if !inside.contains('\\') {
+        return Some(Cow::Borrowed(inside.as_bytes()));
+    }
+    struct Text;
+    impl Visitor<'_> for Text {
+        type Value = Vec<u8>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+    }
+    serde_json::Deserializer::from_str(raw).deserialize_bytes(Text).ok().map(Cow::Owned)
+}
+
+/// The text of a JSON string that is proper Unicode; `None` for any other value.
+#[must_use]
+pub fn decode_str(raw: &str) -> Option<Cow<'_, str>> {
+    match decode(raw)? {
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+    }
+}
+
+/// Whether two values are the same: strings by what they say, all else by how it is written.
+#[must_use]
+pub fn same(a: &str, b: &str) -> bool {
+    a == b || matches!((decode(a), decode(b)), (Some(a), Some(b)) if a == b)
+}
+
+/// Hands each element of an array to `each`, in order, without holding them.
+///
+/// # Errors
+/// `Ok(false)`: the value is no array. `Err`: what `each` said; the rest is not looked at.
+pub fn for_each<'a, E>(
+    text: &'a str,
+    each: &mut dyn FnMut(&'a str) -> Result<(), E>,
+) -> Result<bool, E> {
+    let mut failed = None;
+    let visitor = ElementsVisitor { each, failed: &mut failed };
+    let done = serde_json::Deserializer::from_str(text).deserialize_seq(visitor).is_ok();
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(done),
+    }
+}
+
+struct ElementsVisitor<'v, 'a, E> {
+    each: &'v mut dyn FnMut(&'a str) -> Result<(), E>,
+    failed: &'v mut Option<E>,
+}
+
+impl<'a, F> Visitor<'a> for ElementsVisitor<'_, 'a, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut sequence: A) -> Result<(), A::Error> {
+        while let Some(element) = sequence.next_element::<&'a RawValue>()? {
+            if let Err(error) = (self.each)(element.get()) {
+                *self.failed = Some(error);
+                return Err(A::Error::custom("stopped"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends `text` as a JSON string in ASCII, as the MVP's own writers do.
+pub fn push_string(out: &mut Vec<u8>, text: &str) {
+    struct Ascii;
+    impl serde_json::ser::Formatter for Ascii {
+        fn write_string_fragment<W: ?Sized + std::io::Write>(
+            &mut self,
+            writer: &mut W,
+            fragment: &str,
+        ) -> std::io::Result<()> {
+            for c in fragment.chars() {
+                if c.is_ascii() && c != '\u{7f}' {
+                    writer.write_all(&[c as u8])?;
+                } else {
+                    let mut units = [0; 2];
+                    for unit in c.encode_utf16(&mut units) {
+                        write!(writer, "\\u{unit:04x}")?;
+                    }
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut serializer = serde_json::Serializer::with_formatter(out, Ascii);
+    // Writing a string to memory has nothing to fail at.
+    let _ = serde::Serialize::serialize(text, &mut serializer);
+}
+
+/// `text` as a JSON string in ASCII.
+#[must_use]
+pub fn string(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    push_string(&mut out, text);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Appends a value to a line: line ends between tokens, which JSON allows and a line does not, are
+/// left out. Inside a string JSON allows none, so nothing that counts is lost.
+pub fn push_on_line(out: &mut Vec<u8>, value: &str) {
+    let bytes = value.as_bytes();
+    if memchr::memchr2(b'\n', b'\r', bytes).is_none() {
+        out.extend_from_slice(bytes);
+    } else {
+        out.extend(bytes.iter().copied().filter(|b| !matches!(b, b'\n' | b'\r')));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_surrogate_is_kept_as_it_is_and_can_be_compared() {
+        let text = r#"{"a\udce9":"caf\udce9.txt","b":1.50e3}"#;
+        assert!(check(text.as_bytes(), 8).is_ok());
+        let object = Object::parse(text).unwrap();
+        assert_eq!(object.get("b"), Some("1.50e3"));
+        let odd: Vec<_> = object.members().map(|m| m.value).collect();
+        assert_eq!(odd, [r#""caf\udce9.txt""#, "1.50e3"]);
+        assert!(same(odd[0], r#""c\u0061f\uDCE9.txt""#));
+        assert!(decode_str(odd[0]).is_none());
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_strings() {
+        assert!(check(br#"{"a":"[[[[","b":[[]]}"#, 3).is_ok());
+        assert_eq!(check(br#"[[[[]]]]"#, 3), Err(NotJson::TooDeep(3)));
+        let deep = "[".repeat(100_000);
+        assert_eq!(check(deep.as_bytes(), 128), Err(NotJson::TooDeep(128)));
+    }
+
+    #[test]
+    fn what_is_not_json_is_said() {
+        for bad in ["", "{", "{}x", "\u{feff}{}", "{\"a\":\"\u{1}\"}", "nul", "01"] {
+            assert!(matches!(check(bad.as_bytes(), 8), Err(NotJson::Syntax(_))), "{bad:?}");
+        }
+        assert_eq!(check(b"{\"\xff\":1}", 8), Err(NotJson::NotUtf8(2)));
+    }
+
+    #[test]
+    fn keys_stand_once_whatever_their_spelling() {
+        let twice = r#"{"disk":"a","d\u0069sk":"b"}"#;
+        assert_eq!(Object::parse(twice), Err(NotAnObject::Duplicate("disk".into())));
+        let many: Vec<String> = (0..100).map(|i| format!("\"k{}\":0", i % 99)).collect();
+        let many = format!("{{{}}}", many.join(","));
+        assert_eq!(Object::parse(&many), Err(NotAnObject::Duplicate("k0".into())));
+        assert_eq!(Object::parse("[1]"), Err(NotAnObject::OtherKind));
+    }
+
+    #[test]
+    fn strings_are_written_as_the_mvp_writes_them() {
+        assert_eq!(string("copié \"\\\n\u{1F600}"), r#""copi\u00e9 \"\\\n\ud83d\ude00""#);
+    }
+}

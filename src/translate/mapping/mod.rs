@@ -1,0 +1,240 @@
+//! The mapping table as it runs: compiled from mapping files, with no state that makes no sense.
+
+pub mod check;
+pub mod load;
+mod read;
+pub mod scalar;
+pub mod shape;
+pub mod table;
+pub mod value;
+
+use super::name::DomainName;
+use super::publish::Qos;
+use crate::diagnostic::Source;
+use scalar::{Condition, Scalar};
+use shape::{Both, Given, Shape, Side};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use table::{Table, Topic};
+
+/// How long a call may take unless its row says otherwise.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A way of speaking on MQTT: the seed's, or a library's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dialect {
+    /// Its name in `[dialects]`.
+    pub name: String,
+    /// Whether its requests say who asks, so that an answer's topic ends with the requester.
+    pub named: bool,
+    /// The member of a request's payload that says who asks.
+    pub requester_member: Option<String>,
+    /// A dialect that gives way to this one where both could be meant.
+    pub supersedes: Option<String>,
+}
+
+/// In which directions a row or an answer travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Both ways.
+    Both,
+    /// From the legacy side to MQTT only.
+    ToMqtt,
+    /// From MQTT to the legacy side only.
+    ToLegacy,
+}
+
+impl Direction {
+    /// Whether it travels from this side.
+    #[must_use]
+    pub fn goes_from(self, side: Side) -> bool {
+        match self {
+            Self::Both => true,
+            Self::ToMqtt => side == Side::Legacy,
+            Self::ToLegacy => side == Side::Mqtt,
+        }
+    }
+}
+
+/// Where a row stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// The file.
+    pub source: Arc<Source>,
+    /// The row's header and keys.
+    pub span: Range<usize>,
+}
+
+/// One more legacy name under which a command comes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alias {
+    /// The name.
+    pub legacy: String,
+    /// What its arguments must be like.
+    pub when: Vec<Condition>,
+}
+
+/// Who carries out a request that comes from MQTT.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Handler {
+    /// The domain; `None` is every legacy domain.
+    pub domain: Option<DomainName>,
+    /// What the request (its MQTT members) must be like.
+    pub when: Vec<Condition>,
+}
+
+/// What an answer is on the legacy wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wire {
+    /// A `reponse` of this name.
+    Response(String),
+    /// A notification of this name, which ends the call.
+    Event(String),
+    /// Nothing at all.
+    Silent,
+}
+
+/// One way in which a call may be answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// What it is on the legacy wire.
+    pub wire: Wire,
+    /// In which directions it travels.
+    pub direction: Direction,
+    /// What it must be like, on the side on which it comes in.
+    pub when: Both<Vec<Condition>>,
+    /// What the request (its MQTT members) must have been like.
+    pub request: Vec<Condition>,
+    /// The MQTT list of which each element is a legacy answer of its own.
+    pub one_for_each: Option<String>,
+    /// Its body.
+    pub shape: Shape,
+    /// Whether it ends the call.
+    pub ends: bool,
+    /// Where it stands.
+    pub span: Range<usize>,
+}
+
+/// A notification on MQTT that tells a legacy requester how its call went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Announced {
+    /// The notification's topic.
+    pub topic: String,
+    /// Members (notification's, request's; both MQTT) that must be the same.
+    pub repeats: Vec<(String, String)>,
+    /// What the requester's own copy says instead.
+    pub legacy: Vec<(String, Given)>,
+    /// Whether it ends the call.
+    pub ends: bool,
+    /// Where it stands.
+    pub span: Range<usize>,
+}
+
+/// A row: a command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Command {
+    /// `TypeCommande`, for people.
+    pub name: String,
+    /// The dialect, as an index into the table's.
+    pub dialect: usize,
+    /// `commande` on the legacy wire.
+    pub legacy: String,
+    /// More names, for requests from the legacy side.
+    pub aliases: Vec<Alias>,
+    /// The root of its topics.
+    pub root: String,
+    /// In which directions requests travel.
+    pub direction: Direction,
+    /// What a request must be like.
+    pub when: Both<Vec<Condition>>,
+    /// Who carries it out; the first that applies.
+    pub handlers: Vec<Handler>,
+    /// Whether a handler is given one such call at a time.
+    pub exclusive: bool,
+    /// Whether a requester's calls go out one at a time, since nothing tells their answers apart.
+    pub one_at_a_time: bool,
+    /// How long a call may take.
+    pub timeout: Duration,
+    /// For requests and responses.
+    pub qos: Qos,
+    /// Whether servers may answer once more what they have answered.
+    pub answered_twice: bool,
+    /// The request's body.
+    pub request: Shape,
+    /// The answers.
+    pub answers: Vec<Answer>,
+    /// Notifications that belong to the call.
+    pub announced: Vec<Announced>,
+    /// What an MQTT requester is told when the call fails.
+    pub failure: Option<Vec<(String, Given)>>,
+    /// The request's members that its answers need.
+    pub keeps: Vec<String>,
+    /// Where the row stands.
+    pub origin: Origin,
+}
+
+/// A row: a notification.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// `TypeEvenement`, for people.
+    pub name: String,
+    /// The dialect, as an index into the table's.
+    pub dialect: usize,
+    /// `evenement` on the legacy wire.
+    pub legacy: String,
+    /// The whole topic; without one it is not published.
+    pub topic: Option<String>,
+    /// In which directions it travels.
+    pub direction: Direction,
+    /// What it must be like.
+    pub when: Both<Vec<Condition>>,
+    /// How surely.
+    pub qos: Qos,
+    /// Its body.
+    pub shape: Shape,
+    /// Where the row stands.
+    pub origin: Origin,
+}
+
+impl Command {
+    /// `<root>/request`.
+    #[must_use]
+    pub fn request_topic(&self) -> String {
+        format!("{}/request", self.root)
+    }
+
+    /// `<root>/response/<requester>`, or the bare `<root>/response`.
+    #[must_use]
+    pub fn response_topic(&self, requester: Option<&DomainName>) -> String {
+        match requester {
+            Some(name) => format!("{}/response/{name}", self.root),
+            None => format!("{}/response", self.root),
+        }
+    }
+
+    /// Whether a call of this row is answered at all on MQTT, by a response or a notification.
+    #[must_use]
+    pub fn is_answered_on_mqtt(&self) -> bool {
+        let response = |a: &Answer| a.direction.goes_from(Side::Mqtt);
+        self.answers.iter().any(response) || self.announced.iter().any(|a| a.ends)
+    }
+
+    /// Whether a call of this row is answered at all on the legacy wire.
+    #[must_use]
+    pub fn is_answered_on_legacy(&self) -> bool {
+        let wire = |a: &Answer| a.direction.goes_from(Side::Legacy) && a.wire != Wire::Silent;
+        self.answers.iter().any(wire)
+    }
+}
+
+/// The constants that a set of conditions writes in the other direction: each first value.
+#[must_use]
+pub fn constants(conditions: &[Condition]) -> Vec<(String, Scalar)> {
+    let first = |c: &Condition| match &c.test {
+        scalar::Test::OneOf(values) => values.first().map(|v| (c.member.clone(), v.clone())),
+        scalar::Test::Present(_) => None,
+    };
+    conditions.iter().filter_map(first).collect()
+}

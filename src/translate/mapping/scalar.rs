@@ -1,0 +1,93 @@
+//! Constants and conditions of a mapping.
+
+use crate::translate::json;
+
+/// A constant as a mapping file writes it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scalar {
+    /// A text.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// `true` or `false`.
+    Bool(bool),
+}
+
+impl Scalar {
+    /// Whether a JSON value says this.
+    #[must_use]
+    pub fn is(&self, raw: &str) -> bool {
+        match self {
+            Self::Text(text) => json::decode(raw).is_some_and(|b| *b == *text.as_bytes()),
+            Self::Integer(number) => raw.parse() == Ok(*number),
+            Self::Bool(flag) => raw == if *flag { "true" } else { "false" },
+        }
+    }
+
+    /// Appends it as JSON.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => json::push_string(out, text),
+            Self::Integer(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            Self::Bool(flag) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
+        }
+    }
+
+    /// The constant as JSON text.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
+}
+
+/// What a member must be like for a row or an answer to apply.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    /// The member's name.
+    pub member: String,
+    /// What is asked of it.
+    pub test: Test,
+}
+
+/// What is asked of a member.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Test {
+    /// It has one of these values; the first is what is written in the other direction.
+    OneOf(Vec<Scalar>),
+    /// It is there, or is not.
+    Present(bool),
+}
+
+impl Condition {
+    /// Whether the member's value, if it has one, is as asked.
+    #[must_use]
+    pub fn holds(&self, value: Option<&str>) -> bool {
+        match (&self.test, value) {
+            (Test::OneOf(values), Some(raw)) => values.iter().any(|v| v.is(raw)),
+            (Test::OneOf(_), None) => false,
+            (Test::Present(wanted), found) => *wanted == found.is_some(),
+        }
+    }
+
+    /// Whether no value can satisfy both.
+    #[must_use]
+    pub fn excludes(&self, other: &Self) -> bool {
+        if self.member != other.member {
+            return false;
+        }
+        match (&self.test, &other.test) {
+            (Test::OneOf(a), Test::OneOf(b)) => !a.iter().any(|v| b.contains(v)),
+            (Test::Present(a), Test::Present(b)) => a != b,
+            (Test::Present(present), Test::OneOf(_)) | (Test::OneOf(_), Test::Present(present)) => {
+                !present
+            }
+        }
+    }
+}
+
+/// Whether every condition holds; `get` gives a member's value.
+pub fn all_hold<'a>(conditions: &[Condition], get: impl Fn(&str) -> Option<&'a str>) -> bool {
+    conditions.iter().all(|c| c.holds(get(&c.member)))
+}

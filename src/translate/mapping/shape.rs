@@ -1,0 +1,448 @@
+//! How the body of a message reads on one side and is written on the other.
+//!
+//! A shape is symmetrical: each thing is said once and serves both directions. Values that it does
+//! not translate are copied as they stand.
+
+use super::scalar::Scalar;
+use super::value::{self, Convert};
+use crate::translate::clock::Now;
+use crate::translate::json::{self, NotAnObject, Object};
+use std::collections::BTreeSet;
+use std::ops::{Index, IndexMut};
+
+/// The two sides of the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The MVP's lines.
+    Legacy,
+    /// MQTT's messages.
+    Mqtt,
+}
+
+impl Side {
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Legacy => Self::Mqtt,
+            Self::Mqtt => Self::Legacy,
+        }
+    }
+}
+
+/// One thing for each side.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Both<T> {
+    /// The legacy side's.
+    pub legacy: T,
+    /// MQTT's.
+    pub mqtt: T,
+}
+
+impl<T> Index<Side> for Both<T> {
+    type Output = T;
+    fn index(&self, side: Side) -> &T {
+        match side {
+            Side::Legacy => &self.legacy,
+            Side::Mqtt => &self.mqtt,
+        }
+    }
+}
+
+impl<T> IndexMut<Side> for Both<T> {
+    fn index_mut(&mut self, side: Side) -> &mut T {
+        match side {
+            Side::Legacy => &mut self.legacy,
+            Side::Mqtt => &mut self.mqtt,
+        }
+    }
+}
+
+/// Where a value stands on one side.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Place {
+    /// It is the whole body.
+    Whole,
+    /// It is a member. The first name that is there is read.
+    Members {
+        /// The names that are written.
+        written: Vec<String>,
+        /// More names that are only read.
+        read: Vec<String>,
+    },
+}
+
+impl Place {
+    fn read<'a>(&self, whole: &'a str, object: &Object<'a>) -> Option<&'a str> {
+        match self {
+            Self::Whole => Some(whole),
+            Self::Members { written, read } => {
+                written.iter().chain(read).find_map(|name| object.get(name))
+            }
+        }
+    }
+
+    /// All names under which it is read or written.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        let (written, read): (&[String], &[String]) = match self {
+            Self::Whole => (&[], &[]),
+            Self::Members { written, read } => (written, read),
+        };
+        written.iter().chain(read)
+    }
+}
+
+/// A value that one side has and the other has not.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Given {
+    /// Always the same.
+    Constant(Scalar),
+    /// A second copy of a member of the message that is read.
+    Copy(String),
+    /// The request's member of this (MQTT) name.
+    Request(String),
+    /// The name of the message's sender.
+    Source,
+    /// The time, RFC 3339 in UTC.
+    Now,
+}
+
+/// A value that is left out when it says nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeaveOut {
+    /// The value that is left out.
+    pub value: Scalar,
+    /// Only in an object in which all of these (member of the side that is read, value) hold.
+    pub when: Vec<(String, Scalar)>,
+}
+
+/// One member of MQTT and its legacy counterpart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Where it stands on each side.
+    pub place: Both<Place>,
+    /// Whether it may be absent.
+    pub optional: bool,
+    /// What is done to the value on its way.
+    pub convert: Convert,
+    /// What a side is given if the other has nothing.
+    pub default: Both<Option<Given>>,
+    /// What a side is not given.
+    pub leave_out: Both<Option<LeaveOut>>,
+}
+
+/// A member of an answer that repeats one of the request's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Repeat {
+    /// The answer's member.
+    pub member: String,
+    /// The request's member, by its MQTT name.
+    pub request: String,
+    /// Whether it is written; else it is only compared where it is there.
+    pub written: bool,
+}
+
+/// The body of a request, an answer or a notification, for both sides.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shape {
+    /// What recognises it, and so is written: the conditions' first values.
+    pub fixed: Both<Vec<(String, Scalar)>>,
+    /// What both sides have.
+    pub rules: Vec<Rule>,
+    /// What repeats the request.
+    pub repeats: Both<Vec<Repeat>>,
+    /// What only one side has.
+    pub add: Both<Vec<(String, Given)>>,
+    /// What is left out on purpose.
+    pub ignore: Both<Vec<String>>,
+    /// Names that mean something on a side, so that nothing else may be carried under them.
+    pub reserved: Both<BTreeSet<String>>,
+}
+
+/// A pending request's members, by their MQTT names, as they stood.
+pub type Values = Vec<(String, String)>;
+
+/// What a translation may use besides the message itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The time.
+    pub now: Now,
+    /// The message's sender.
+    pub source: &'a str,
+    /// The members of the request that the message answers, if that is known.
+    pub request: Option<&'a Values>,
+    /// What takes the place of a member in the result.
+    pub instead: &'a [(String, Given)],
+    /// The most bytes that a value may inflate to.
+    pub limit: usize,
+}
+
+/// Why a body cannot be translated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Something that must be there is not.
+    Missing(String),
+    /// Something is not as it must be.
+    Bad(String),
+    /// It takes the request to build it, and that is not known.
+    NeedsCall,
+}
+
+impl From<NotAnObject> for Fault {
+    fn from(error: NotAnObject) -> Self {
+        Self::Bad(error.to_string())
+    }
+}
+
+impl Shape {
+    /// The names that mean something on a side.
+    #[must_use]
+    pub fn names(&self, side: Side) -> BTreeSet<String> {
+        let fixed = self.fixed[side].iter().map(|(name, _)| name);
+        let rules = self.rules.iter().flat_map(|r| r.place[side].names());
+        let repeats = self.repeats[side].iter().map(|r| &r.member);
+        let add = self.add[side].iter().map(|(name, _)| name);
+        fixed.chain(rules).chain(repeats).chain(add).chain(&self.ignore[side]).cloned().collect()
+    }
+
+    /// Whether the whole body is one value on this side, rather than an object.
+    #[must_use]
+    pub fn is_whole(&self, side: Side) -> bool {
+        self.rules.iter().any(|r| r.place[side] == Place::Whole)
+    }
+
+    /// Translates the body `text`, read on `from`, and appends it to `out` as the other side writes it.
+    ///
+    /// # Errors
+    /// [`Fault`]; what was appended by then must be thrown away.
+    pub fn translate(
+        &self,
+        from: Side,
+        text: &str,
+        context: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        let to = from.other();
+        let object = if self.is_whole(from) { Object::default() } else { Object::parse(text)? };
+        if self.is_whole(to) {
+            let whole = self.rules.iter().find(|r| r.place[to] == Place::Whole);
+            return whole.map_or(Ok(()), |rule| self.whole(rule, from, text, &object, context, out));
+        }
+        let mut writer = Writer::new(out, to, context.instead);
+        for (name, constant) in &self.fixed[to] {
+            writer.member(name, context, &object, |out| Ok(constant.write(out)))?;
+        }
+        for rule in &self.rules {
+            self.member(rule, from, text, &object, context, &mut writer)?;
+        }
+        self.repeated(to, context, &object, &mut writer)?;
+        for (name, given) in &self.add[to] {
+            writer.member(name, context, &object, |out| give(given, context, &object, out))?;
+        }
+        if !self.is_whole(from) {
+            self.carry_the_rest(from, &object, &mut writer)?;
+        }
+        writer.end();
+        Ok(())
+    }
+
+    fn whole(
+        &self,
+        rule: &Rule,
+        from: Side,
+        text: &str,
+        object: &Object<'_>,
+        context: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        let value = rule.place[from].read(text, object).ok_or_else(|| missing(rule, from))?;
+        if let Some(extra) = object.members().find(|m| !self.knows(from, &m.key)) {
+            let name = String::from_utf8_lossy(&extra.key);
+            return Err(Fault::Bad(format!("there is no place for the member {name:?}")));
+        }
+        value::convert(&rule.convert, from, value, context, out)
+    }
+
+    fn member(
+        &self,
+        rule: &Rule,
+        from: Side,
+        text: &str,
+        object: &Object<'_>,
+        context: &Context<'_>,
+        writer: &mut Writer<'_, '_>,
+    ) -> Result<(), Fault> {
+        let to = from.other();
+        let Place::Members { written, .. } = &rule.place[to] else { return Ok(()) };
+        let Some(value) = rule.place[from].read(text, object) else {
+            let repeated = |r: &Repeat| r.written && written.contains(&r.member);
+            if self.repeats[to].iter().any(repeated) {
+                return Ok(());
+            }
+            let Some(given) = &rule.default[to] else {
+                return if rule.optional { Ok(()) } else { Err(missing(rule, from)) };
+            };
+            for name in written {
+                writer.member(name, context, object, |out| give(given, context, object, out))?;
+            }
+            return Ok(());
+        };
+        if rule.leave_out[to].as_ref().is_some_and(|l| l.applies(value, object)) {
+            return Ok(());
+        }
+        for name in written {
+            writer.member(name, context, object, |out| {
+                value::convert(&rule.convert, from, value, context, out)
+                    .map_err(|fault| at(fault, rule, from))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn repeated(
+        &self,
+        to: Side,
+        context: &Context<'_>,
+        object: &Object<'_>,
+        writer: &mut Writer<'_, '_>,
+    ) -> Result<(), Fault> {
+        for repeat in self.repeats[to].iter().filter(|r| r.written) {
+            if !writer.has(repeat.member.as_bytes()) {
+                let given = Given::Request(repeat.request.clone());
+                writer.member(&repeat.member, context, object, |out| {
+                    give(&given, context, object, out)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn knows(&self, side: Side, key: &[u8]) -> bool {
+        std::str::from_utf8(key).is_ok_and(|key| self.reserved[side].contains(key))
+    }
+
+    /// What the row does not name goes across under its own name, or not at all.
+    fn carry_the_rest(
+        &self,
+        from: Side,
+        object: &Object<'_>,
+        writer: &mut Writer<'_, '_>,
+    ) -> Result<(), Fault> {
+        for member in object.members().filter(|m| !self.knows(from, &m.key)) {
+            if self.knows(from.other(), &member.key) || writer.has(&member.key) {
+                let name = String::from_utf8_lossy(&member.key);
+                return Err(Fault::Bad(format!(
+                    "the member {name:?} is not the mapping's, and the other side knows another of that name"
+                )));
+            }
+            writer.carry(member.raw_key, member.value);
+        }
+        Ok(())
+    }
+}
+
+impl LeaveOut {
+    fn applies(&self, value: &str, object: &Object<'_>) -> bool {
+        let holds = |(name, wanted): &(String, Scalar)| object.get(name).is_some_and(|v| wanted.is(v));
+        self.value.is(value) && self.when.iter().all(holds)
+    }
+}
+
+fn name_of(rule: &Rule, side: Side) -> String {
+    rule.place[side].names().next().map_or_else(|| "the value".into(), |n| format!("{n:?}"))
+}
+
+fn missing(rule: &Rule, side: Side) -> Fault {
+    Fault::Missing(format!("{} is missing", name_of(rule, side)))
+}
+
+fn at(fault: Fault, rule: &Rule, side: Side) -> Fault {
+    match fault {
+        Fault::Bad(why) => Fault::Bad(format!("{}: {why}", name_of(rule, side))),
+        other => other,
+    }
+}
+
+/// Appends a value that does not come from the message's own member.
+fn give(
+    given: &Given,
+    context: &Context<'_>,
+    object: &Object<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    match given {
+        Given::Constant(constant) => constant.write(out),
+        Given::Copy(name) => {
+            let value = object.get(name).ok_or_else(|| Fault::Missing(format!("{name:?} is missing")))?;
+            json::push_on_line(out, value);
+        }
+        Given::Request(name) => {
+            let values = context.request.ok_or(Fault::NeedsCall)?;
+            let value = values.iter().find(|(n, _)| n == name).ok_or(Fault::NeedsCall)?;
+            json::push_on_line(out, &value.1);
+        }
+        Given::Source => json::push_string(out, context.source),
+        Given::Now => json::push_string(out, &context.now.rfc3339()),
+    }
+    Ok(())
+}
+
+/// Writes an object, each name once.
+struct Writer<'o, 'c> {
+    out: &'o mut Vec<u8>,
+    side: Side,
+    names: Vec<Vec<u8>>,
+    instead: &'c [(String, Given)],
+}
+
+impl<'o, 'c> Writer<'o, 'c> {
+    fn new(out: &'o mut Vec<u8>, side: Side, instead: &'c [(String, Given)]) -> Self {
+        out.push(b'{');
+        Self { out, side, names: Vec::new(), instead }
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|n| n == name)
+    }
+
+    fn begin(&mut self, name: &[u8]) {
+        if !self.names.is_empty() {
+            self.out.push(b',');
+        }
+        self.names.push(name.to_vec());
+    }
+
+    fn member(
+        &mut self,
+        name: &str,
+        context: &Context<'_>,
+        object: &Object<'_>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        if self.has(name.as_bytes()) {
+            return Ok(());
+        }
+        self.begin(name.as_bytes());
+        json::push_string(self.out, name);
+        self.out.push(b':');
+        match self.instead.iter().find(|(n, _)| n == name) {
+            Some((_, given)) => give(given, context, object, self.out),
+            None => write(self.out),
+        }
+    }
+
+    fn carry(&mut self, raw_key: &str, value: &str) {
+        let name = json::decode(raw_key).unwrap_or_default().into_owned();
+        self.begin(&name);
+        self.out.extend_from_slice(raw_key.as_bytes());
+        self.out.push(b':');
+        match self.side {
+            Side::Legacy => json::push_on_line(self.out, value),
+            Side::Mqtt => self.out.extend_from_slice(value.as_bytes()),
+        }
+    }
+
+    fn end(self) {
+        self.out.push(b'}');
+    }
+}

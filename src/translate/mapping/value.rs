@@ -1,0 +1,189 @@
+//! What is done to one value on its way: most are carried as they stand.
+
+use super::scalar::Scalar;
+use super::shape::{Context, Fault, Shape, Side};
+use crate::translate::json;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use std::io::Read as _;
+
+/// What is done to a value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Convert {
+    /// Nothing.
+    Carry,
+    /// An enumeration, one-to-one: (MQTT, legacy).
+    Values {
+        /// The pairs.
+        pairs: Vec<(Scalar, Scalar)>,
+        /// Whether a value that is in no pair is carried as it stands.
+        open: bool,
+    },
+    /// The legacy `null` is this on MQTT.
+    Null(Scalar),
+    /// MQTT has the Base64 of the legacy text.
+    Base64 {
+        /// Compressed with zlib before that.
+        zlib: bool,
+    },
+    /// An array, each element by a shape of its own.
+    Each(Box<Shape>),
+    /// Towards MQTT, a legacy path is the name of what it is the path of: (beginning, name).
+    Starting(Vec<(String, String)>),
+    /// Towards MQTT, a text stands before the legacy one.
+    Prefix(String),
+}
+
+/// Appends `raw`, read on `from`, as the other side writes it.
+///
+/// # Errors
+/// [`Fault::Bad`] says what is wrong with the value, not where it stands.
+pub fn convert(
+    rule: &Convert,
+    from: Side,
+    raw: &str,
+    context: &Context<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    match rule {
+        Convert::Carry => carry(from, raw, out),
+        Convert::Values { pairs, open } => values(pairs, *open, from, raw, out)?,
+        Convert::Null(stand_in) => match from {
+            Side::Legacy if raw == "null" => stand_in.write(out),
+            Side::Mqtt if stand_in.is(raw) => out.extend_from_slice(b"null"),
+            _ => carry(from, raw, out),
+        },
+        Convert::Base64 { zlib } => match from {
+            Side::Legacy => encode(raw, *zlib, out)?,
+            Side::Mqtt => decode(raw, *zlib, context.limit, out)?,
+        },
+        Convert::Each(shape) => each(shape, from, raw, context, out)?,
+        Convert::Starting(beginnings) => {
+            let name = beginnings.iter().find(|(b, _)| {
+                from == Side::Legacy && json::decode(raw).is_some_and(|t| t.starts_with(b.as_bytes()))
+            });
+            match name {
+                Some((_, name)) => json::push_string(out, name),
+                None => carry(from, raw, out),
+            }
+        }
+        Convert::Prefix(text) => match raw.strip_prefix('"') {
+            Some(rest) if from == Side::Legacy => {
+                json::push_string(out, text);
+                out.pop();
+                out.extend_from_slice(rest.as_bytes());
+            }
+            _ => carry(from, raw, out),
+        },
+    }
+    Ok(())
+}
+
+fn carry(from: Side, raw: &str, out: &mut Vec<u8>) {
+    match from {
+        Side::Legacy => out.extend_from_slice(raw.as_bytes()),
+        Side::Mqtt => json::push_on_line(out, raw),
+    }
+}
+
+fn values(
+    pairs: &[(Scalar, Scalar)],
+    open: bool,
+    from: Side,
+    raw: &str,
+    out: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    let ends = |pair: &'_ (Scalar, Scalar)| match from {
+        Side::Legacy => (pair.1.clone(), pair.0.clone()),
+        Side::Mqtt => pair.clone(),
+    };
+    if let Some((_, there)) = pairs.iter().map(ends).find(|(here, _)| here.is(raw)) {
+        there.write(out);
+        return Ok(());
+    }
+    if open {
+        carry(from, raw, out);
+        return Ok(());
+    }
+    let known: Vec<String> = pairs.iter().map(|p| ends(p).0.json()).collect();
+    Err(Fault::Bad(format!("{} is none of {}", head(raw), known.join(", "))))
+}
+
+/// The beginning of a value, for a message.
+#[must_use]
+pub fn head(raw: &str) -> String {
+    const MOST: usize = 60;
+    if raw.chars().nth(MOST).is_none() {
+        return raw.to_owned();
+    }
+    let mut head: String = raw.chars().take(MOST).collect();
+    head.push_str("...");
+    head
+}
+
+fn encode(raw: &str, zlib: bool, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let Some(text) = json::decode_str(raw) else {
+        let kind = if raw.starts_with('"') { "a text with a lone surrogate" } else { "no text" };
+        return Err(Fault::Bad(format!("{kind}, which has no UTF-8 for Base64")));
+    };
+    let mut encoded = String::new();
+    if zlib {
+        let mut packed = Vec::new();
+        let level = flate2::Compression::default();
+        let mut reader = flate2::read::ZlibEncoder::new(text.as_bytes(), level);
+        reader.read_to_end(&mut packed).map_err(|e| Fault::Bad(e.to_string()))?;
+        BASE64.encode_string(&packed, &mut encoded);
+    } else {
+        BASE64.encode_string(text.as_bytes(), &mut encoded);
+    }
+    out.push(b'"');
+    out.extend_from_slice(encoded.as_bytes());
+    out.push(b'"');
+    Ok(())
+}
+
+fn decode(raw: &str, zlib: bool, limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let bad = |why: &str| Fault::Bad(why.to_owned());
+    let encoded = json::decode(raw).ok_or_else(|| bad("no text"))?;
+    let mut bytes = BASE64.decode(&*encoded).map_err(|e| Fault::Bad(format!("not Base64: {e}")))?;
+    if zlib {
+        let mut plain = Vec::new();
+        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+        flate2::read::ZlibDecoder::new(&*bytes)
+            .take(most)
+            .read_to_end(&mut plain)
+            .map_err(|e| Fault::Bad(format!("not zlib: {e}")))?;
+        if plain.len() > limit {
+            return Err(Fault::Bad(format!("inflates to more than {limit} bytes")));
+        }
+        bytes = plain;
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| bad("the Base64 of what is not UTF-8"))?;
+    json::push_string(out, text);
+    Ok(())
+}
+
+fn each(
+    shape: &Shape,
+    from: Side,
+    raw: &str,
+    context: &Context<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    out.push(b'[');
+    let mut count = 0usize;
+    let was_an_array = json::for_each(raw, &mut |element| {
+        if count > 0 {
+            out.push(b',');
+        }
+        let done = shape.translate(from, element, context, out).map_err(|fault| match fault {
+            Fault::Missing(what) => Fault::Missing(format!("element {count}: {what}")),
+            Fault::Bad(why) => Fault::Bad(format!("element {count}: {why}")),
+            Fault::NeedsCall => Fault::NeedsCall,
+        });
+        count += 1;
+        done
+    })?;
+    out.push(b']');
+    if was_an_array { Ok(()) } else { Err(Fault::Bad("not an array".into())) }
+}
