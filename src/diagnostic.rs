@@ -84,9 +84,7 @@ impl Findings {
     /// All of them, in the order of files and lines.
     #[must_use]
     pub fn into_sorted(mut self) -> Vec<Finding> {
-        self.0.sort_by(|a, b| {
-            (&a.source.name, a.span.start).cmp(&(&b.source.name, b.span.start))
-        });
+        self.0.sort_by(|a, b| (&a.source.name, a.span.start).cmp(&(&b.source.name, b.span.start)));
         self.0
     }
 }
@@ -102,7 +100,9 @@ mod tests {
         let mut findings = Findings::default();
         findings.add(&source, 14..24, "`#` is a wildcard", "write a plain name");
         let shown = findings.into_sorted()[0].to_string();
-        for part in ["error: `#` is a wildcard", "m.toml:2:9", "^^^^^^^^^^", "help: write a plain name"] {
+        for part in
+            ["error: `#` is a wildcard", "m.toml:2:9", "^^^^^^^^^^", "help: write a plain name"]
+        {
             assert!(shown.contains(part), "{part:?} in\n{shown}");
         }
     }

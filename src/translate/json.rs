@@ -190,6 +190,31 @@ pub fn same(a: &str, b: &str) -> bool {
     a == b || matches!((decode(a), decode(b)), (Some(a), Some(b)) if a == b)
 }
 
+/// Whether two values mean the same: members in any order, strings by what they say.
+#[must_use]
+pub fn equal(a: &str, b: &str) -> bool {
+    if let (Ok(a), Ok(b)) = (Object::parse(a), Object::parse(b)) {
+        let counterpart = |m: &Member<'_>| b.0.iter().find(|o| o.key == m.key);
+        return a.0.len() == b.0.len()
+            && a.0.iter().all(|m| counterpart(m).is_some_and(|o| equal(m.value, o.value)));
+    }
+    match (elements(a), elements(b)) {
+        (Some(a), Some(b)) => a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| equal(a, b)),
+        (None, None) => same(a, b),
+        _ => false,
+    }
+}
+
+fn elements(text: &str) -> Option<Vec<&str>> {
+    let mut all = Vec::new();
+    let mut add = |element| -> Result<(), ()> {
+        all.push(element);
+        Ok(())
+    };
+    let is_array = for_each(text, &mut add).ok()?;
+    is_array.then_some(all)
+}
+
 /// Hands each element of an array to `each`, in order, without holding them.
 ///
 /// # Errors

@@ -56,7 +56,8 @@ fn handlers(command: &Command, found: &mut Findings) {
         let before = command.handlers.iter().take(i);
         if before.into_iter().any(|h| !h.when.is_empty() && covers(&h.when, &handler.when)) {
             let message = format!("{}: no request can reach the handler {who:?}", command.name);
-            let help = "a handler before it takes all of its requests; change the order or the values";
+            let help =
+                "a handler before it takes all of its requests; change the order or the values";
             found.add(&command.origin.source, command.origin.span.clone(), message, help);
         }
     }
@@ -75,11 +76,17 @@ fn request_members(command: &Command, found: &mut Findings) {
         let rule = command.request.rules.iter().find(|r| r.place.mqtt.names().any(|n| n == name));
         let (message, help) = match rule {
             None => (
-                format!("{}: an answer needs the request's member `{name}`, which it has not", command.name),
+                format!(
+                    "{}: an answer needs the request's member `{name}`, which it has not",
+                    command.name
+                ),
                 format!("the request's members are: {}", list(&command.request.names(Side::Mqtt))),
             ),
             Some(rule) if rule.convert != Convert::Carry => (
-                format!("{}: an answer repeats the request's member `{name}`, which is converted", command.name),
+                format!(
+                    "{}: an answer repeats the request's member `{name}`, which is converted",
+                    command.name
+                ),
                 "only a member that is carried as it stands can be repeated".into(),
             ),
             Some(_) => continue,
@@ -100,9 +107,8 @@ fn copies(shape: &Shape, span: Range<usize>, origin: &Origin, found: &mut Findin
         for (name, given) in &shape.add[side] {
             let Given::Copy(from) = given else { continue };
             if !there.contains(from) && !shape.is_whole(side.other()) {
-                let message = format!(
-                    "`{name}` cannot be built: the other side gives no member `{from}`"
-                );
+                let message =
+                    format!("`{name}` cannot be built: the other side gives no member `{from}`");
                 let help = format!("it gives: {}", list(&there));
                 found.add(&origin.source, span.clone(), message, help);
             }
@@ -121,7 +127,12 @@ fn whole(shape: &Shape, span: Range<usize>, origin: &Origin, found: &mut Finding
     for side in [Side::Legacy, Side::Mqtt] {
         if shape.is_whole(side) && shape.rules.len() > 1 {
             let message = "\".\" is the whole legacy value, so no other member has a place";
-            found.add(&origin.source, span.clone(), message, "keep one member, or name its legacy side");
+            found.add(
+                &origin.source,
+                span.clone(),
+                message,
+                "keep one member, or name its legacy side",
+            );
         }
         let mut seen = BTreeSet::new();
         for name in shape.rules.iter().flat_map(|r| r.place[side].names()) {
@@ -135,9 +146,9 @@ fn whole(shape: &Shape, span: Range<usize>, origin: &Origin, found: &mut Finding
 
 fn announcements(command: &Command, events: &[Event], found: &mut Findings) {
     for announced in &command.announced {
-        let known = events.iter().any(|e| {
-            e.dialect == command.dialect && e.topic.as_ref() == Some(&announced.topic)
-        });
+        let known = events
+            .iter()
+            .any(|e| e.dialect == command.dialect && e.topic.as_ref() == Some(&announced.topic));
         if !known {
             let message = format!("no event of this dialect has the topic {:?}", announced.topic);
             let help = "write an event's whole topic, with its suffix";
@@ -169,7 +180,9 @@ fn same_legacy_name(rows: &Rows, found: &mut Findings) {
     let mut names: Vec<(&Command, &str, &[Condition])> = Vec::new();
     for command in rows.commands.iter().filter(|c| c.direction.goes_from(Side::Legacy)) {
         names.push((command, &command.legacy, &command.when.legacy));
-        names.extend(command.aliases.iter().map(|a| (command, a.legacy.as_str(), a.when.as_slice())));
+        names.extend(
+            command.aliases.iter().map(|a| (command, a.legacy.as_str(), a.when.as_slice())),
+        );
     }
     for (i, (b, name, when)) in names.iter().enumerate() {
         for (a, other, earlier) in names.iter().take(i) {
@@ -212,7 +225,8 @@ fn same_topic(rows: &Rows, found: &mut Findings) {
             };
             if a.dialect == b.dialect && !apart {
                 clash(&what, (&a.name, &a.origin), (&b.name, &b.origin), CONDITIONS, found);
-            } else if a.dialect != b.dialect && !x.named && !y.named && !supersedes(x, y) && !apart {
+            } else if a.dialect != b.dialect && !x.named && !y.named && !supersedes(x, y) && !apart
+            {
                 clash(&what, (&a.name, &a.origin), (&b.name, &b.origin), DIALECTS, found);
             }
         }

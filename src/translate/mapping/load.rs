@@ -72,7 +72,8 @@ fn dialect(
     let this = Dialect { name: name.text, named, requester_member, supersedes };
     if let Some(known) = rows.dialects.iter().position(|d| d.name == this.name) {
         if rows.dialects.get(known) != Some(&this) {
-            let message = format!("the dialect {:?} is described otherwise in another file", this.name);
+            let message =
+                format!("the dialect {:?} is described otherwise in another file", this.name);
             let help = "say the same of `requesters`, `requester_member` and `supersedes` in each file of a dialect";
             found.add(source, name.span, message, help);
         }
@@ -112,11 +113,17 @@ fn direction(fields: &mut Fields<'_>, reader: &mut Reader<'_, '_>) -> Direction 
 fn topic(text: Text, reader: &mut Reader<'_, '_>) -> String {
     let name = &text.text;
     let wrong = if let Some(wild) = name.chars().find(|c| matches!(c, '+' | '#')) {
-        Some((format!("topic {name:?}: `{wild}` is a wildcard"), "a row's topic must be a plain name"))
+        Some((
+            format!("topic {name:?}: `{wild}` is a wildcard"),
+            "a row's topic must be a plain name",
+        ))
     } else if name.is_empty() || name.split('/').any(str::is_empty) {
         Some((format!("topic {name:?} has an empty level"), "write levels parted by single `/`"))
     } else if name.contains('\0') || name.starts_with('$') || name.len() > 1024 {
-        Some((format!("topic {name:?} is none that a client may publish to"), "leave out NUL and a leading `$`; 1024 bytes at most"))
+        Some((
+            format!("topic {name:?} is none that a client may publish to"),
+            "leave out NUL and a leading `$`; 1024 bytes at most",
+        ))
     } else {
         None
     };

@@ -301,10 +301,15 @@ impl<'d> Reader<'_, 'd> {
         let mut both: Both<Vec<Repeat>> = Both::default();
         if value.get_ref().as_array().is_some() {
             for name in document::texts(self.source, value, "`repeats`", self.found) {
-                let rule = shape.rules.iter().find(|r| r.place.mqtt.names().any(|n| *n == name.text));
+                let rule =
+                    shape.rules.iter().find(|r| r.place.mqtt.names().any(|n| *n == name.text));
                 let Some(rule) = rule else {
                     let message = format!("`{}` is no member of this answer", name.text);
-                    self.add(name.span, message, "name one of `members`, or say { legacy = {...} }");
+                    self.add(
+                        name.span,
+                        message,
+                        "name one of `members`, or say { legacy = {...} }",
+                    );
                     continue;
                 };
                 for side in [Side::Mqtt, Side::Legacy] {
@@ -320,7 +325,8 @@ impl<'d> Reader<'_, 'd> {
         for (side, key) in [(Side::Mqtt, "mqtt"), (Side::Legacy, "legacy")] {
             let Some((table, _)) = sides.table(key, self.found) else { continue };
             for (name, value) in table.iter() {
-                let Some(request) = document::text(self.source, value, "a request's member", self.found)
+                let Some(request) =
+                    document::text(self.source, value, "a request's member", self.found)
                 else {
                     continue;
                 };

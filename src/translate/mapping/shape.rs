@@ -226,7 +226,8 @@ impl Shape {
         let object = if self.is_whole(from) { Object::default() } else { Object::parse(text)? };
         if self.is_whole(to) {
             let whole = self.rules.iter().find(|r| r.place[to] == Place::Whole);
-            return whole.map_or(Ok(()), |rule| self.whole(rule, from, text, &object, context, out));
+            return whole
+                .map_or(Ok(()), |rule| self.whole(rule, from, text, &object, context, out));
         }
         let mut writer = Writer::new(out, to, context.instead);
         for (name, constant) in &self.fixed[to] {
@@ -343,7 +344,8 @@ impl Shape {
 
 impl LeaveOut {
     fn applies(&self, value: &str, object: &Object<'_>) -> bool {
-        let holds = |(name, wanted): &(String, Scalar)| object.get(name).is_some_and(|v| wanted.is(v));
+        let holds =
+            |(name, wanted): &(String, Scalar)| object.get(name).is_some_and(|v| wanted.is(v));
         self.value.is(value) && self.when.iter().all(holds)
     }
 }
@@ -373,7 +375,8 @@ fn give(
     match given {
         Given::Constant(constant) => constant.write(out),
         Given::Copy(name) => {
-            let value = object.get(name).ok_or_else(|| Fault::Missing(format!("{name:?} is missing")))?;
+            let value =
+                object.get(name).ok_or_else(|| Fault::Missing(format!("{name:?} is missing")))?;
             json::push_on_line(out, value);
         }
         Given::Request(name) => {

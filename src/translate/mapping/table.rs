@@ -275,7 +275,12 @@ impl Table {
 
     /// The row of a legacy command in a dialect.
     #[must_use]
-    pub fn command_named(&self, dialect: usize, name: &str, arguments: &Object<'_>) -> Option<usize> {
+    pub fn command_named(
+        &self,
+        dialect: usize,
+        name: &str,
+        arguments: &Object<'_>,
+    ) -> Option<usize> {
         let candidates = self.commands_by_name.get(&(dialect, name.to_owned()))?;
         candidates.iter().find(|(_, when)| all_hold(when, |m| arguments.get(m))).map(|c| c.0)
     }
@@ -299,9 +304,7 @@ impl Table {
     /// The rows of a dialect that a legacy response of this name may answer.
     #[must_use]
     pub fn answered_by(&self, dialect: usize, response: &str) -> &[usize] {
-        self.responses_by_name
-            .get(&(dialect, response.to_owned()))
-            .map_or(&[], Vec::as_slice)
+        self.responses_by_name.get(&(dialect, response.to_owned())).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a legacy response of this name answers any row of any dialect.
@@ -353,11 +356,7 @@ fn members(conditions: &[Condition]) -> impl Iterator<Item = String> + '_ {
     conditions.iter().map(|c| c.member.clone())
 }
 
-fn reserve(
-    shape: &mut Shape,
-    legacy: Option<&BTreeSet<String>>,
-    mqtt: Option<&BTreeSet<String>>,
-) {
+fn reserve(shape: &mut Shape, legacy: Option<&BTreeSet<String>>, mqtt: Option<&BTreeSet<String>>) {
     for (side, more) in [(Side::Legacy, legacy), (Side::Mqtt, mqtt)] {
         shape.reserved[side] = shape.names(side);
         shape.reserved[side].extend(more.into_iter().flatten().cloned());

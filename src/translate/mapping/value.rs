@@ -60,7 +60,8 @@ pub fn convert(
         Convert::Each(shape) => each(shape, from, raw, context, out)?,
         Convert::Starting(beginnings) => {
             let name = beginnings.iter().find(|(b, _)| {
-                from == Side::Legacy && json::decode(raw).is_some_and(|t| t.starts_with(b.as_bytes()))
+                from == Side::Legacy
+                    && json::decode(raw).is_some_and(|t| t.starts_with(b.as_bytes()))
             });
             match name {
                 Some((_, name)) => json::push_string(out, name),

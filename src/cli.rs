@@ -1,0 +1,35 @@
+//! The command line.
+
+use crate::cmd;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A migration gateway between the PSEC MVP messaging protocol and MQTT.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check mapping and configuration files: every finding, with its place and the way out
+    Check(cmd::check::Args),
+    /// Translate without sockets: inputs on standard input, effects on standard output
+    Translate(cmd::translate::Args),
+    /// Play conversations that were written down, and compare
+    Test(cmd::test::Args),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    #[must_use]
+    pub fn run(&self) -> ExitCode {
+        match &self.command {
+            Command::Check(args) => cmd::check::run(args),
+            Command::Translate(args) => cmd::translate::run(args),
+            Command::Test(args) => cmd::test::run(args),
+        }
+    }
+}

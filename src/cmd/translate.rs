@@ -1,0 +1,96 @@
+//! `passerelle translate`: the production path without sockets.
+
+use super::{GOOD, bad, read, show, unreadable};
+use crate::conversation::{apply, gateway, parse, render};
+use crate::translate::mapping::Table;
+use crate::translate::mapping::table::Speaks;
+use crate::translate::name::DomainName;
+use std::io::{BufRead as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Arguments of `translate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A mapping file; repeat it for more
+    #[arg(short, long = "mapping", required = true, num_args = 1.., value_name = "FILE")]
+    mappings: Vec<PathBuf>,
+    /// The domains that are connected as legacy domains; all others are migrated
+    #[arg(long, value_delimiter = ',', value_parser = DomainName::parse, value_name = "DOMAINS")]
+    legacy: Vec<DomainName>,
+    /// The dialect of a migrated domain, if it is not the first file's; repeat it for more
+    #[arg(long, value_parser = dialect, value_name = "DOMAIN=NAME")]
+    dialect: Vec<(DomainName, String)>,
+}
+
+fn dialect(text: &str) -> Result<(DomainName, String), String> {
+    let (domain, name) = text.split_once('=').ok_or("write DOMAIN=NAME")?;
+    Ok((DomainName::parse(domain).map_err(|e| e.to_string())?, name.to_owned()))
+}
+
+/// Compiles mapping files, or says why it cannot.
+///
+/// # Errors
+/// What is to be printed, and the exit code.
+pub fn compile(files: &[PathBuf], speaks: &Speaks) -> Result<Table, (String, ExitCode)> {
+    let sources: Result<Vec<_>, String> =
+        files.iter().map(|p: &PathBuf| read(Path::new(p))).collect();
+    let sources = sources.map_err(|e| (format!("error: {e}\n"), unreadable()))?;
+    let table = Table::compile(&sources, speaks).map_err(|found| (show(&found), bad()))?;
+    let known: Vec<&str> = table.dialects().collect();
+    if let Some(name) = speaks.domains.values().find(|n| !known.contains(&n.as_str())) {
+        let message =
+            format!("error: no dialect {name:?} is loaded; there are: {}\n", known.join(", "));
+        return Err((message, bad()));
+    }
+    Ok(table)
+}
+
+/// Runs it: reads inputs from standard input, writes effects to standard output.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    let speaks = Speaks { default: None, domains: args.dialect.iter().cloned().collect() };
+    let table = match compile(&args.mappings, &speaks) {
+        Ok(table) => table,
+        Err((message, code)) => {
+            eprint!("{message}");
+            return code;
+        }
+    };
+    let mut gateway = gateway(table, &args.legacy);
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut input = std::io::stdin().lock();
+    let (mut line, mut number) = (String::new(), 0);
+    loop {
+        line.clear();
+        number += 1;
+        match input.read_line(&mut line) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) => {
+                eprintln!("error: line {number}: {error}");
+                return bad();
+            }
+        }
+        if line.trim().is_empty() {
+            continue;
+        }
+        let effects = match parse(&line).and_then(|input| apply(&mut gateway, input)) {
+            Ok(effects) => effects,
+            Err(error) => {
+                let _ = out.flush();
+                eprintln!("error: line {number}: {error}");
+                return bad();
+            }
+        };
+        for effect in effects {
+            if writeln!(out, "{}", render(&effect)).is_err() {
+                return bad();
+            }
+        }
+        if out.flush().is_err() {
+            return bad();
+        }
+    }
+    GOOD
+}

@@ -1,0 +1,230 @@
+//! The gateway's own session: notifications from MQTT, translated once, and notices of refusals.
+
+use super::clock::Now;
+use super::json::{self, Object};
+use super::legacy::{self, Kind};
+use super::mapping::Table;
+use super::mapping::shape::{Context, Side};
+use super::name::DomainName;
+use super::proxy::{Action, Identity, Passed, Setting, events, reason_of};
+use super::publish::{Publish, Received, Token};
+use super::queue::Delivery;
+use super::refusal::{Counters, Reason, Refusal, Why, head};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a notice about one domain and one reason is published.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Notices about one domain and one reason.
+#[derive(Debug)]
+struct Notices {
+    /// When the next may go.
+    next: Duration,
+    /// How many were held back, and the last of them.
+    held: Option<(u64, Refusal)>,
+}
+
+/// The state machine of the gateway's own session.
+#[derive(Debug)]
+pub struct Hub {
+    table: Arc<Table>,
+    setting: Setting,
+    /// The gateway's own name on the legacy wire, and those that may not come from MQTT.
+    own: DomainName,
+    roster: Arc<BTreeSet<DomainName>>,
+    notices: BTreeMap<(DomainName, Reason), Notices>,
+    next: u64,
+    actions: Vec<Action>,
+    counters: Counters,
+}
+
+impl Hub {
+    /// The hub of a gateway whose channels are `identity`'s.
+    #[must_use]
+    pub fn new(setting: &Setting, identity: Option<&Identity>) -> Self {
+        let own = match identity {
+            Some(Identity::Behind { own, .. }) => own.clone(),
+            _ => DomainName::dom0(),
+        };
+        Self {
+            table: Arc::clone(&setting.table),
+            setting: setting.clone(),
+            own,
+            roster: Arc::default(),
+            notices: BTreeMap::new(),
+            next: 0,
+            actions: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The client id of the gateway's own session.
+    #[must_use]
+    pub fn client_id(instance: &str) -> String {
+        format!("passerelle-{instance}")
+    }
+
+    /// What is to be done, in order. Empty it after each call.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// How messages have ended so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Who is a legacy domain here has changed.
+    pub fn set_roster(&mut self, roster: Arc<BTreeSet<DomainName>>) {
+        self.roster = roster;
+    }
+
+    /// A message from the gateway's own session.
+    pub fn deliver(&mut self, message: &Received, delivery: Delivery, now: Now) {
+        self.counters.received += 1;
+        let named = message.source.as_deref().and_then(|s| DomainName::parse(s).ok());
+        let from = named.clone().unwrap_or_else(DomainName::anonymous);
+        if message.mark.as_deref() == Some(&*self.setting.instance) {
+            *self.counters.ignored.entry(Why::Own).or_default() += 1;
+            self.actions.push(Action::Ignored(Why::Own, from));
+        } else {
+            match self.translate(message, named, now) {
+                Ok(passed) => {
+                    self.counters.delivered += 1;
+                    self.actions.push(Action::PassAll(passed));
+                }
+                Err((reason, detail)) => {
+                    *self.counters.refused.entry(reason).or_default() += 1;
+                    let head = head(&message.payload);
+                    self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
+                }
+            }
+        }
+        self.actions.push(Action::Acknowledge(delivery));
+    }
+
+    fn translate(
+        &self,
+        message: &Received,
+        named: Option<DomainName>,
+        now: Now,
+    ) -> Result<Passed, (Reason, String)> {
+        let limits = &self.setting.limits;
+        let text = json::check(&message.payload, limits.depth)
+            .map_err(|e| (Reason::NotJson, e.to_string()))?;
+        let payload =
+            Object::parse(text).map_err(|e| (Reason::BadValue, format!("the payload is {e}")))?;
+        let row = self.table.event_at(&message.topic, &payload);
+        let found = row.and_then(|row| Some((row, self.table.event(row)?)));
+        let Some((row, event)) = found else {
+            if self.table.has_event_at(&message.topic) {
+                return Err((Reason::BadValue, format!("no row of {} fits", message.topic)));
+            }
+            return Err((Reason::NotMapped, format!("no row has the topic {:?}", message.topic)));
+        };
+        let trusted = named.filter(|n| !n.is_everyone() && !self.roster.contains(n));
+        let source = match trusted {
+            Some(name) if self.own.is_dom0() => name,
+            _ => self.own.clone(),
+        };
+        let mut data = Vec::with_capacity(text.len() + 64);
+        let context = Context {
+            now,
+            source: source.as_str(),
+            request: None,
+            instead: &[],
+            limit: limits.line,
+        };
+        event.shape.translate(Side::Mqtt, text, &context, &mut data).map_err(reason_of)?;
+        let everyone = DomainName::everyone();
+        let line = legacy::write(
+            Kind::Notification,
+            source.as_str(),
+            everyone.as_str(),
+            &event.legacy,
+            &data,
+        );
+        if line.len() > limits.line {
+            let detail = format!("it makes a line of more than {} bytes", limits.line);
+            return Err((Reason::LineTooLong, detail));
+        }
+        Ok(Passed::Event { line, row, payload: message.payload.clone(), source })
+    }
+
+    /// A refusal somewhere in the gateway: it is published, or held back for a moment.
+    pub fn refused(&mut self, refusal: Refusal, now: Now) {
+        let key = (refusal.from.clone(), refusal.reason);
+        let notices =
+            self.notices.entry(key).or_insert(Notices { next: now.monotonic, held: None });
+        if notices.next > now.monotonic {
+            let held = notices.held.as_ref().map_or(0, |h| h.0);
+            notices.held = Some((held + 1, refusal));
+            return;
+        }
+        notices.next = now.monotonic + EVERY;
+        self.notice(&refusal, 0, now);
+    }
+
+    /// When [`Hub::wake`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.notices.values().map(|n| n.next).min()
+    }
+
+    /// Time has passed: what was held back is summed up.
+    pub fn wake(&mut self, now: Now) {
+        let due: Vec<_> = self
+            .notices
+            .iter()
+            .filter(|(_, n)| n.next <= now.monotonic)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in due {
+            let Some(mut notices) = self.notices.remove(&key) else { continue };
+            if let Some((count, refusal)) = notices.held.take() {
+                self.notice(&refusal, count, now);
+                notices.next = now.monotonic + EVERY;
+                self.notices.insert(key, notices);
+            }
+        }
+    }
+
+    fn notice(&mut self, refusal: &Refusal, held: u64, now: Now) {
+        let Refusal { reason, from, detail, head } = refusal;
+        let more = if held > 1 { format!(" ({held} such since the last)") } else { String::new() };
+        let text = json::string(&format!("{reason}: {from}: {detail}{more}: {head}"));
+        let body = format!("{{\"niveau\":40,\"module\":\"passerelle\",\"message\":{text}}}");
+        let context = Context {
+            now,
+            source: "passerelle",
+            request: None,
+            instead: &[],
+            limit: self.setting.limits.line,
+        };
+        let publishes = events(&self.table, "erreur", Some(&body), |table, row, body, out| {
+            let Some(event) = table.event(row) else { return Ok(()) };
+            event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
+        });
+        // A mapping without the error notification has nowhere to publish to: the log has it.
+        for (row, payload) in publishes.unwrap_or_default() {
+            let Some(event) = self.table.event(row) else { continue };
+            let Some(topic) = event.topic.clone() else { continue };
+            self.next += 1;
+            self.actions.push(Action::Publish(Publish {
+                token: Token(self.next),
+                topic,
+                payload: payload.into(),
+                qos: event.qos,
+                retain: false,
+                response_topic: None,
+                correlation: None,
+                source: DomainName::parse("passerelle").ok(),
+                mark: Some(Arc::clone(&self.setting.instance)),
+                expiry: None,
+            }));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The MVP's envelope: `{"type":T,"source":S,"destination":D,"payload":P}`.
+
+use super::json::{self, Object};
+use super::refusal::Reason;
+use bytes::Bytes;
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `commande`
+    Command,
+    /// `reponse`
+    Response,
+    /// `notification`
+    Notification,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Command, Self::Response, Self::Notification];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "commande",
+            Self::Response => "reponse",
+            Self::Notification => "notification",
+        }
+    }
+
+    /// The payload's members: the name's and the body's.
+    fn members(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Command => ("commande", "arguments"),
+            Self::Response => ("commande", "data"),
+            Self::Notification => ("evenement", "data"),
+        }
+    }
+}
+
+/// A message as it stands on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// Who it says it is from. Nothing has checked it.
+    pub source: String,
+    /// Who it is for. Nothing has checked it.
+    pub destination: String,
+    /// The command's or the event's name.
+    pub name: String,
+    /// `arguments` or `data`, if it is there.
+    pub body: Option<&'a str>,
+}
+
+/// Why a line is no message.
+pub type Unreadable = (Reason, String);
+
+/// Reads a line.
+///
+/// # Errors
+/// `not_json`, `not_an_envelope` or `unknown_type`, and what is wrong.
+pub fn parse(line: &[u8], max_depth: usize) -> Result<Message<'_>, Unreadable> {
+    let text = json::check(line, max_depth).map_err(|e| (Reason::NotJson, e.to_string()))?;
+    let bad = |what: String| (Reason::NotAnEnvelope, what);
+    let object = Object::parse(text).map_err(|e| bad(format!("the message is {e}")))?;
+    let string = |object: &Object<'_>, name: &str| {
+        let raw = object.get(name).ok_or_else(|| bad(format!("{name:?} is missing")))?;
+        json::decode_str(raw)
+            .map(String::from)
+            .ok_or_else(|| bad(format!("{name:?} is no proper text")))
+    };
+    let kind = string(&object, "type")?;
+    let source = string(&object, "source")?;
+    let destination = string(&object, "destination")?;
+    let payload = object.get("payload").ok_or_else(|| bad("\"payload\" is missing".into()))?;
+    let Some(kind) = Kind::ALL.into_iter().find(|k| k.as_str() == kind) else {
+        let known = Kind::ALL.map(Kind::as_str).join(", ");
+        return Err((Reason::UnknownType, format!("type {kind:?} is none of {known}")));
+    };
+    let payload = Object::parse(payload).map_err(|e| bad(format!("the payload is {e}")))?;
+    let (name, body) = kind.members();
+    Ok(Message {
+        kind,
+        source,
+        destination,
+        name: string(&payload, name)?,
+        body: payload.get(body),
+    })
+}
+
+/// Writes a message as the MVP does: compact, its members in their usual order, ended by `\n`.
+#[must_use]
+pub fn write(kind: Kind, source: &str, destination: &str, name: &str, body: &[u8]) -> Bytes {
+    let (name_member, body_member) = kind.members();
+    let mut out = Vec::with_capacity(body.len() + 128);
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_str().as_bytes());
+    for (member, text) in [("source", source), ("destination", destination)] {
+        let opening = if member == "source" { "\",\"" } else { ",\"" };
+        out.extend_from_slice(opening.as_bytes());
+        out.extend_from_slice(member.as_bytes());
+        out.extend_from_slice(b"\":");
+        json::push_string(&mut out, text);
+    }
+    out.extend_from_slice(b",\"payload\":{\"");
+    out.extend_from_slice(name_member.as_bytes());
+    out.extend_from_slice(b"\":");
+    json::push_string(&mut out, name);
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(body_member.as_bytes());
+    out.extend_from_slice(b"\":");
+    out.extend_from_slice(body);
+    out.extend_from_slice(b"}}\n");
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let line = write(Kind::Command, "vm-gui", "sys-usb", "liste_disques", b"{}");
+        let expected = br#"{"type":"commande","source":"vm-gui","destination":"sys-usb","payload":{"commande":"liste_disques","arguments":{}}}"#;
+        assert_eq!(line.strip_suffix(b"\n").unwrap(), expected);
+        let read = parse(&line, 8).unwrap();
+        assert_eq!(
+            (read.kind, read.name.as_str(), read.body),
+            (Kind::Command, "liste_disques", Some("{}"))
+        );
+    }
+
+    #[test]
+    fn each_fault_has_its_reason() {
+        for (line, reason) in [
+            ("this is not json", Reason::NotJson),
+            ("[1,2]", Reason::NotAnEnvelope),
+            ("{}", Reason::NotAnEnvelope),
+            (r#"{"type":"zzz","source":"a","destination":"b","payload":{}}"#, Reason::UnknownType),
+            (
+                r#"{"type":"commande","type":"commande","source":"a","destination":"b","payload":{"commande":"c"}}"#,
+                Reason::NotAnEnvelope,
+            ),
+            (
+                r#"{"type":"commande","source":7,"destination":"b","payload":{"commande":"c"}}"#,
+                Reason::NotAnEnvelope,
+            ),
+            (
+                r#"{"type":"commande","source":"a","destination":"b","payload":{"evenement":"c"}}"#,
+                Reason::NotAnEnvelope,
+            ),
+            (
+                r#"{"type":"commande","source":"a","destination":"b","payload":[]}"#,
+                Reason::NotAnEnvelope,
+            ),
+        ] {
+            assert_eq!(parse(line.as_bytes(), 8).unwrap_err().0, reason, "{line}");
+        }
+    }
+}

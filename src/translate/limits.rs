@@ -1,0 +1,46 @@
+//! The limits of the pure middle.
+
+use std::time::Duration;
+
+/// Limits, each with the default of [`Limits::default`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes of a line. 16 MiB.
+    pub line: usize,
+    /// How deep JSON may be nested. 128.
+    pub depth: usize,
+    /// The most bytes that wait to be written to a domain (or one message, if larger). 8 MiB.
+    pub queue: usize,
+    /// After how long without progress a domain that is written to is stuck. 30 s.
+    pub stuck: Duration,
+    /// The most calls that may be pending for a domain. 1024.
+    pub calls: usize,
+    /// The most bytes that wait for the broker (or one message, if larger). 8 MiB.
+    pub outbox: usize,
+    /// How long a domain that went away is still a legacy domain. 60 s.
+    pub away: Duration,
+    /// How long an ended call is remembered. 10 s.
+    pub remember: Duration,
+    /// Whether answers between legacy domains are published too, for observers.
+    pub mirror: bool,
+    /// The longest answer that is. 64 KiB.
+    pub mirror_size: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        Self {
+            line: 16 * MIB,
+            depth: 128,
+            queue: 8 * MIB,
+            stuck: Duration::from_secs(30),
+            calls: 1024,
+            outbox: 8 * MIB,
+            away: Duration::from_secs(60),
+            remember: Duration::from_secs(10),
+            mirror: true,
+            mirror_size: 64 * 1024,
+        }
+    }
+}

@@ -1,0 +1,600 @@
+//! Answers, both ways: from a legacy server to MQTT, and from MQTT to a legacy requester.
+
+use super::ask::{handler, reason_of};
+use super::calls::{Asked, Ended, Given, Match, Origin, State, choose, compare};
+use super::give::sender;
+use super::line::Read;
+use super::{Action, Identity, Proxy, Sent};
+use crate::translate::clock::Now;
+use crate::translate::json::{self, Object};
+use crate::translate::legacy::{self, Kind};
+use crate::translate::mapping::scalar::all_hold;
+use crate::translate::mapping::shape::{Fault, Side, Values};
+use crate::translate::mapping::{Answer, Command, Wire};
+use crate::translate::name::DomainName;
+use crate::translate::publish::{Publish, Received, Token};
+use crate::translate::queue::{Delivery, Entry, Purpose};
+use crate::translate::refusal::{Reason, Why, head};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What one answer becomes, and why it may not.
+type Translated<T> = Result<T, (Reason, String)>;
+
+impl Proxy {
+    // --- from a legacy server -----------------------------------------------------------------
+
+    /// A response to a domain that is not legacy here: whose call does it answer?
+    pub(super) fn answer(&mut self, read: &Read<'_>, to: Option<&DomainName>, now: Now) {
+        let name = read.message.name.clone();
+        if !self.table.is_a_response(&name) {
+            let detail = format!("no row maps the response {name:?}");
+            let from = read.from(self);
+            return self.refuse(Reason::NotMapped, detail, from, head(read.line));
+        }
+        let body = read.message.body.unwrap_or("null");
+        let data = Object::parse(body).unwrap_or_default();
+        let calls = self.answered_calls(&name, to, &data);
+        if calls.is_empty() {
+            return self.answer_without_call(read, to, &name, body, now);
+        }
+        let mut handlers = Vec::new();
+        for (i, id) in calls.iter().enumerate() {
+            handlers.extend(self.answer_call(read, *id, &name, body, i == 0, now));
+        }
+        for handler in handlers {
+            self.give_next(&handler, now);
+        }
+    }
+
+    /// The open calls that a response answers: one, or all where each of several domains answers.
+    fn answered_calls(&self, name: &str, to: Option<&DomainName>, data: &Object<'_>) -> Vec<u64> {
+        let behind = matches!(self.identity, Identity::Behind { .. });
+        let open = |g: &&Given| {
+            matches!(g.origin, Origin::Mqtt(_))
+                && !matches!(g.state, State::Held(_))
+                && (behind || to.is_none_or(|to| g.name() == *to))
+        };
+        let fitting = |g: &Given| {
+            let row = self.table.command(g.row)?;
+            let answer =
+                legacy_answer(row, &Wire::Response(name.to_owned()), data, Some(&g.values))?;
+            let matched = compare(&answer.shape.repeats.legacy, data, &g.values);
+            Some((g.id, matched, answer.one_for_each.is_some()))
+        };
+        let fits: Vec<_> = self.given.iter().filter(open).filter_map(fitting).collect();
+        if fits.iter().any(|f| f.2) {
+            return fits.iter().filter(|f| f.1 != Match::Different).map(|f| f.0).collect();
+        }
+        choose(fits.iter().map(|f| (f.0, f.1))).into_iter().collect()
+    }
+
+    /// Publishes a response to one call's requester; says whose turn it is if the call has ended.
+    fn answer_call(
+        &mut self,
+        read: &Read<'_>,
+        id: u64,
+        name: &str,
+        body: &str,
+        counted: bool,
+        now: Now,
+    ) -> Option<DomainName> {
+        let table = Arc::clone(&self.table);
+        let at = self.given.iter().position(|g| g.id == id)?;
+        let call = self.given.get(at)?;
+        let row = table.command(call.row)?;
+        let data = Object::parse(body).unwrap_or_default();
+        let wire = Wire::Response(name.to_owned());
+        let answer = legacy_answer(row, &wire, &data, Some(&call.values))?;
+        let payload = match self.to_mqtt(answer, body, read, Some(&call.values), now) {
+            _ if read.source.is_none() => {
+                self.refuse_spoofed(read, now);
+                return None;
+            }
+            Ok(payload) => payload,
+            Err((reason, detail)) => {
+                let call = self.given.remove(at);
+                self.refuse(reason, detail.clone(), read.from(self), head(read.line));
+                self.give_up(&call, reason, &detail, now);
+                return Some(call.handler);
+            }
+        };
+        let reply = (call.reply.clone(), call.correlation.clone());
+        let publish = self.response_publish(row, reply, payload, read);
+        let size = publish.size();
+        if !self.has_room_for(&publish) {
+            let call = self.given.remove(at);
+            let detail = "too much waits for the broker";
+            self.refuse(Reason::StoreFull, detail, read.from(self), head(read.line));
+            self.give_up(&call, Reason::StoreFull, detail, now);
+            return Some(call.handler);
+        }
+        self.publish_answer(publish, size, counted, read);
+        if let Some(call) = self.given.get_mut(at) {
+            call.answers += 1;
+        }
+        answer.ends.then(|| self.end_given(at, now)).flatten()
+    }
+
+    fn publish_answer(&mut self, publish: Publish, size: usize, counted: bool, read: &Read<'_>) {
+        let sent = Sent {
+            size,
+            call: None,
+            counted,
+            to: None,
+            head: head(read.line),
+            from: read.from(self),
+        };
+        self.publish(publish, sent);
+    }
+
+    fn response_publish(
+        &mut self,
+        row: &Command,
+        (topic, correlation): (String, Option<Bytes>),
+        payload: Vec<u8>,
+        read: &Read<'_>,
+    ) -> Publish {
+        Publish {
+            token: Token(self.number()),
+            topic,
+            payload: payload.into(),
+            qos: row.qos,
+            retain: false,
+            response_topic: None,
+            correlation,
+            source: read.source.clone(),
+            mark: None,
+            expiry: None,
+        }
+    }
+
+    /// Ends an answered call to this domain; says which handler is free.
+    pub(super) fn end_given(&mut self, at: usize, now: Now) -> Option<DomainName> {
+        if at >= self.given.len() {
+            return None;
+        }
+        let call = self.given.remove(at);
+        self.queue.withdraw(call.id);
+        self.counters.answered += 1;
+        let (handler, requester) = (call.handler.clone(), call.name());
+        self.remember(call.row, Side::Mqtt, requester, call.values, call.correlation, now);
+        Some(handler)
+    }
+
+    pub(super) fn remember(
+        &mut self,
+        row: usize,
+        asked_by: Side,
+        requester: DomainName,
+        values: Values,
+        correlation: Option<Bytes>,
+        now: Now,
+    ) {
+        let until = now.monotonic + self.limits.remember;
+        self.ended.push_back(Ended { row, asked_by, requester, values, correlation, until });
+        while self.ended.len() > self.limits.calls {
+            self.ended.pop_front();
+        }
+    }
+
+    fn to_mqtt(
+        &self,
+        answer: &Answer,
+        body: &str,
+        read: &Read<'_>,
+        request: Option<&Values>,
+        now: Now,
+    ) -> Translated<Vec<u8>> {
+        let mut payload = Vec::with_capacity(body.len() + 64);
+        let context = self.context(now, &read.message.source, request);
+        if let Some(list) = &answer.one_for_each {
+            payload.push(b'{');
+            json::push_string(&mut payload, list);
+            payload.extend_from_slice(b":[");
+        }
+        answer.shape.translate(Side::Legacy, body, &context, &mut payload).map_err(reason_of)?;
+        if answer.one_for_each.is_some() {
+            payload.extend_from_slice(b"]}");
+        }
+        Ok(payload)
+    }
+
+    /// No call waits for it: it is delivered all the same if it needs nothing from one.
+    fn answer_without_call(
+        &mut self,
+        read: &Read<'_>,
+        to: Option<&DomainName>,
+        name: &str,
+        body: &str,
+        now: Now,
+    ) {
+        let refuse = |this: &mut Self, reason, detail: String| {
+            let from = read.from(this);
+            this.refuse(reason, detail, from, head(read.line));
+        };
+        let data = Object::parse(body).unwrap_or_default();
+        let table = Arc::clone(&self.table);
+        let wire = Wire::Response(name.to_owned());
+        let dialect = to.map_or(table.default_dialect(), |to| table.dialect_of(to));
+        let fitting = |i: &usize| {
+            let row = table.command(*i)?;
+            Some((row, legacy_answer(row, &wire, &data, None)?))
+        };
+        let Some((row, answer)) = table.answered_by(dialect, name).iter().find_map(fitting) else {
+            return refuse(self, Reason::NoPendingCall, format!("no call is answered by {name:?}"));
+        };
+        let payload = match self.to_mqtt(answer, body, read, None, now) {
+            Ok(payload) => payload,
+            Err((reason, detail)) => return refuse(self, reason, detail),
+        };
+        if read.source.is_none() {
+            return self.refuse_spoofed(read, now);
+        }
+        let Some(to) = to else {
+            let detail = format!("{:?} is no domain's name", read.message.destination);
+            return refuse(self, Reason::BadName, detail);
+        };
+        let again = |e: &Ended| {
+            e.asked_by == Side::Mqtt
+                && e.requester == *to
+                && table.command(e.row).is_some_and(|r| {
+                    legacy_answer(r, &wire, &data, Some(&e.values)).is_some_and(|a| {
+                        compare(&a.shape.repeats.legacy, &data, &e.values) != Match::Different
+                    })
+                })
+        };
+        if self.ended.iter().any(again) {
+            return refuse(self, Reason::NoPendingCall, "its call has been answered".into());
+        }
+        let named = (*to != DomainName::anonymous()).then_some(to);
+        let publish = self.response_publish(row, (row.response_topic(named), None), payload, read);
+        if !self.has_room_for(&publish) {
+            return refuse(self, Reason::StoreFull, "too much waits for the broker".into());
+        }
+        let size = publish.size();
+        self.publish_answer(publish, size, true, read);
+    }
+
+    /// A response from this domain to another legacy one: it may end an exclusive call.
+    pub(super) fn end_direct(
+        &mut self,
+        read: &Read<'_>,
+        to: &DomainName,
+        now: Now,
+    ) -> Option<DomainName> {
+        let data = Object::parse(read.message.body.unwrap_or("null")).unwrap_or_default();
+        let wire = Wire::Response(read.message.name.clone());
+        let fitting = |(at, g): (usize, &Given)| {
+            let waits = matches!(g.origin, Origin::Direct) && !matches!(g.state, State::Held(_));
+            if !waits || g.requester.as_ref() != Some(to) {
+                return None;
+            }
+            let answer = legacy_answer(self.table.command(g.row)?, &wire, &data, Some(&g.values))?;
+            let matched = compare(&answer.shape.repeats.legacy, &data, &g.values);
+            Some(((at, answer.ends), matched))
+        };
+        let found = choose(self.given.iter().enumerate().filter_map(fitting));
+        let (at, ends) = found?;
+        if let Some(call) = self.given.get_mut(at) {
+            call.answers += 1;
+        }
+        ends.then(|| self.end_given(at, now)).flatten()
+    }
+
+    /// An answer between legacy domains is published too, for observers.
+    pub(super) fn mirror(&mut self, read: &Read<'_>, to: &DomainName, now: Now) {
+        if !self.limits.mirror || read.line.len() > self.limits.mirror_size {
+            return;
+        }
+        let table = Arc::clone(&self.table);
+        let body = read.message.body.unwrap_or("null");
+        let data = Object::parse(body).unwrap_or_default();
+        let wire = Wire::Response(read.message.name.clone());
+        for &index in table.answered_by(table.default_dialect(), &read.message.name) {
+            let Some(row) = table.command(index).filter(|r| table.names_requesters(r)) else {
+                continue;
+            };
+            let Some(answer) = legacy_answer(row, &wire, &data, None) else { continue };
+            let Ok(payload) = self.to_mqtt(answer, body, read, None, now) else { continue };
+            let reply = (row.response_topic(Some(to)), None);
+            let mut publish = self.response_publish(row, reply, payload, read);
+            publish.mark = Some(Arc::clone(&self.instance));
+            publish.expiry = Some(row.timeout);
+            if self.has_room_for(&publish) {
+                let size = publish.size();
+                self.publish_answer(publish, size, false, read);
+            }
+            return;
+        }
+    }
+
+    // --- from MQTT ----------------------------------------------------------------------------
+
+    /// A response on MQTT: which of this channel's calls does it answer?
+    pub(super) fn response(
+        &mut self,
+        message: &Received,
+        root: &str,
+        suffix: Option<&str>,
+        delivery: Delivery,
+        now: Now,
+    ) {
+        let done = Action::Acknowledge(delivery);
+        let text = match json::check(&message.payload, self.limits.depth) {
+            Ok(text) => text,
+            Err(error) => {
+                self.bad_response(
+                    message,
+                    root,
+                    suffix,
+                    &(Reason::NotJson, error.to_string()),
+                    now,
+                );
+                return self.actions.push(done);
+            }
+        };
+        let payload = Object::parse(text).unwrap_or_default();
+        let to = suffix.and_then(|s| DomainName::parse(s).ok());
+        let Some(at) = self.asked_by(message, root, to.as_ref(), &payload) else {
+            self.response_without_call(message, root, to.as_ref(), text, delivery, now);
+            return;
+        };
+        let table = Arc::clone(&self.table);
+        let Some(call) = self.asked.get(at) else { return };
+        let Some(row) = table.command(call.row) else { return };
+        let source = self.responder(message, &call.handler);
+        let lines = match mqtt_answer(row, &payload, Some(&call.values)) {
+            Some(answer) => self
+                .lines(answer, text, &call.requester, &source, Some(&call.values), now)
+                .map(|lines| (lines, answer.ends)),
+            None => Err((Reason::BadValue, unknown_answer(row, text))),
+        };
+        match lines {
+            Ok((lines, ends)) => {
+                if let Some(call) = self.asked.get_mut(at) {
+                    call.answers += 1;
+                }
+                self.write_answer(lines, &source, delivery, now);
+                if ends {
+                    self.end_asked(at, now);
+                }
+            }
+            Err((reason, detail)) => {
+                let call = self.asked.remove(at);
+                self.refuse(reason, detail.clone(), source, head(&message.payload));
+                self.refuse(reason, detail.clone(), call.requester.clone(), call.head.clone());
+                self.tell_legacy(&call.requester, reason, &detail, now);
+                self.ask_next(call.row, &call.requester, now);
+                self.actions.push(done);
+            }
+        }
+    }
+
+    /// A response that cannot even be read ends the call that its correlation data names.
+    fn bad_response(
+        &mut self,
+        message: &Received,
+        root: &str,
+        suffix: Option<&str>,
+        (reason, detail): &(Reason, String),
+        now: Now,
+    ) {
+        self.refuse(*reason, detail.clone(), sender(message), head(&message.payload));
+        let to = suffix.and_then(|s| DomainName::parse(s).ok());
+        let named = to.is_some() || message.correlation.is_some();
+        let at = self.asked_by(message, root, to.as_ref(), &Object::default());
+        if let Some(at) = at.filter(|_| named) {
+            let call = self.asked.remove(at);
+            self.refuse(*reason, detail.clone(), call.requester.clone(), call.head.clone());
+            self.tell_legacy(&call.requester, *reason, detail, now);
+            self.ask_next(call.row, &call.requester, now);
+        }
+    }
+
+    /// The call that a response answers: by correlation data, else by the members that it repeats,
+    /// else the oldest.
+    fn asked_by(
+        &self,
+        message: &Received,
+        root: &str,
+        to: Option<&DomainName>,
+        payload: &Object<'_>,
+    ) -> Option<usize> {
+        if let Some(correlation) = &message.correlation {
+            let at = self.asked.iter().position(|a| a.correlation == *correlation);
+            return at.filter(|&at| self.is_root(at, root));
+        }
+        let open = |(at, a): (usize, &Asked)| {
+            let row = self.table.command(a.row).filter(|r| r.root == root)?;
+            let waits = a.held.is_none() && to.is_none_or(|to| a.requester == *to);
+            let answer = mqtt_answer(row, payload, Some(&a.values));
+            let repeats = answer.map_or(&[][..], |a| &a.shape.repeats.mqtt);
+            waits.then(|| (at, compare(repeats, payload, &a.values)))
+        };
+        choose(self.asked.iter().enumerate().filter_map(open))
+    }
+
+    fn is_root(&self, at: usize, root: &str) -> bool {
+        let row = self.asked.get(at).and_then(|a| self.table.command(a.row));
+        row.is_some_and(|r| r.root == root)
+    }
+
+    /// Who answers, on the legacy wire: the user property, unless it is a legacy domain's name.
+    fn responder(&self, message: &Received, handler: &DomainName) -> DomainName {
+        if let Identity::Behind { own, .. } = &self.identity {
+            return own.clone();
+        }
+        let named = message.source.as_deref().and_then(|s| DomainName::parse(s).ok());
+        named.filter(|n| !n.is_everyone() && !self.is_legacy(n)).unwrap_or_else(|| handler.clone())
+    }
+
+    fn response_without_call(
+        &mut self,
+        message: &Received,
+        root: &str,
+        to: Option<&DomainName>,
+        text: &str,
+        delivery: Delivery,
+        now: Now,
+    ) {
+        let table = Arc::clone(&self.table);
+        let payload = Object::parse(text).unwrap_or_default();
+        let done = Action::Acknowledge(delivery);
+        let ended = self.ended.iter().rev().find(|e| {
+            let row = table.command(e.row).filter(|r| r.root == root);
+            let same = match (&message.correlation, &e.correlation) {
+                (Some(a), Some(b)) => a == b,
+                (Some(_), None) => false,
+                (None, _) => to.is_none_or(|to| e.requester == *to),
+            };
+            let answer = row.and_then(|r| mqtt_answer(r, &payload, Some(&e.values)));
+            e.asked_by == Side::Legacy
+                && same
+                && answer.is_some_and(|a| {
+                    compare(&a.shape.repeats.mqtt, &payload, &e.values) != Match::Different
+                })
+        });
+        if let Some(ended) = ended {
+            let twice = to.is_none() || table.command(ended.row).is_some_and(|r| r.answered_twice);
+            if twice {
+                self.ignore(Why::Repeat, &message.source);
+            } else {
+                let detail = "its call has been answered";
+                self.refuse(Reason::NoPendingCall, detail, sender(message), head(&message.payload));
+            }
+            return self.actions.push(done);
+        }
+        let mine = to.filter(|to| self.is_legacy(to) || *to == self.name());
+        let Some(to) = mine.cloned() else {
+            self.ignore(Why::OtherRequester, &message.source);
+            return self.actions.push(done);
+        };
+        let row = table.commands().iter().find(|r| {
+            r.root == root && r.direction.goes_from(Side::Legacy) && table.names_requesters(r)
+        });
+        let found = row.and_then(|row| Some((row, mqtt_answer(row, &payload, None)?)));
+        let lines = match found {
+            Some((row, answer)) => {
+                let handler = handler(row, text.as_bytes()).unwrap_or_else(DomainName::dom0);
+                let source = self.responder(message, &handler);
+                self.lines(answer, text, &to, &source, None, now).map(|lines| (lines, source))
+            }
+            None => Err((Reason::NoPendingCall, "it answers no pending call".into())),
+        };
+        match lines {
+            Ok((lines, source)) if !lines.is_empty() => {
+                self.write_answer(lines, &source, delivery, now);
+            }
+            Ok(_) => {
+                let detail = "it answers no pending call";
+                self.refuse(Reason::NoPendingCall, detail, sender(message), head(&message.payload));
+                self.actions.push(done);
+            }
+            Err((reason, detail)) => {
+                self.refuse(reason, detail, sender(message), head(&message.payload));
+                self.actions.push(done);
+            }
+        }
+    }
+
+    /// What an answer is on the legacy wire: no line, one, or one for each element of a list.
+    fn lines(
+        &self,
+        answer: &Answer,
+        text: &str,
+        requester: &DomainName,
+        source: &DomainName,
+        request: Option<&Values>,
+        now: Now,
+    ) -> Translated<Vec<Bytes>> {
+        if !answer.request.is_empty() && request.is_none() {
+            return Err(reason_of(Fault::NeedsCall));
+        }
+        let (kind, name) = match &answer.wire {
+            Wire::Response(name) => (Kind::Response, name),
+            Wire::Event(name) => (Kind::Notification, name),
+            Wire::Silent => return Ok(Vec::new()),
+        };
+        let mut lines = Vec::new();
+        let mut line = |body: &str| {
+            let mut data = Vec::with_capacity(body.len() + 64);
+            let context = self.context(now, source.as_str(), request);
+            answer.shape.translate(Side::Mqtt, body, &context, &mut data).map_err(reason_of)?;
+            let line = legacy::write(kind, source.as_str(), requester.as_str(), name, &data);
+            lines.push(self.fits(line)?);
+            Ok(())
+        };
+        match &answer.one_for_each {
+            None => line(text)?,
+            Some(list) => {
+                let object = Object::parse(text).map_err(|e| (Reason::BadValue, e.to_string()))?;
+                let Some(items) = object.get(list) else {
+                    return Err((Reason::MissingArgument, format!("{list:?} is missing")));
+                };
+                if !json::for_each(items, &mut line)? {
+                    return Err((Reason::BadValue, format!("{list:?} is not an array")));
+                }
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Writes an answer to the channel; the broker is told when the last line is out.
+    fn write_answer(&mut self, lines: Vec<Bytes>, from: &DomainName, delivery: Delivery, now: Now) {
+        let last = lines.len();
+        if last == 0 {
+            self.counters.delivered += 1;
+            return self.actions.push(Action::Acknowledge(delivery));
+        }
+        for (i, line) in lines.into_iter().enumerate() {
+            let is_last = i + 1 == last;
+            let message = Purpose::Message { from: from.clone(), command: false };
+            let purpose = if is_last { message } else { Purpose::Notice };
+            let delivery = is_last.then_some(delivery);
+            if let Err(entry) = self.enqueue(Entry { line, purpose, delivery }, now) {
+                self.give_up_entry(entry, Reason::DomainStuck, now);
+            }
+        }
+    }
+}
+
+/// The way in which a legacy message answers a call of a row.
+pub(super) fn legacy_answer<'r>(
+    row: &'r Command,
+    wire: &Wire,
+    data: &Object<'_>,
+    request: Option<&Values>,
+) -> Option<&'r Answer> {
+    row.answers.iter().find(|a| {
+        a.direction.goes_from(Side::Legacy)
+            && a.wire == *wire
+            && all_hold(&a.when.legacy, |m| data.get(m))
+            && request.is_none_or(|r| all_hold(&a.request, |m| value(r, m)))
+    })
+}
+
+/// The way in which an MQTT response answers a call of a row.
+pub(super) fn mqtt_answer<'r>(
+    row: &'r Command,
+    payload: &Object<'_>,
+    request: Option<&Values>,
+) -> Option<&'r Answer> {
+    row.answers.iter().find(|a| {
+        a.direction.goes_from(Side::Mqtt)
+            && all_hold(&a.when.mqtt, |m| payload.get(m))
+            && request.is_none_or(|r| all_hold(&a.request, |m| value(r, m)))
+    })
+}
+
+fn value<'v>(values: &'v Values, name: &str) -> Option<&'v str> {
+    values.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+}
+
+fn unknown_answer(row: &Command, text: &str) -> String {
+    let conditions = row.answers.iter().flat_map(|a| &a.when.mqtt).map(|c| c.member.as_str());
+    let members: std::collections::BTreeSet<&str> = conditions.collect();
+    let members: Vec<&str> = members.into_iter().collect();
+    let shown = crate::translate::mapping::value::head(text);
+    format!("no answer of {} fits {shown} (by {})", row.name, members.join(", "))
+}

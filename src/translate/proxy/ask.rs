@@ -1,0 +1,268 @@
+//! A legacy domain asks: its command is published, and waits for its answer.
+
+use super::calls::{Asked, keep};
+use super::line::{Read, Route};
+use super::{Action, Identity, Proxy, Sent};
+use crate::translate::clock::Now;
+use crate::translate::json::Object;
+use crate::translate::mapping::Command;
+use crate::translate::mapping::scalar::all_hold;
+use crate::translate::mapping::shape::{Fault, Side};
+use crate::translate::name::DomainName;
+use crate::translate::publish::{Publish, Token};
+use crate::translate::refusal::{Reason, head};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a fault in a body is called.
+pub(in crate::translate) fn reason_of(fault: Fault) -> (Reason, String) {
+    match fault {
+        Fault::Missing(what) => (Reason::MissingArgument, what),
+        Fault::Bad(why) => (Reason::BadValue, why),
+        Fault::NeedsCall => (Reason::NoPendingCall, "it answers no pending call".into()),
+    }
+}
+
+/// A request, ready to go.
+struct Request {
+    row: usize,
+    payload: Vec<u8>,
+}
+
+impl Proxy {
+    /// A command that goes to MQTT: the first fault that applies counts.
+    pub(super) fn ask(&mut self, read: &Read<'_>, route: &Route, now: Now) {
+        let requests = match self.requests(read, route, now) {
+            Ok(requests) => requests,
+            Err((reason, detail)) if *route == Route::Everyone && reason == Reason::NotMapped => {
+                let nobody = matches!(self.identity, Identity::Behind { .. });
+                if nobody {
+                    self.refuse_request(read, reason, &detail, now);
+                } else {
+                    self.counters.delivered += 1;
+                }
+                return;
+            }
+            Err((reason, detail)) => return self.refuse_request(read, reason, &detail, now),
+        };
+        let Some(requester) = read.source.clone() else { return self.refuse_spoofed(read, now) };
+        let to = match route {
+            Route::Mqtt(None) => {
+                let detail = format!("{:?} is no domain's name", read.message.destination);
+                return self.refuse_request(read, Reason::BadName, &detail, now);
+            }
+            Route::Mqtt(Some(to))
+                if matches!(self.identity, Identity::Behind { .. }) && self.is_legacy(to) =>
+            {
+                let detail = format!("{to} is not here");
+                return self.refuse_request(read, Reason::NoSuchDomain, &detail, now);
+            }
+            Route::Mqtt(Some(to)) | Route::Direct(to) => Some(to),
+            Route::Everyone => None,
+        };
+        if self.asked.len() >= self.limits.calls {
+            let detail = format!("{} calls are pending", self.asked.len());
+            return self.refuse_request(read, Reason::DomainStuck, &detail, now);
+        }
+        let size: usize = requests.iter().map(|r| r.payload.len()).sum();
+        if self.outbox > 0 && self.outbox.saturating_add(size) > self.limits.outbox {
+            let detail = "too much waits for the broker";
+            return self.refuse_request(read, Reason::StoreFull, detail, now);
+        }
+        for (i, request) in requests.into_iter().enumerate() {
+            self.send_request(read, request, &requester, to, i > 0, now);
+        }
+    }
+
+    fn refuse_request(&mut self, read: &Read<'_>, reason: Reason, detail: &str, now: Now) {
+        let from = read.from(self);
+        self.refuse(reason, detail, from.clone(), head(read.line));
+        self.tell_legacy(&from, reason, detail, now);
+    }
+
+    /// The command in each dialect in which it has to be said: the one of the domain that it is
+    /// addressed to, or everyone's.
+    fn requests(
+        &self,
+        read: &Read<'_>,
+        route: &Route,
+        now: Now,
+    ) -> Result<Vec<Request>, (Reason, String)> {
+        let dialects = match route {
+            Route::Mqtt(Some(to)) | Route::Direct(to) => vec![self.table.dialect_of(to)],
+            Route::Mqtt(None) => vec![self.table.default_dialect()],
+            Route::Everyone => self.table.dialects_in_use(),
+        };
+        let body = read.message.body.unwrap_or("{}");
+        let arguments = Object::parse(body);
+        let known = arguments.clone().unwrap_or_default();
+        let mut requests: Vec<Request> = Vec::new();
+        for dialect in dialects {
+            let Some(row) = self.table.command_named(dialect, &read.message.name, &known) else {
+                continue;
+            };
+            let Some(command) = self.table.command(row) else { continue };
+            let roots = |r: &Request| self.table.command(r.row).map(|c| &c.root);
+            if requests.iter().any(|r| roots(r) == Some(&command.root)) {
+                continue;
+            }
+            if let Err(error) = &arguments {
+                return Err((Reason::BadValue, format!("the arguments are {error}")));
+            }
+            let source = read.source.clone().unwrap_or_else(DomainName::anonymous);
+            let context = self.context(now, source.as_str(), None);
+            let mut payload = Vec::with_capacity(body.len() + 64);
+            command
+                .request
+                .translate(Side::Legacy, body, &context, &mut payload)
+                .map_err(reason_of)?;
+            requests.push(Request { row, payload });
+        }
+        if requests.is_empty() {
+            let name = &read.message.name;
+            return Err((Reason::NotMapped, format!("no row maps the command {name:?}")));
+        }
+        Ok(requests)
+    }
+
+    fn send_request(
+        &mut self,
+        read: &Read<'_>,
+        request: Request,
+        requester: &DomainName,
+        to: Option<&DomainName>,
+        extra: bool,
+        now: Now,
+    ) {
+        let table = Arc::clone(&self.table);
+        let Some(row) = table.command(request.row) else { return };
+        let token = Token(self.number());
+        let named = table.names_requesters(row);
+        let correlation: Bytes = format!("{}-{}-{}", self.nonce, self.name(), token.0).into();
+        let arguments = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
+        let handler = handler(row, &request.payload).or_else(|| to.cloned());
+        let publish = Publish {
+            token,
+            topic: row.request_topic(),
+            payload: request.payload.into(),
+            qos: row.qos,
+            retain: false,
+            response_topic: Some(row.response_topic(named.then_some(requester))),
+            correlation: Some(correlation.clone()),
+            source: Some(requester.clone()),
+            mark: (to.is_none() && matches!(self.identity, Identity::Domain(_)))
+                .then(|| Arc::clone(&self.instance)),
+            expiry: Some(row.timeout),
+        };
+        if !row.is_answered_on_mqtt() {
+            return self.send_unanswered(publish, read, requester, to, extra);
+        }
+        let earlier = |a: &Asked| a.row == request.row && a.requester == *requester;
+        let waits = row.one_at_a_time && self.asked.iter().any(earlier);
+        let call = Asked {
+            id: token.0,
+            row: request.row,
+            requester: requester.clone(),
+            handler: handler.unwrap_or_else(DomainName::dom0),
+            values: keep(row, Side::Legacy, &arguments),
+            correlation,
+            token,
+            held: None,
+            deadline: now.monotonic + row.timeout,
+            answers: 0,
+            extra,
+            everyone: to.is_none(),
+            head: head(read.line),
+        };
+        self.asked.push(call);
+        if waits {
+            if let Some(call) = self.asked.last_mut() {
+                call.held = Some(publish);
+            }
+        } else {
+            self.publish_call(publish, token.0, to.cloned());
+        }
+    }
+
+    fn publish_call(&mut self, publish: Publish, id: u64, to: Option<DomainName>) {
+        let sent = Sent {
+            size: publish.size(),
+            call: Some(id),
+            counted: false,
+            to,
+            head: String::new(),
+            from: self.name().clone(),
+        };
+        self.publish(publish, sent);
+    }
+
+    /// A request of a row that nobody answers ends when the broker has it.
+    fn send_unanswered(
+        &mut self,
+        publish: Publish,
+        read: &Read<'_>,
+        requester: &DomainName,
+        to: Option<&DomainName>,
+        extra: bool,
+    ) {
+        let sent = Sent {
+            size: publish.size(),
+            call: None,
+            counted: !extra,
+            to: to.cloned(),
+            head: head(read.line),
+            from: requester.clone(),
+        };
+        self.publish(publish, sent);
+    }
+
+    /// The next call of a row whose calls go out one at a time.
+    pub(super) fn ask_next(&mut self, row: usize, requester: &DomainName, now: Now) {
+        let table = Arc::clone(&self.table);
+        let Some(command) = table.command(row) else { return };
+        let mut same = self.asked.iter_mut().filter(|a| a.row == row && a.requester == *requester);
+        if !command.one_at_a_time {
+            return;
+        }
+        let Some(call) = same.next() else { return };
+        let Some(publish) = call.held.take() else { return };
+        call.deadline = now.monotonic + command.timeout;
+        let (id, to) = (call.id, (!call.everyone).then(|| call.handler.clone()));
+        self.publish_call(publish, id, to);
+    }
+
+    /// Whether a request on MQTT is one of this gateway's own, by its correlation data.
+    pub(super) fn is_own_request(&self, correlation: Option<&Bytes>) -> bool {
+        let text = correlation.and_then(|c| std::str::from_utf8(c).ok());
+        text.and_then(|t| t.strip_prefix(&*self.nonce)).is_some_and(|rest| rest.starts_with('-'))
+    }
+
+    /// An answered call is remembered, so that one more answer is known for what it is.
+    pub(super) fn end_asked(&mut self, at: usize, now: Now) {
+        if at >= self.asked.len() {
+            return;
+        }
+        let call = self.asked.remove(at);
+        if !call.extra {
+            self.counters.answered += 1;
+        }
+        if self.sent.contains_key(&call.token) {
+            self.actions.push(Action::Withdraw(call.token));
+        }
+        let (row, requester) = (call.row, call.requester.clone());
+        self.remember(row, Side::Legacy, call.requester, call.values, Some(call.correlation), now);
+        self.ask_next(row, &requester, now);
+    }
+}
+
+/// The domain that carries out a request, by the row.
+pub(super) fn handler(row: &Command, payload: &[u8]) -> Option<DomainName> {
+    let text = std::str::from_utf8(payload).ok()?;
+    let conditional = row.handlers.iter().any(|h| !h.when.is_empty());
+    let object =
+        if conditional { Object::parse(text).unwrap_or_default() } else { Object::default() };
+    row.handlers
+        .iter()
+        .find(|h| all_hold(&h.when, |m| object.get(m)))
+        .and_then(|h| h.domain.clone())
+}

@@ -1,0 +1,138 @@
+//! Pending calls: who asked what, until when, and whose answer something is.
+
+use crate::translate::json::{self, Object};
+use crate::translate::mapping::Command;
+use crate::translate::mapping::shape::{Repeat, Rule, Side, Values};
+use crate::translate::name::DomainName;
+use crate::translate::publish::{Publish, Received, Token};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// A call that a legacy domain makes on MQTT.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub id: u64,
+    pub row: usize,
+    pub requester: DomainName,
+    /// Who answers if the answer does not say.
+    pub handler: DomainName,
+    pub values: Values,
+    pub correlation: Bytes,
+    pub token: Token,
+    /// Not published yet, for another call of its row goes first.
+    pub held: Option<Publish>,
+    pub deadline: Duration,
+    pub answers: u32,
+    /// It is a copy for another dialect of a call that is counted already.
+    pub extra: bool,
+    pub everyone: bool,
+    pub head: String,
+}
+
+/// Where a call to a legacy domain comes from.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// From MQTT; the request itself is kept until it has been given.
+    Mqtt(Option<Box<Received>>),
+    /// From another legacy domain, word for word.
+    Direct,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Waits until the handler has answered another.
+    Held(Bytes),
+    /// Its line waits to be written.
+    Queued,
+    /// Written. The deadline is by the handler's clock.
+    Open(Duration),
+}
+
+/// A call to a legacy domain.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub id: u64,
+    pub row: usize,
+    /// `None`: a requester on MQTT that did not say its name.
+    pub requester: Option<DomainName>,
+    pub handler: DomainName,
+    pub origin: Origin,
+    pub reply: String,
+    pub correlation: Option<Bytes>,
+    pub values: Values,
+    pub state: State,
+    pub answers: u32,
+    pub head: String,
+}
+
+impl Given {
+    /// The requester's name on the legacy wire.
+    pub fn name(&self) -> DomainName {
+        self.requester.clone().unwrap_or_else(DomainName::anonymous)
+    }
+}
+
+/// A call that was answered, for a while: one more answer is none.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub row: usize,
+    /// Which side asked.
+    pub asked_by: Side,
+    pub requester: DomainName,
+    pub values: Values,
+    pub correlation: Option<Bytes>,
+    pub until: Duration,
+}
+
+/// What the members that repeat the request say about whose answer it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Match {
+    /// It is this call's.
+    Same,
+    /// It is another's.
+    Different,
+    /// They are not there.
+    Silent,
+}
+
+/// Compares an answer with a request.
+pub(super) fn compare(repeats: &[Repeat], answer: &Object<'_>, request: &Values) -> Match {
+    let mut found = Match::Silent;
+    for repeat in repeats {
+        let Some(value) = answer.get(&repeat.member) else { continue };
+        let Some((_, asked)) = request.iter().find(|(name, _)| *name == repeat.request) else {
+            continue;
+        };
+        if !json::same(value, asked) {
+            return Match::Different;
+        }
+        found = Match::Same;
+    }
+    found
+}
+
+/// Of several calls, in the order in which they were made, the one that an answer belongs to: the
+/// first that it repeats, else the first that it does not contradict.
+pub(super) fn choose<T>(calls: impl Iterator<Item = (T, Match)>) -> Option<T> {
+    let mut silent = None;
+    for (call, matched) in calls {
+        match matched {
+            Match::Same => return Some(call),
+            Match::Silent if silent.is_none() => silent = Some(call),
+            _ => {}
+        }
+    }
+    silent
+}
+
+/// The request's members that its answers need, read on the side on which it came.
+pub(super) fn keep(row: &Command, side: Side, request: &Object<'_>) -> Values {
+    let mut values = Values::new();
+    for name in &row.keeps {
+        let rule: Option<&Rule> =
+            row.request.rules.iter().find(|r| r.place.mqtt.names().any(|n| n == name));
+        let value = rule.and_then(|r| r.place[side].names().find_map(|n| request.get(n)));
+        values.extend(value.map(|v| (name.clone(), v.to_owned())));
+    }
+    values
+}

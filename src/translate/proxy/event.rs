@@ -1,0 +1,326 @@
+//! Notifications: what a legacy domain announces, and what it is told of others'.
+
+use super::answer::legacy_answer;
+use super::ask::reason_of;
+use super::calls::{Given, Match, Origin, State, choose, compare};
+use super::line::{Read, Route};
+use super::tell::Reply;
+use super::{Action, Identity, Passed, Proxy, Sent};
+use crate::translate::clock::Now;
+use crate::translate::json::{self, Object};
+use crate::translate::legacy::{self, Kind};
+use crate::translate::mapping::shape::{Given as Source, Side, Values};
+use crate::translate::mapping::table::EventRows;
+use crate::translate::mapping::{Announced, Wire};
+use crate::translate::name::DomainName;
+use crate::translate::publish::{Publish, Token};
+use crate::translate::refusal::{Reason, Why, head};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// The event by which a domain says that it is ready.
+const STATE: &str = "etat_domu";
+
+/// The translations of one notification: row and payload.
+type Publishes = Vec<(usize, Vec<u8>)>;
+
+impl Proxy {
+    /// A notification from the channel, by a sender that may speak under its name.
+    pub(super) fn notification(&mut self, read: &Read<'_>, route: &Route, now: Now) {
+        let to_router = matches!(route, Route::Mqtt(Some(to)) if to.is_dom0());
+        if read.message.name == STATE && to_router {
+            return self.state(read, now);
+        }
+        if read.message.name == STATE && matches!(self.identity, Identity::Behind { .. }) {
+            let unmapped = self.events(read, now).is_err_and(|e| e.0 == Reason::NotMapped);
+            if unmapped {
+                return self.ignore(Why::OtherHandler, &Some(read.message.source.clone()));
+            }
+        }
+        let ended = self.end_by_notification(read, now);
+        self.pass_notification(read, route);
+        match route {
+            Route::Direct(_) => {}
+            Route::Everyone | Route::Mqtt(Some(_)) => self.publish_event(read, route, ended, now),
+            Route::Mqtt(None) => {
+                let detail = format!("{:?} is no domain's name", read.message.destination);
+                let from = read.from(self);
+                self.refuse(Reason::BadName, detail, from, head(read.line));
+            }
+        }
+    }
+
+    fn publish_event(&mut self, read: &Read<'_>, route: &Route, ended: bool, now: Now) {
+        let legacy = *route == Route::Everyone && matches!(self.identity, Identity::Domain(_));
+        let from = read.from(self);
+        match self.events(read, now) {
+            Err((Reason::NotMapped, _)) if legacy => self.counters.delivered += 1,
+            Err((reason, detail)) => self.refuse(reason, detail, from, head(read.line)),
+            Ok(publishes) if publishes.is_empty() => {
+                if legacy || ended {
+                    self.counters.delivered += 1;
+                } else {
+                    let detail = "it ends no pending call";
+                    self.refuse(Reason::NoPendingCall, detail, from, head(read.line));
+                }
+            }
+            Ok(publishes) => {
+                let size: usize = publishes.iter().map(|p| p.1.len()).sum();
+                if self.outbox > 0 && self.outbox.saturating_add(size) > self.limits.outbox {
+                    let detail = "too much waits for the broker";
+                    return self.refuse(Reason::StoreFull, detail, from, head(read.line));
+                }
+                let mark = legacy.then(|| Arc::clone(&self.instance));
+                self.publish_all(publishes, &from, mark, head(read.line));
+            }
+        }
+    }
+
+    fn publish_all(
+        &mut self,
+        publishes: Publishes,
+        from: &DomainName,
+        mark: Option<Arc<str>>,
+        head: String,
+    ) {
+        let table = Arc::clone(&self.table);
+        for (i, (index, payload)) in publishes.into_iter().enumerate() {
+            let Some(event) = table.event(index) else { continue };
+            let Some(topic) = event.topic.clone() else { continue };
+            let publish = Publish {
+                token: Token(self.number()),
+                topic,
+                payload: payload.into(),
+                qos: event.qos,
+                retain: false,
+                response_topic: None,
+                correlation: None,
+                source: Some(from.clone()),
+                mark: mark.clone(),
+                expiry: None,
+            };
+            let sent = Sent {
+                size: publish.size(),
+                call: None,
+                counted: i == 0,
+                to: None,
+                head: head.clone(),
+                from: from.clone(),
+            };
+            self.publish(publish, sent);
+        }
+    }
+
+    /// The notification in every dialect that is loaded. Empty: it is mapped, but not published.
+    fn events(&self, read: &Read<'_>, now: Now) -> Result<Publishes, (Reason, String)> {
+        events(&self.table, &read.message.name, read.message.body, |table, row, body, out| {
+            let context = self.context(now, &read.message.source, None);
+            let Some(event) = table.event(row) else { return Ok(()) };
+            event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
+        })
+    }
+
+    /// `etat_domu`, as the MVP's router is told it: what changed is told to everyone.
+    fn state(&mut self, read: &Read<'_>, now: Now) {
+        let from = read.from(self);
+        if matches!(self.identity, Identity::Behind { .. }) {
+            return self.ignore(Why::OtherHandler, &Some(from.as_str().to_owned()));
+        }
+        let data = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
+        let fault = match data.get("pret") {
+            Some("0" | "1") => None,
+            Some(other) => {
+                let shown = crate::translate::mapping::value::head(other);
+                Some((Reason::BadValue, format!("\"pret\": {shown} is neither 0 nor 1")))
+            }
+            None => Some((Reason::MissingArgument, "\"pret\" is missing".into())),
+        };
+        if let Some((reason, detail)) = fault {
+            return self.refuse(reason, detail, from, head(read.line));
+        }
+        let ready = data.get("pret").unwrap_or_default().to_owned();
+        if self.ready.as_ref() == Some(&ready) {
+            return self.ignore(Why::Repeat, &Some(from.as_str().to_owned()));
+        }
+        let body = format!("{{\"pret\":{ready},\"domu\":{}}}", json::string(from.as_str()));
+        self.ready = Some(ready);
+        let (dom0, everyone) = (DomainName::dom0(), DomainName::everyone());
+        let line = legacy::write(
+            Kind::Notification,
+            dom0.as_str(),
+            everyone.as_str(),
+            STATE,
+            body.as_bytes(),
+        );
+        self.actions.push(Action::PassAll(Passed::Copy(line)));
+        let publishes = events(&self.table, STATE, Some(&body), |table, row, body, out| {
+            let context = self.context(now, from.as_str(), None);
+            let Some(event) = table.event(row) else { return Ok(()) };
+            event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
+        });
+        match publishes {
+            Ok(publishes) if !publishes.is_empty() => {
+                let mark = Some(Arc::clone(&self.instance));
+                self.publish_all(publishes, &from, mark, head(read.line));
+            }
+            _ => self.counters.delivered += 1,
+        }
+    }
+
+    /// A notification may end a call from MQTT. Says whether it did.
+    fn end_by_notification(&mut self, read: &Read<'_>, now: Now) -> bool {
+        let data = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
+        let wire = Wire::Event(read.message.name.clone());
+        let fitting = |(at, g): (usize, &Given)| {
+            if matches!(g.state, State::Held(_)) {
+                return None;
+            }
+            let answer = legacy_answer(self.table.command(g.row)?, &wire, &data, Some(&g.values))?;
+            let matched = compare(&answer.shape.repeats.legacy, &data, &g.values);
+            (matched == Match::Same).then_some((at, matched))
+        };
+        let Some(at) = choose(self.given.iter().enumerate().filter_map(fitting)) else {
+            return false;
+        };
+        let table = Arc::clone(&self.table);
+        let Some(call) = self.given.get(at) else { return false };
+        let row = table.command(call.row);
+        if let (Origin::Mqtt(_), Some(row)) = (&call.origin, row) {
+            self.answer_by_notification(at, row, &wire, &data, now);
+        }
+        if let Some(handler) = self.end_given(at, now) {
+            self.give_next(&handler, now);
+        }
+        true
+    }
+
+    fn answer_by_notification(
+        &mut self,
+        at: usize,
+        row: &crate::translate::mapping::Command,
+        wire: &Wire,
+        data: &Object<'_>,
+        now: Now,
+    ) {
+        let Some(call) = self.given.get(at) else { return };
+        let Some(answer) = legacy_answer(row, wire, data, Some(&call.values)) else { return };
+        // The notification is published for itself: of it, the answer has only what the row names.
+        let mut failure = row.clone();
+        let fixed = answer.shape.fixed.mqtt.iter();
+        let constants = fixed.map(|(n, c)| (n.clone(), Source::Constant(c.clone())));
+        failure.failure = Some(constants.collect());
+        let (topic, correlation) = (call.reply.clone(), call.correlation.clone());
+        let values = call.values.clone();
+        let reply =
+            Reply { topic: &topic, correlation: correlation.as_ref(), values: Some(&values) };
+        self.tell_mqtt(&failure, &reply, now);
+    }
+
+    /// A notification from MQTT: the copy of those whose own call it answers says so.
+    pub(super) fn announce(
+        &mut self,
+        line: Bytes,
+        row: usize,
+        payload: &Bytes,
+        source: &DomainName,
+        now: Now,
+    ) {
+        let table = Arc::clone(&self.table);
+        let Some(event) = table.event(row) else { return };
+        let text = std::str::from_utf8(payload).unwrap_or_default();
+        let object = Object::parse(text).unwrap_or_default();
+        let matches = |row: usize, values: &Values| {
+            let announced = &table.command(row)?.announced;
+            announced
+                .iter()
+                .find(|a| event.topic.as_ref() == Some(&a.topic) && is_about(a, &object, values))
+        };
+        let open =
+            self.asked.iter().position(|a| a.held.is_none() && matches(a.row, &a.values).is_some());
+        let (announced, values) = match open.and_then(|at| self.asked.get(at)) {
+            Some(call) => (matches(call.row, &call.values), call.values.clone()),
+            None => {
+                let asked = |e: &&super::calls::Ended| e.asked_by == Side::Legacy;
+                let ended =
+                    self.ended.iter().filter(asked).find(|e| matches(e.row, &e.values).is_some());
+                match ended {
+                    Some(ended) => (matches(ended.row, &ended.values), ended.values.clone()),
+                    None => (None, Values::new()),
+                }
+            }
+        };
+        let Some(announced) = announced else { return self.copy(line, now) };
+        let mut data = Vec::with_capacity(text.len() + 64);
+        let mut context = self.context(now, source.as_str(), Some(&values));
+        context.instead = &announced.legacy;
+        let own = event.shape.translate(Side::Mqtt, text, &context, &mut data);
+        let line = match own {
+            Ok(()) => legacy::write(
+                Kind::Notification,
+                source.as_str(),
+                DomainName::everyone().as_str(),
+                &event.legacy,
+                &data,
+            ),
+            Err(_) => line,
+        };
+        self.copy(line, now);
+        if let (true, Some(at)) = (announced.ends, open) {
+            self.end_asked(at, now);
+        }
+    }
+}
+
+fn is_about(announced: &Announced, payload: &Object<'_>, values: &Values) -> bool {
+    announced.repeats.iter().all(|(member, request)| {
+        let asked = values.iter().find(|(n, _)| n == request).map(|(_, v)| v);
+        match (payload.get(member), asked) {
+            (Some(a), Some(b)) => json::same(a, b),
+            _ => false,
+        }
+    })
+}
+
+/// Translates a notification by each of its rows.
+pub(in crate::translate) fn events(
+    table: &crate::translate::mapping::Table,
+    name: &str,
+    body: Option<&str>,
+    translate: impl Fn(
+        &crate::translate::mapping::Table,
+        usize,
+        &str,
+        &mut Vec<u8>,
+    ) -> Result<(), (Reason, String)>,
+) -> Result<Publishes, (Reason, String)> {
+    let body = body.unwrap_or("{}");
+    let data = Object::parse(body);
+    let known = data.clone().unwrap_or_default();
+    let rows = match table.events_named(name, &known) {
+        EventRows::NotMapped => {
+            return Err((Reason::NotMapped, format!("no row maps the event {name:?}")));
+        }
+        _ if data.is_err() => return Err((Reason::BadValue, "the data is not an object".into())),
+        EventRows::NoneFits => {
+            let shown = crate::translate::mapping::value::head(body);
+            return Err((Reason::BadValue, format!("no row of {name:?} is for {shown}")));
+        }
+        EventRows::Rows(rows) => rows,
+    };
+    let mut publishes = Publishes::new();
+    let mut fault = None;
+    for row in rows {
+        if table.event(row).is_none_or(|e| e.topic.is_none()) {
+            continue;
+        }
+        let mut payload = Vec::with_capacity(body.len() + 64);
+        match translate(table, row, body, &mut payload) {
+            Ok(()) => publishes.push((row, payload)),
+            Err(error) => fault = fault.or(Some(error)),
+        }
+    }
+    match fault {
+        Some(fault) if publishes.is_empty() => Err(fault),
+        _ => Ok(publishes),
+    }
+}

@@ -1,0 +1,367 @@
+//! A legacy domain is asked: a request from MQTT, or from another legacy domain, is written to it.
+
+use super::ask::reason_of;
+use super::calls::{Given, Origin, State, keep};
+use super::tell::Reply;
+use super::{Action, Identity, Proxy};
+use crate::translate::clock::Now;
+use crate::translate::json::{self, Object};
+use crate::translate::legacy::{self, Kind};
+use crate::translate::mapping::scalar::all_hold;
+use crate::translate::mapping::shape::Side;
+use crate::translate::mapping::{Command, Topic};
+use crate::translate::name::DomainName;
+use crate::translate::publish::{Received, Token};
+use crate::translate::queue::{Delivery, Entry, Purpose};
+use crate::translate::refusal::{Reason, Why, head};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a request's topic and properties say.
+struct Asker {
+    /// Its name, if it says one that a domain can have.
+    name: Option<DomainName>,
+    /// What is wrong with how it names itself.
+    fault: Option<(Reason, String)>,
+    /// Where its answer goes.
+    reply: String,
+}
+
+impl Proxy {
+    /// A message from the session: a request or a response, by its topic.
+    pub(super) fn from_mqtt(&mut self, message: Received, delivery: Delivery, now: Now) {
+        match Topic::parse(&message.topic) {
+            Topic::Request(root, suffix) => {
+                let (root, suffix) = (root.to_owned(), suffix.map(str::to_owned));
+                self.request(message, &root, suffix.as_deref(), now);
+                self.actions.push(Action::Acknowledge(delivery));
+            }
+            Topic::Response(root, suffix) => {
+                let (root, suffix) = (root.to_owned(), suffix.map(str::to_owned));
+                self.response(&message, &root, suffix.as_deref(), delivery, now);
+            }
+            Topic::Other => {
+                let detail = format!("no row has the topic {:?}", message.topic);
+                let from = sender(&message);
+                self.refuse(Reason::NotMapped, detail, from, head(&message.payload));
+                self.actions.push(Action::Acknowledge(delivery));
+            }
+        }
+    }
+
+    fn request(&mut self, message: Received, root: &str, suffix: Option<&str>, now: Now) {
+        let text = json::check(&message.payload, self.limits.depth).map(str::to_owned);
+        let object = text.as_deref().ok().map(Object::parse);
+        let payload = match &object {
+            Some(Ok(object)) => object.clone(),
+            _ => Object::default(),
+        };
+        let table = Arc::clone(&self.table);
+        let guess = named_by(&message, root, suffix, &payload, None);
+        let Some(index) = table.command_at(root, guess.name.as_ref(), &payload) else {
+            let detail = format!("no row has the topic {:?}", message.topic);
+            return self.refuse(Reason::NotMapped, detail, guess.known(), head(&message.payload));
+        };
+        let Some(row) = table.command(index) else { return };
+        let Some(handler) = self.handles(row, &payload) else {
+            return self.ignore(Why::OtherHandler, &message.source);
+        };
+        if self.is_own_request(message.correlation.as_ref()) {
+            return self.ignore(Why::Own, &message.source);
+        }
+        let asker = named_by(&message, root, suffix, &payload, table.requester_member(row));
+        let reply =
+            Reply { topic: &asker.reply, correlation: message.correlation.as_ref(), values: None };
+        let head_of = head(&message.payload);
+        let values = keep(row, Side::Mqtt, &payload);
+        let fault = match (&text, &object) {
+            (Err(error), _) => Some((Reason::NotJson, error.to_string())),
+            (_, Some(Err(error))) => Some((Reason::BadValue, format!("the payload is {error}"))),
+            _ => None,
+        };
+        let body = text.unwrap_or_default();
+        let line = match fault {
+            Some(fault) => Err(fault),
+            None => self.request_line(row, &body, &asker, &handler, now),
+        };
+        let line = match line.and_then(|line| self.admit(&asker, &message).map(|()| line)) {
+            Ok(line) => line,
+            Err((reason, detail)) => {
+                self.refuse(reason, detail, asker.known(), head_of);
+                let reply = Reply { values: Some(&values), ..reply };
+                if !matches!(reason, Reason::SpoofedSource | Reason::BadName) {
+                    self.tell_mqtt(row, &reply, now);
+                }
+                return;
+            }
+        };
+        let call = Given {
+            id: self.number(),
+            row: index,
+            requester: asker.name,
+            handler,
+            reply: asker.reply,
+            correlation: message.correlation.clone(),
+            origin: Origin::Mqtt(Some(Box::new(message))),
+            values,
+            state: State::Held(line),
+            answers: 0,
+            head: head_of,
+        };
+        self.take_call(call, now);
+    }
+
+    /// The domain that carries it out, if that is behind this channel.
+    fn handles(&self, row: &Command, payload: &Object<'_>) -> Option<DomainName> {
+        let rule = row.handlers.iter().find(|h| all_hold(&h.when, |m| payload.get(m)))?;
+        match (&self.identity, &rule.domain) {
+            (Identity::Domain(own), None) => Some(own.clone()),
+            (Identity::Domain(own), Some(domain)) => (own == domain).then(|| own.clone()),
+            (Identity::Behind { .. }, None) => Some(DomainName::everyone()),
+            (Identity::Behind { .. }, Some(domain)) => Some(domain.clone()),
+        }
+    }
+
+    fn request_line(
+        &self,
+        row: &Command,
+        body: &str,
+        asker: &Asker,
+        handler: &DomainName,
+        now: Now,
+    ) -> Result<Bytes, (Reason, String)> {
+        let source = match &self.identity {
+            Identity::Domain(_) => asker.known(),
+            Identity::Behind { own, .. } => own.clone(),
+        };
+        let mut arguments = Vec::with_capacity(body.len());
+        let context = self.context(now, source.as_str(), None);
+        row.request.translate(Side::Mqtt, body, &context, &mut arguments).map_err(reason_of)?;
+        let line = legacy::write(
+            Kind::Command,
+            source.as_str(),
+            handler.as_str(),
+            &row.legacy,
+            &arguments,
+        );
+        self.fits(line)
+    }
+
+    /// A line that is not over the limit.
+    pub(super) fn fits(&self, line: Bytes) -> Result<Bytes, (Reason, String)> {
+        if line.len() > self.limits.line {
+            let detail = format!("it makes a line of more than {} bytes", self.limits.line);
+            return Err((Reason::LineTooLong, detail));
+        }
+        Ok(line)
+    }
+
+    /// Whether a well-made request may be given to the domain.
+    fn admit(&self, asker: &Asker, message: &Received) -> Result<(), (Reason, String)> {
+        if let Some(name) = &asker.name {
+            if name.is_dom0() || name.is_everyone() || self.is_legacy(name) {
+                let detail = format!("a requester on MQTT may not call itself {name}");
+                return Err((Reason::SpoofedSource, detail));
+            }
+        }
+        if let Some(fault) = &asker.fault {
+            return Err(fault.clone());
+        }
+        if self.given.len() >= self.limits.calls {
+            return Err((Reason::DomainStuck, format!("{} calls are pending", self.given.len())));
+        }
+        if message.retain {
+            return Err((Reason::RetainedRequest, "a request is never retained".into()));
+        }
+        Ok(())
+    }
+
+    /// Takes a call in: it is written at once, or waits until its handler is free.
+    fn take_call(&mut self, call: Given, now: Now) {
+        let handler = call.handler.clone();
+        let exclusive = self.is_exclusive(call.row);
+        let busy = exclusive && self.is_busy(&handler);
+        if busy && !self.may_hold(&call) {
+            let detail = format!("too much waits for {handler}");
+            return self.give_up(&call, Reason::DomainStuck, &detail, now);
+        }
+        self.given.push(call);
+        if !busy {
+            self.write_call(self.given.len() - 1, now);
+        }
+    }
+
+    /// Whether one more line may wait for its handler: what waits has the limit of a queue.
+    fn may_hold(&self, call: &Given) -> bool {
+        let size = |g: &Given| match &g.state {
+            State::Held(line) => line.len(),
+            _ => 0,
+        };
+        let held: usize = self.given.iter().map(size).sum();
+        held == 0 || held + size(call) <= self.limits.queue
+    }
+
+    fn is_exclusive(&self, row: usize) -> bool {
+        self.table.command(row).is_some_and(|r| r.exclusive)
+    }
+
+    fn is_busy(&self, handler: &DomainName) -> bool {
+        let taken = |g: &Given| g.handler == *handler && !matches!(g.state, State::Held(_));
+        self.given.iter().any(|g| taken(g) && self.is_exclusive(g.row))
+    }
+
+    fn write_call(&mut self, at: usize, now: Now) {
+        let Some(call) = self.given.get_mut(at) else { return };
+        let State::Held(line) = std::mem::replace(&mut call.state, State::Queued) else { return };
+        let purpose = Purpose::Call(call.id);
+        if self.enqueue(Entry { line, purpose, delivery: None }, now).is_err() {
+            let call = self.given.remove(at);
+            let handler = call.handler.clone();
+            let detail = format!("{handler} does not read what is written to it");
+            self.give_up(&call, Reason::DomainStuck, &detail, now);
+            self.give_next(&handler, now);
+        }
+    }
+
+    /// A handler is free: the next exclusive call that waits for it is written.
+    pub(super) fn give_next(&mut self, handler: &DomainName, now: Now) {
+        if self.is_busy(handler) {
+            return;
+        }
+        let waits = |g: &Given| g.handler == *handler && matches!(g.state, State::Held(_));
+        if let Some(at) = self.given.iter().position(waits) {
+            self.write_call(at, now);
+        }
+    }
+
+    /// A call's line has been written: from now on the handler's silence counts.
+    pub(super) fn call_written(&mut self, id: u64, now: Now) {
+        let clock = self.handler_clock(now);
+        let table = Arc::clone(&self.table);
+        let Some(at) = self.given.iter().position(|g| g.id == id) else { return };
+        let Some(call) = self.given.get_mut(at) else { return };
+        let Some(row) = table.command(call.row) else { return };
+        if !row.is_answered_on_legacy() {
+            self.given.remove(at);
+            self.counters.delivered += 1;
+            return;
+        }
+        call.state = State::Open(clock + row.timeout);
+        if let Origin::Mqtt(message) = &mut call.origin {
+            *message = None;
+        }
+    }
+
+    /// A line from another legacy domain.
+    pub(super) fn direct(
+        &mut self,
+        from: DomainName,
+        line: Bytes,
+        command: Option<usize>,
+        is_command: bool,
+        now: Now,
+    ) {
+        let table = Arc::clone(&self.table);
+        let row = command.and_then(|i| table.command(i));
+        if let (Some(row), Some(index)) = (row.filter(|r| r.exclusive), command) {
+            let trimmed = line.strip_suffix(b"\n").unwrap_or(&line).to_vec();
+            let message = legacy::parse(&trimmed, self.limits.depth);
+            let body = message.ok().and_then(|m| m.body).unwrap_or("{}");
+            let arguments = Object::parse(body).unwrap_or_default();
+            let call = Given {
+                id: self.number(),
+                row: index,
+                requester: Some(from),
+                handler: self.name().clone(),
+                origin: Origin::Direct,
+                reply: String::new(),
+                correlation: None,
+                values: keep(row, Side::Legacy, &arguments),
+                head: head(&line),
+                state: State::Held(line),
+                answers: 0,
+            };
+            if self.given.len() >= self.limits.calls {
+                let detail = format!("{} calls are pending", self.given.len());
+                return self.give_up(&call, Reason::DomainStuck, &detail, now);
+            }
+            return self.take_call(call, now);
+        }
+        let purpose = Purpose::Message { from, command: is_command };
+        if let Err(entry) = self.enqueue(Entry { line, purpose, delivery: None }, now) {
+            self.give_up_entry(entry, Reason::DomainStuck, now);
+        }
+    }
+
+    /// Gives a call that was never written to whoever handles it on MQTT now, as it came.
+    pub(super) fn hand_over(&mut self, call: Given) -> Option<Given> {
+        let Given { origin: Origin::Mqtt(Some(message)), .. } = call else { return Some(call) };
+        let timeout = self.table.command(call.row).map(|r| r.timeout);
+        let publish = crate::translate::publish::Publish {
+            token: Token(0),
+            topic: message.topic,
+            payload: message.payload,
+            qos: crate::translate::publish::Qos::AtLeastOnce,
+            retain: false,
+            response_topic: message.response_topic,
+            correlation: message.correlation,
+            source: message.source.and_then(|s| DomainName::parse(&s).ok()),
+            mark: None,
+            expiry: timeout,
+        };
+        self.counters.delivered += 1;
+        self.actions.push(Action::HandOver(publish));
+        None
+    }
+}
+
+impl Asker {
+    fn known(&self) -> DomainName {
+        self.name.clone().unwrap_or_else(DomainName::anonymous)
+    }
+}
+
+/// The user property `source`, if it is a name.
+pub(super) fn sender(message: &Received) -> DomainName {
+    let named = message.source.as_deref().and_then(|s| DomainName::parse(s).ok());
+    named.unwrap_or_else(DomainName::anonymous)
+}
+
+/// Who asks: by the response topic, else by the payload, else by the topic's end.
+fn named_by(
+    message: &Received,
+    root: &str,
+    suffix: Option<&str>,
+    payload: &Object<'_>,
+    member: Option<&str>,
+) -> Asker {
+    let bare = format!("{root}/response");
+    let nobody = |fault| Asker { name: None, fault, reply: bare.clone() };
+    let bad = |what: String| nobody(Some((Reason::BadName, what)));
+    if let Some(topic) = &message.response_topic {
+        let rest = topic.strip_prefix(&bare);
+        return match rest.and_then(|r| r.strip_prefix('/')) {
+            Some(name) => match DomainName::parse(name) {
+                Ok(name) => Asker { name: Some(name), fault: None, reply: topic.clone() },
+                Err(error) => bad(format!("response topic {topic:?}: {error}")),
+            },
+            None if rest == Some("") => nobody(None),
+            None => bad(format!("the response topic {topic:?} is not {bare}/<name>")),
+        };
+    }
+    let said = match payload.get(member.unwrap_or("source")) {
+        Some(raw) => match json::decode_str(raw) {
+            Some(name) => Some(name.into_owned()),
+            None => return bad("the requester in the payload is no text".into()),
+        },
+        None => suffix.map(str::to_owned),
+    };
+    match said.as_deref().map(DomainName::parse) {
+        None => nobody(None),
+        Some(Ok(name)) => {
+            let reply = format!("{bare}/{name}");
+            Asker { name: Some(name), fault: None, reply }
+        }
+        Some(Err(error)) => bad(error.to_string()),
+    }
+}

@@ -1,0 +1,157 @@
+//! A line from the channel: what it is and where it goes.
+
+use super::{Action, Identity, Passed, Proxy};
+use crate::translate::clock::Now;
+use crate::translate::json::Object;
+use crate::translate::legacy::{self, Kind, Message};
+use crate::translate::name::DomainName;
+use crate::translate::refusal::{Reason, Why, head};
+use bytes::Bytes;
+
+/// Where a line goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    /// To a domain that is legacy here, word for word.
+    Direct(DomainName),
+    /// To everyone.
+    Everyone,
+    /// To MQTT, for a domain or, if its name is none, for nobody.
+    Mqtt(Option<DomainName>),
+}
+
+/// A line that could be read.
+pub(super) struct Read<'l> {
+    pub message: Message<'l>,
+    pub line: &'l Bytes,
+    /// Its sender, if it may speak under that name here.
+    pub source: Option<DomainName>,
+}
+
+impl Read<'_> {
+    /// The sender, or what stands for it in a refusal.
+    pub fn from(&self, proxy: &Proxy) -> DomainName {
+        self.source.clone().unwrap_or_else(|| proxy.name().clone())
+    }
+
+    fn with_end(&self) -> Bytes {
+        let mut line = Vec::with_capacity(self.line.len() + 1);
+        line.extend_from_slice(self.line);
+        line.push(b'\n');
+        line.into()
+    }
+}
+
+impl Proxy {
+    /// A whole line, counted as received.
+    pub(super) fn line(&mut self, line: Bytes, now: Now) {
+        let message = match legacy::parse(&line, self.limits.depth) {
+            Ok(message) => message,
+            Err((reason, detail)) => {
+                let from = self.name().clone();
+                return self.refuse(reason, detail, from, head(&line));
+            }
+        };
+        let source = DomainName::parse(&message.source).ok();
+        if let (Identity::Behind { local, .. }, Some(name)) = (&self.identity, &source) {
+            if local.contains(name) {
+                return self.ignore(Why::Echo, &Some(name.as_str().to_owned()));
+            }
+        }
+        let source = source.filter(|name| match &self.identity {
+            Identity::Domain(own) => own == name,
+            Identity::Behind { .. } => !name.is_everyone(),
+        });
+        let route = self.route(&message.destination);
+        let read = Read { message, line: &line, source };
+        match (&route, read.message.kind) {
+            (Route::Mqtt(_), Kind::Command) => self.ask(&read, &route, now),
+            (Route::Mqtt(to), Kind::Response) => self.answer(&read, to.as_ref(), now),
+            (_, _) if read.source.is_none() => self.refuse_spoofed(&read, now),
+            (_, Kind::Notification) => self.notification(&read, &route, now),
+            (Route::Direct(to), Kind::Command) => self.pass_command(&read, to),
+            (Route::Direct(to), Kind::Response) => self.pass_response(&read, to, now),
+            (Route::Everyone, Kind::Command) => {
+                self.pass_to_everyone(&read);
+                self.ask(&read, &route, now);
+            }
+            (Route::Everyone, Kind::Response) => {
+                self.pass_to_everyone(&read);
+                self.counters.delivered += 1;
+            }
+        }
+    }
+
+    fn route(&self, destination: &str) -> Route {
+        let Ok(name) = DomainName::parse(destination) else { return Route::Mqtt(None) };
+        match &self.identity {
+            _ if name.is_everyone() => Route::Everyone,
+            Identity::Domain(_) if self.roster.contains(&name) => Route::Direct(name),
+            _ => Route::Mqtt(Some(name)),
+        }
+    }
+
+    pub(super) fn refuse_spoofed(&mut self, read: &Read<'_>, now: Now) {
+        let detail = match &self.identity {
+            Identity::Domain(own) => format!("{own} may not speak as {:?}", read.message.source),
+            Identity::Behind { .. } => format!("{:?} is no domain's name", read.message.source),
+        };
+        let from = self.name().clone();
+        self.refuse(Reason::SpoofedSource, detail.clone(), from.clone(), head(read.line));
+        if read.message.kind == Kind::Command && matches!(self.identity, Identity::Domain(_)) {
+            self.tell_legacy(&from, Reason::SpoofedSource, &detail, now);
+        }
+    }
+
+    fn pass_command(&mut self, read: &Read<'_>, to: &DomainName) {
+        let arguments = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
+        let dialect = self.table.default_dialect();
+        let command = self.table.command_named(dialect, &read.message.name, &arguments);
+        let passed = Passed::Line {
+            from: read.from(self),
+            line: read.with_end(),
+            command,
+            is_command: true,
+        };
+        self.actions.push(Action::Pass(to.clone(), passed));
+    }
+
+    fn pass_response(&mut self, read: &Read<'_>, to: &DomainName, now: Now) {
+        let ended = self.end_direct(read, to, now);
+        let passed = Passed::Line {
+            from: read.from(self),
+            line: read.with_end(),
+            command: None,
+            is_command: false,
+        };
+        self.actions.push(Action::Pass(to.clone(), passed));
+        self.mirror(read, to, now);
+        if let Some(handler) = ended {
+            self.give_next(&handler, now);
+        }
+    }
+
+    /// Hands a notification to the legacy domains that it is for.
+    pub(super) fn pass_notification(&mut self, read: &Read<'_>, route: &Route) {
+        match route {
+            Route::Direct(to) => {
+                let passed = Passed::Line {
+                    from: read.from(self),
+                    line: read.with_end(),
+                    command: None,
+                    is_command: false,
+                };
+                self.actions.push(Action::Pass(to.clone(), passed));
+            }
+            Route::Everyone => self.pass_to_everyone(read),
+            Route::Mqtt(_) => {}
+        }
+    }
+
+    /// To every legacy domain of this gateway, the sender included, as the MVP's router does. Behind a
+    /// serial line there is none but the channel that it came from.
+    fn pass_to_everyone(&mut self, read: &Read<'_>) {
+        if matches!(self.identity, Identity::Domain(_)) {
+            self.actions.push(Action::PassAll(Passed::Copy(read.with_end())));
+        }
+    }
+}

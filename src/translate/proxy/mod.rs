@@ -1,0 +1,387 @@
+//! One legacy channel's state machine: bytes, publishes and time in, [`Action`]s and lines out.
+//!
+//! To everyone on MQTT the domain is simply there; to the domain everyone else speaks the MVP.
+
+mod answer;
+mod ask;
+mod calls;
+mod event;
+mod give;
+mod line;
+mod tell;
+mod time;
+
+pub(in crate::translate) use ask::reason_of;
+pub(in crate::translate) use event::events;
+
+use super::clock::Now;
+use super::frame::{Decoder, Frame};
+use super::limits::Limits;
+use super::mapping::Table;
+use super::mapping::shape::{Context, Values};
+use super::name::DomainName;
+use super::publish::{Publish, Received, Token};
+use super::queue::{Delivery, Entry, Purpose, Queue};
+use super::refusal::{Counters, Reason, Refusal, Why, head};
+use bytes::Bytes;
+use calls::{Asked, Ended, Given};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Whose the channel is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// One domain's, on Dom0: it can only speak as itself.
+    Domain(DomainName),
+    /// In a DomU: everything but these local names is behind it. The first one is the gateway's own
+    /// name on the wire.
+    Behind {
+        /// The name under which the gateway writes.
+        own: DomainName,
+        /// More names of local applications.
+        local: BTreeSet<DomainName>,
+    },
+}
+
+/// What a proxy wants done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Publish this in the domain's session.
+    Publish(Publish),
+    /// Forget a publish that has not been sent.
+    Withdraw(Token),
+    /// Tell the broker that a received message is in good hands.
+    Acknowledge(Delivery),
+    /// One more line waits to be written: see [`Proxy::chunk`].
+    Queued,
+    /// Give this to another legacy domain.
+    Pass(DomainName, Passed),
+    /// Give this to every legacy domain, this one included.
+    PassAll(Passed),
+    /// Publish this for whoever handles it now, in the gateway's own session.
+    HandOver(Publish),
+    /// Log and publish a refusal.
+    Refused(Refusal),
+    /// Log that nothing had to be done.
+    Ignored(Why, DomainName),
+    /// The domain has been away for too long: its proxy is to be ended.
+    Retire,
+}
+
+/// What goes from domain to domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Passed {
+    /// A line, word for word, from a domain to another.
+    Line {
+        /// Its sender.
+        from: DomainName,
+        /// With its `\n`.
+        line: Bytes,
+        /// The row, if it is a command that is mapped.
+        command: Option<usize>,
+        /// Whether it is a command.
+        is_command: bool,
+    },
+    /// A line to everyone, which its sender's proxy has counted.
+    Copy(Bytes),
+    /// A notification from MQTT, translated once.
+    Event {
+        /// The line for those whom it tells nothing more.
+        line: Bytes,
+        /// The row.
+        row: usize,
+        /// The notification.
+        payload: Bytes,
+        /// The sender on the legacy wire.
+        source: DomainName,
+    },
+    /// What a requester is told.
+    Notice(Bytes),
+    /// A line that could not be given: its sender's proxy finds another way.
+    Returned(Bytes),
+}
+
+/// A publish that the broker has not acknowledged.
+#[derive(Debug)]
+struct Sent {
+    size: usize,
+    /// The call that it asks, if it is a request with an answer.
+    call: Option<u64>,
+    /// Whether a message ends when it is acknowledged.
+    counted: bool,
+    /// Where it was addressed, if it is a request to one domain.
+    to: Option<DomainName>,
+    head: String,
+    from: DomainName,
+}
+
+/// The state machine of one channel.
+#[derive(Debug)]
+pub struct Proxy {
+    identity: Identity,
+    table: Arc<Table>,
+    limits: Limits,
+    instance: Arc<str>,
+    nonce: Arc<str>,
+    roster: Arc<BTreeSet<DomainName>>,
+    decoder: Decoder,
+    queue: Queue,
+    asked: Vec<Asked>,
+    given: Vec<Given>,
+    ended: VecDeque<Ended>,
+    sent: HashMap<Token, Sent>,
+    outbox: usize,
+    /// What `etat_domu` last said.
+    ready: Option<String>,
+    away_since: Option<Duration>,
+    stuck: bool,
+    /// How long long lines have been on their way: time in which a handler is answering.
+    transfer: Duration,
+    last_arrival: Duration,
+    next: u64,
+    actions: Vec<Action>,
+    counters: Counters,
+}
+
+/// What all proxies of a gateway share.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The mapping.
+    pub table: Arc<Table>,
+    /// The limits.
+    pub limits: Limits,
+    /// The gateway's name.
+    pub instance: Arc<str>,
+    /// Tells this run's correlation data from another's.
+    pub nonce: Arc<str>,
+}
+
+impl Proxy {
+    /// A proxy for a channel that is not connected yet.
+    #[must_use]
+    pub fn new(identity: Identity, setting: &Setting, now: Duration) -> Self {
+        Self {
+            identity,
+            table: Arc::clone(&setting.table),
+            decoder: Decoder::new(setting.limits.line),
+            limits: setting.limits.clone(),
+            instance: Arc::clone(&setting.instance),
+            nonce: Arc::clone(&setting.nonce),
+            roster: Arc::default(),
+            queue: Queue::default(),
+            asked: Vec::new(),
+            given: Vec::new(),
+            ended: VecDeque::new(),
+            sent: HashMap::new(),
+            outbox: 0,
+            ready: None,
+            away_since: Some(now),
+            stuck: false,
+            transfer: Duration::ZERO,
+            last_arrival: now,
+            next: 0,
+            actions: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The name that stands for the channel in logs.
+    #[must_use]
+    pub fn name(&self) -> &DomainName {
+        match &self.identity {
+            Identity::Domain(name) => name,
+            Identity::Behind { own, .. } => own,
+        }
+    }
+
+    /// What is to be done, in order. Empty it after each call.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// How messages have ended so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How many messages are under way: in calls, in the queue, or waiting for a PUBACK.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        let messages = |e: &&Entry| matches!(e.purpose, Purpose::Message { .. });
+        self.asked.iter().filter(|a| !a.extra).count()
+            + self.given.len()
+            + self.queue.iter().filter(messages).count()
+            + self.sent.values().filter(|s| s.counted).count()
+    }
+
+    /// Who is a legacy domain here has changed.
+    pub fn set_roster(&mut self, roster: Arc<BTreeSet<DomainName>>) {
+        self.roster = roster;
+    }
+
+    /// Whether a name is a legacy domain's here.
+    fn is_legacy(&self, name: &DomainName) -> bool {
+        match &self.identity {
+            Identity::Domain(_) => self.roster.contains(name),
+            Identity::Behind { local, .. } => {
+                !local.contains(name) && *name != DomainName::anonymous()
+            }
+        }
+    }
+
+    /// The channel is there.
+    pub fn connected(&mut self, now: Now) {
+        self.away_since = None;
+        self.stuck = false;
+        self.decoder.reset();
+        self.queue.rewind(now.monotonic);
+        if !self.queue.is_empty() {
+            self.actions.push(Action::Queued);
+        }
+    }
+
+    /// The channel is gone. Says how many bytes of a line that had begun are lost with it.
+    pub fn disconnected(&mut self, now: Now) -> usize {
+        self.away_since = Some(now.monotonic);
+        self.queue.rewind(now.monotonic);
+        self.ready = None;
+        self.decoder.reset()
+    }
+
+    /// Bytes from the channel, cut anywhere.
+    pub fn receive(&mut self, bytes: &[u8], now: Now) {
+        if self.decoder.is_inside_a_line() {
+            self.transfer += now.monotonic.saturating_sub(self.last_arrival);
+        }
+        self.last_arrival = now.monotonic;
+        self.decoder.push(bytes);
+        while let Some(frame) = self.decoder.next() {
+            self.counters.received += 1;
+            match frame {
+                Frame::Line(line) => self.line(line, now),
+                Frame::TooLong(start) => {
+                    let detail = format!("a line may have {} bytes", self.limits.line);
+                    let from = self.name().clone();
+                    self.refuse(Reason::LineTooLong, detail, from, head(&start));
+                }
+            }
+        }
+    }
+
+    /// A message from the domain's session. It is acknowledged by an action, at once or later.
+    pub fn deliver(&mut self, message: Received, delivery: Delivery, now: Now) {
+        self.counters.received += 1;
+        if message.mark.as_deref() == Some(&*self.instance) {
+            self.ignore(Why::Own, &message.source);
+            self.actions.push(Action::Acknowledge(delivery));
+            return;
+        }
+        self.from_mqtt(message, delivery, now);
+    }
+
+    /// Something from another domain, or from the gateway's own session.
+    pub fn accept(&mut self, passed: Passed, now: Now) {
+        match passed {
+            Passed::Line { from, line, command, is_command } => {
+                self.direct(from, line, command, is_command, now);
+            }
+            Passed::Copy(line) | Passed::Notice(line) => self.copy(line, now),
+            Passed::Event { line, row, payload, source } => {
+                self.announce(line, row, &payload, &source, now);
+            }
+            Passed::Returned(line) => {
+                let line = line.strip_suffix(b"\n").map(Bytes::copy_from_slice).unwrap_or(line);
+                self.line(line, now);
+            }
+        }
+    }
+
+    /// What was passed to another domain has not arrived, since that domain has no room.
+    pub fn not_passed(&mut self, to: &DomainName, passed: Passed, now: Now) {
+        if let Passed::Line { from, line, is_command, .. } = passed {
+            let detail = format!("{to} has too much waiting");
+            self.refuse(Reason::DomainStuck, detail.clone(), from.clone(), head(&line));
+            if is_command {
+                self.tell_legacy(&from, Reason::DomainStuck, &detail, now);
+            }
+        }
+    }
+
+    /// The bytes to be written to the channel next.
+    #[must_use]
+    pub fn chunk(&self) -> Option<&[u8]> {
+        self.queue.chunk()
+    }
+
+    /// So many bytes of [`Proxy::chunk`] have been written.
+    pub fn written(&mut self, count: usize, now: Now) {
+        self.stuck = false;
+        let Some(entry) = self.queue.written(count, now.monotonic) else { return };
+        match entry.purpose {
+            Purpose::Call(id) => self.call_written(id, now),
+            Purpose::Message { .. } => self.counters.delivered += 1,
+            Purpose::Notice => {}
+        }
+        if let Some(delivery) = entry.delivery {
+            self.actions.push(Action::Acknowledge(delivery));
+        }
+    }
+
+    /// The broker has acknowledged a publish; `matched` says whether anybody subscribes to its topic.
+    pub fn acknowledged(&mut self, token: Token, matched: bool, now: Now) {
+        let Some(sent) = self.sent.remove(&token) else { return };
+        self.outbox -= sent.size;
+        if let (false, Some(to)) = (matched, &sent.to) {
+            let detail = format!("nobody on MQTT carries out requests to {to}");
+            self.request_failed(sent, Reason::NoSuchDomain, &detail, now);
+        } else if sent.counted {
+            self.counters.delivered += 1;
+        }
+    }
+
+    /// The broker will never take a publish.
+    pub fn not_published(&mut self, token: Token, why: &str, now: Now) {
+        if let Some(sent) = self.sent.remove(&token) {
+            self.outbox -= sent.size;
+            self.request_failed(sent, Reason::LineTooLong, why, now);
+        }
+    }
+
+    /// A publish was forgotten before it was sent, as [`Action::Withdraw`] asked.
+    pub fn withdrawn(&mut self, token: Token) {
+        if let Some(sent) = self.sent.remove(&token) {
+            self.outbox -= sent.size;
+        }
+    }
+
+    fn context<'a>(&self, now: Now, source: &'a str, request: Option<&'a Values>) -> Context<'a> {
+        Context { now, source, request, instead: &[], limit: self.limits.line }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn has_room_for(&self, publish: &Publish) -> bool {
+        self.outbox == 0 || self.outbox.saturating_add(publish.size()) <= self.limits.outbox
+    }
+
+    fn publish(&mut self, publish: Publish, sent: Sent) {
+        self.outbox += sent.size;
+        self.sent.insert(publish.token, sent);
+        self.actions.push(Action::Publish(publish));
+    }
+
+    /// Puts a line into the queue, if there is room.
+    fn enqueue(&mut self, entry: Entry, now: Now) -> Result<(), Entry> {
+        if self.stuck || !self.queue.has_room(entry.line.len(), self.limits.queue) {
+            return Err(entry);
+        }
+        self.queue.push(entry, now.monotonic);
+        self.actions.push(Action::Queued);
+        Ok(())
+    }
+}

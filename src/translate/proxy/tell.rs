@@ -1,0 +1,162 @@
+//! How what went wrong is told: one place decides what each side sees.
+
+use super::calls::{Given, Origin};
+use super::{Action, Identity, Passed, Proxy, Sent};
+use crate::translate::clock::Now;
+use crate::translate::json;
+use crate::translate::legacy::{self, Kind};
+use crate::translate::mapping::Command;
+use crate::translate::mapping::shape::{Given as Source, Shape, Side, Values};
+use crate::translate::name::DomainName;
+use crate::translate::publish::{Publish, Token};
+use crate::translate::queue::{Entry, Purpose};
+use crate::translate::refusal::{Reason, Refusal, Why};
+use bytes::Bytes;
+
+/// The `niveau` of an error.
+const ERROR: u32 = 40;
+
+/// How an answer gets to a requester on MQTT.
+pub(super) struct Reply<'r> {
+    pub topic: &'r str,
+    pub correlation: Option<&'r Bytes>,
+    pub values: Option<&'r Values>,
+}
+
+impl Proxy {
+    /// Ends a message: it is refused.
+    pub(super) fn refuse(
+        &mut self,
+        reason: Reason,
+        detail: impl Into<String>,
+        from: DomainName,
+        head: String,
+    ) {
+        *self.counters.refused.entry(reason).or_default() += 1;
+        let detail = detail.into();
+        self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
+    }
+
+    /// Ends a message: nothing is to be done.
+    pub(super) fn ignore(&mut self, why: Why, source: &Option<String>) {
+        *self.counters.ignored.entry(why).or_default() += 1;
+        let from = source.as_deref().and_then(|s| DomainName::parse(s).ok());
+        self.actions.push(Action::Ignored(why, from.unwrap_or_else(DomainName::anonymous)));
+    }
+
+    /// The gateway's name on this channel.
+    pub(super) fn wire_source(&self) -> DomainName {
+        match &self.identity {
+            Identity::Domain(_) => DomainName::dom0(),
+            Identity::Behind { own, .. } => own.clone(),
+        }
+    }
+
+    /// Tells a legacy requester, by an error notification, that its request came to nothing.
+    pub(super) fn tell_legacy(
+        &mut self,
+        requester: &DomainName,
+        reason: Reason,
+        detail: &str,
+        now: Now,
+    ) {
+        let message = json::string(&format!("{reason}: {detail}"));
+        let data =
+            format!("{{\"niveau\":{ERROR},\"module\":\"passerelle\",\"message\":{message}}}");
+        let source = self.wire_source();
+        let line = legacy::write(
+            Kind::Notification,
+            source.as_str(),
+            requester.as_str(),
+            "erreur",
+            data.as_bytes(),
+        );
+        if matches!(self.identity, Identity::Behind { .. }) || requester == self.name() {
+            self.copy(line, now);
+        } else {
+            self.actions.push(Action::Pass(requester.clone(), Passed::Notice(line)));
+        }
+    }
+
+    /// A line that nobody counts.
+    pub(super) fn copy(&mut self, line: Bytes, now: Now) {
+        // Without room there is nothing more to be done for a copy: its message is counted elsewhere.
+        let _ = self.enqueue(Entry { line, purpose: Purpose::Notice, delivery: None }, now);
+    }
+
+    /// Tells a requester on MQTT that its request came to nothing, if the row has a way to say so.
+    pub(super) fn tell_mqtt(&mut self, row: &Command, reply: &Reply<'_>, now: Now) {
+        let Some(failure) = &row.failure else { return };
+        let mut shape = Shape::default();
+        shape.add.mqtt.clone_from(failure);
+        let mut payload = Vec::new();
+        let known = reply.values.cloned().unwrap_or_default();
+        shape.add.mqtt.retain(|(_, g)| match g {
+            Source::Request(name) => known.iter().any(|(n, _)| n == name),
+            _ => true,
+        });
+        let name = self.name().clone();
+        let context = self.context(now, name.as_str(), Some(&known));
+        if shape.translate(Side::Legacy, "{}", &context, &mut payload).is_err() {
+            return;
+        }
+        let token = Token(self.number());
+        let publish = Publish {
+            token,
+            topic: reply.topic.to_owned(),
+            payload: payload.into(),
+            qos: row.qos,
+            retain: false,
+            response_topic: None,
+            correlation: reply.correlation.cloned(),
+            source: Some(name.clone()),
+            mark: None,
+            expiry: None,
+        };
+        let sent = Sent {
+            size: publish.size(),
+            call: None,
+            counted: false,
+            to: None,
+            head: String::new(),
+            from: name,
+        };
+        self.publish(publish, sent);
+    }
+
+    /// Ends a call to this domain that came to nothing, and tells its requester.
+    pub(super) fn give_up(&mut self, call: &Given, reason: Reason, detail: &str, now: Now) {
+        self.refuse(reason, detail, call.name(), call.head.clone());
+        match call.origin {
+            Origin::Direct => self.tell_legacy(&call.name(), reason, detail, now),
+            Origin::Mqtt(_) => {
+                let table = std::sync::Arc::clone(&self.table);
+                let Some(row) = table.command(call.row) else { return };
+                let reply = Reply {
+                    topic: &call.reply,
+                    correlation: call.correlation.as_ref(),
+                    values: Some(&call.values),
+                };
+                self.tell_mqtt(row, &reply, now);
+            }
+        }
+    }
+
+    /// A publish that came to nothing: if it was a legacy domain's request, the domain is told.
+    pub(super) fn request_failed(&mut self, sent: Sent, reason: Reason, detail: &str, now: Now) {
+        if let Some(id) = sent.call {
+            let Some(at) = self.asked.iter().position(|a| a.id == id) else { return };
+            let call = self.asked.remove(at);
+            if !call.extra {
+                self.refuse(reason, detail, call.requester.clone(), call.head.clone());
+                self.tell_legacy(&call.requester, reason, detail, now);
+            }
+            self.ask_next(call.row, &call.requester, now);
+        } else if sent.counted {
+            self.refuse(reason, detail, sent.from.clone(), sent.head.clone());
+            if sent.to.is_some() {
+                self.tell_legacy(&sent.from, reason, detail, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Time: calls that run out, a domain that does not read, a domain that is away.
+
+use super::calls::{Given, State};
+use super::{Action, Passed, Proxy};
+use crate::translate::clock::Now;
+use crate::translate::mapping::Command;
+use crate::translate::name::DomainName;
+use crate::translate::queue::{Entry, Purpose};
+use crate::translate::refusal::{Reason, head};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Proxy {
+    /// A clock that stands still while a long line is on its way: only a handler's silence counts.
+    pub(super) fn handler_clock(&self, now: Now) -> Duration {
+        now.monotonic.saturating_sub(self.transfer)
+    }
+
+    /// When [`Proxy::wake`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        let asked = self.asked.iter().filter(|a| a.held.is_none()).map(|a| a.deadline);
+        let given = self.given.iter().filter_map(|g| match g.state {
+            State::Open(deadline) => Some(deadline + self.transfer),
+            _ => None,
+        });
+        let ended = self.ended.front().map(|e| e.until);
+        let stuck = match self.away_since {
+            None => self.queue.waiting_since().map(|since| since + self.limits.stuck),
+            Some(since) => Some(since + self.limits.away),
+        };
+        asked.chain(given).chain(ended).chain(stuck).min()
+    }
+
+    /// Time has passed.
+    pub fn wake(&mut self, now: Now) {
+        while self.ended.front().is_some_and(|e| e.until <= now.monotonic) {
+            self.ended.pop_front();
+        }
+        self.expire_asked(now);
+        self.expire_given(now);
+        match self.away_since {
+            Some(since) if since + self.limits.away <= now.monotonic => {
+                self.actions.push(Action::Retire);
+            }
+            Some(_) => {}
+            None => self.watch_progress(now),
+        }
+    }
+
+    fn expire_asked(&mut self, now: Now) {
+        let table = Arc::clone(&self.table);
+        let over = |a: &super::calls::Asked| a.held.is_none() && a.deadline <= now.monotonic;
+        while let Some(at) = self.asked.iter().position(over) {
+            let call = self.asked.remove(at);
+            if self.sent.contains_key(&call.token) {
+                self.actions.push(Action::Withdraw(call.token));
+            }
+            let Some(row) = table.command(call.row) else { continue };
+            if ends_by_time(row) {
+                self.count_ended(call.answers, call.extra);
+            } else if !call.extra {
+                let detail = unanswered(row, &call.handler);
+                self.refuse(Reason::Expired, detail.clone(), call.requester.clone(), call.head);
+                self.tell_legacy(&call.requester, Reason::Expired, &detail, now);
+            }
+            self.ask_next(call.row, &call.requester, now);
+        }
+    }
+
+    fn expire_given(&mut self, now: Now) {
+        let table = Arc::clone(&self.table);
+        let clock = self.handler_clock(now);
+        let over = |g: &Given| matches!(g.state, State::Open(deadline) if deadline <= clock);
+        while let Some(at) = self.given.iter().position(over) {
+            let call = self.given.remove(at);
+            let Some(row) = table.command(call.row) else { continue };
+            if ends_by_time(row) {
+                self.count_ended(call.answers, false);
+            } else {
+                let detail = unanswered(row, &call.handler);
+                self.give_up(&call, Reason::Expired, &detail, now);
+            }
+            self.give_next(&call.handler, now);
+        }
+    }
+
+    /// A call that its timeout ends, as it is meant to.
+    fn count_ended(&mut self, answers: u32, extra: bool) {
+        match (extra, answers) {
+            (true, _) => {}
+            (false, 0) => self.counters.delivered += 1,
+            (false, _) => self.counters.answered += 1,
+        }
+    }
+
+    fn watch_progress(&mut self, now: Now) {
+        let Some(since) = self.queue.waiting_since() else { return };
+        if since + self.limits.stuck > now.monotonic {
+            return;
+        }
+        self.stuck = true;
+        for entry in self.queue.give_up() {
+            self.give_up_entry(entry, Reason::DomainStuck, now);
+        }
+        // A line that was begun stays, and the domain stays stuck until it takes more of it.
+        self.queue.wait_again(now.monotonic);
+    }
+
+    /// A line will not be written.
+    pub(super) fn give_up_entry(&mut self, entry: Entry, reason: Reason, now: Now) {
+        let detail = match reason {
+            Reason::DomainStuck => format!("{} does not read what is written to it", self.name()),
+            _ => format!("{} has been away for too long", self.name()),
+        };
+        match entry.purpose {
+            Purpose::Call(id) => {
+                if let Some(at) = self.given.iter().position(|g| g.id == id) {
+                    let call = self.given.remove(at);
+                    self.give_up(&call, reason, &detail, now);
+                    self.give_next(&call.handler, now);
+                }
+            }
+            Purpose::Message { from, command } => {
+                self.refuse(reason, detail.clone(), from.clone(), head(&entry.line));
+                if command {
+                    self.tell_legacy(&from, reason, &detail, now);
+                }
+            }
+            Purpose::Notice => {}
+        }
+        if let Some(delivery) = entry.delivery {
+            self.actions.push(Action::Acknowledge(delivery));
+        }
+    }
+
+    /// The proxy ends: calls that the domain was not given go to whoever handles them now, the rest is
+    /// given up.
+    pub fn retire(&mut self, now: Now) {
+        self.queue.rewind(now.monotonic);
+        let given = std::mem::take(&mut self.given);
+        let (open, waiting): (Vec<_>, Vec<_>) =
+            given.into_iter().partition(|g| matches!(g.state, State::Open(_)));
+        let mut direct = Vec::new();
+        let mut rest = Vec::new();
+        for entry in self.queue.give_up() {
+            match entry.purpose {
+                Purpose::Call(id) => direct.push((id, entry.line)),
+                _ => rest.push(entry),
+            }
+        }
+        for call in waiting {
+            let queued = direct.iter().position(|(id, _)| *id == call.id);
+            let line = match &call.state {
+                State::Held(line) => Some(line.clone()),
+                _ => queued.map(|at| direct.swap_remove(at).1),
+            };
+            if let (Some(call), Some(line)) = (self.hand_over(call), line) {
+                self.actions.push(Action::Pass(call.name(), Passed::Returned(line)));
+            }
+        }
+        for entry in rest {
+            match entry.purpose {
+                Purpose::Message { from, command: true } => {
+                    self.actions.push(Action::Pass(from, Passed::Returned(entry.line)));
+                }
+                _ => self.give_up_entry(entry, Reason::Expired, now),
+            }
+        }
+        for call in open {
+            let detail = format!("{} went away before it answered", call.handler);
+            self.give_up(&call, Reason::Expired, &detail, now);
+        }
+        for call in std::mem::take(&mut self.asked) {
+            if !call.extra {
+                let detail = format!("{} went away before the answer came", call.requester);
+                self.refuse(Reason::Expired, detail, call.requester, call.head);
+            }
+        }
+    }
+}
+
+/// Whether nothing but its timeout ends a call, since several domains answer.
+fn ends_by_time(row: &Command) -> bool {
+    row.answers.iter().all(|a| !a.ends) && !row.announced.iter().any(|a| a.ends)
+}
+
+fn unanswered(row: &Command, handler: &DomainName) -> String {
+    let after = humantime::format_duration(row.timeout);
+    format!("{handler} has not answered {} in {after}", row.name)
+}

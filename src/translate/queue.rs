@@ -1,0 +1,139 @@
+//! What waits to be written to a domain.
+
+use super::name::DomainName;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Names a received publish that is to be acknowledged to the broker.
+pub type Delivery = u64;
+
+/// Why a line is written, and so what happens when it is, or when it never will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// A request: the pending call of this number begins to run out.
+    Call(u64),
+    /// A message of somebody's that ends by being written.
+    Message {
+        /// Whose it is.
+        from: DomainName,
+        /// Whether it is a command, whose sender is told if it is given up.
+        command: bool,
+    },
+    /// Something that nobody counts: a copy, a notice.
+    Notice,
+}
+
+/// A line to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The line with its `\n`.
+    pub line: Bytes,
+    /// Why.
+    pub purpose: Purpose,
+    /// What the broker is to be told once it is written.
+    pub delivery: Option<Delivery>,
+}
+
+/// Lines in order, the first perhaps written in part.
+#[derive(Debug, Default)]
+pub struct Queue {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    written: usize,
+    progress: Duration,
+}
+
+impl Queue {
+    /// Whether `size` more bytes find room below `limit`; one message alone always does.
+    #[must_use]
+    pub fn has_room(&self, size: usize, limit: usize) -> bool {
+        self.entries.is_empty() || self.bytes.saturating_add(size) <= limit
+    }
+
+    /// Adds a line.
+    pub fn push(&mut self, entry: Entry, now: Duration) {
+        if self.entries.is_empty() {
+            self.progress = now;
+        }
+        self.bytes += entry.line.len();
+        self.entries.push_back(entry);
+    }
+
+    /// The bytes to be written next.
+    #[must_use]
+    pub fn chunk(&self) -> Option<&[u8]> {
+        self.entries.front()?.line.get(self.written..)
+    }
+
+    /// Takes note that so many bytes of [`Queue::chunk`] have been written; gives a line that is done.
+    pub fn written(&mut self, count: usize, now: Duration) -> Option<Entry> {
+        self.progress = now;
+        self.written += count;
+        let whole = self.entries.front().is_some_and(|e| self.written >= e.line.len());
+        if !whole {
+            return None;
+        }
+        self.written = 0;
+        let entry = self.entries.pop_front()?;
+        self.bytes -= entry.line.len();
+        Some(entry)
+    }
+
+    /// The domain is new: a line of which it had a part is written again from its beginning.
+    pub fn rewind(&mut self, now: Duration) {
+        self.written = 0;
+        self.progress = now;
+    }
+
+    /// What is left waits from now on.
+    pub fn wait_again(&mut self, now: Duration) {
+        self.progress = now;
+    }
+
+    /// When something was last written, or had to wait first. `None` if nothing waits.
+    #[must_use]
+    pub fn waiting_since(&self) -> Option<Duration> {
+        (!self.entries.is_empty()).then_some(self.progress)
+    }
+
+    /// Gives up all lines but one that was written in part, for the rest of it has to follow.
+    pub fn give_up(&mut self) -> Vec<Entry> {
+        let keep = usize::from(self.written > 0);
+        let given_up: Vec<_> = self.entries.drain(keep.min(self.entries.len())..).collect();
+        self.bytes = self.entries.iter().map(|e| e.line.len()).sum();
+        given_up
+    }
+
+    /// Takes a call's line out, if nothing of it has been written. Says whether it was there.
+    pub fn withdraw(&mut self, call: u64) -> bool {
+        let skip = usize::from(self.written > 0);
+        let at = self.entries.iter().skip(skip).position(|e| e.purpose == Purpose::Call(call));
+        let removed = at.and_then(|i| self.entries.remove(i + skip));
+        self.bytes -= removed.as_ref().map_or(0, |e| e.line.len());
+        removed.is_some()
+    }
+
+    /// How many lines wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many bytes wait.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The lines that wait.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+}

@@ -1,0 +1,185 @@
+//! What becomes of a message that does not go through, and the counters that add up.
+
+use super::name::DomainName;
+use std::collections::BTreeMap;
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
+        /// Why a message is refused: a closed list, with names that do not change.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $name),* }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The stable name.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Not JSON, not UTF-8, or nested too deep.
+    NotJson = "not_json",
+    /// JSON, but not `{type, source, destination, payload}`.
+    NotAnEnvelope = "not_an_envelope",
+    /// Longer than a line may be.
+    LineTooLong = "line_too_long",
+    /// A `type` that the MVP has not.
+    UnknownType = "unknown_type",
+    /// No row maps it.
+    NotMapped = "not_mapped",
+    /// A member that the row needs is absent.
+    MissingArgument = "missing_argument",
+    /// A member is not as the row needs it.
+    BadValue = "bad_value",
+    /// It claims to be from somebody else.
+    SpoofedSource = "spoofed_source",
+    /// A name that no domain can have.
+    BadName = "bad_name",
+    /// Nobody carries it out.
+    NoSuchDomain = "no_such_domain",
+    /// The domain does not read, or has too much to do.
+    DomainStuck = "domain_stuck",
+    /// Its time has passed.
+    Expired = "expired",
+    /// An answer to nothing that was asked.
+    NoPendingCall = "no_pending_call",
+    /// A request that the broker kept: commands are not replayed.
+    RetainedRequest = "retained_request",
+    /// More than the domain's share.
+    RateLimited = "rate_limited",
+    /// The policy forbids it.
+    NotAllowed = "not_allowed",
+    /// There is no room to keep it.
+    StoreFull = "store_full",
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a message needs nothing done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Why {
+    /// It came back from the broker and has gone the direct way already.
+    Own,
+    /// The gateway's own line came back.
+    Echo,
+    /// Another domain carries it out.
+    OtherHandler,
+    /// Another domain asked for it.
+    OtherRequester,
+    /// It says again what was said.
+    Repeat,
+}
+
+impl Why {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Echo => "echo",
+            Self::OtherHandler => "other handler",
+            Self::OtherRequester => "other requester",
+            Self::Repeat => "repeat",
+        }
+    }
+}
+
+/// A refusal, as it is logged and published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// Whose message it was.
+    pub from: DomainName,
+    /// What is wrong with it, for a person.
+    pub detail: String,
+    /// The message's first bytes, at most [`HEAD`].
+    pub head: String,
+}
+
+/// How many bytes of a refused message are kept for the record.
+pub const HEAD: usize = 200;
+
+/// The first bytes of a message as text.
+#[must_use]
+pub fn head(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.get(..HEAD).unwrap_or(bytes)).into_owned()
+}
+
+/// How messages ended. What came in is the sum of these and of what is still under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages that came in.
+    pub received: u64,
+    /// Given to the other side: written, or acknowledged by the broker.
+    pub delivered: u64,
+    /// Requests that were answered.
+    pub answered: u64,
+    /// Kept for later, on disk.
+    pub stored: u64,
+    /// Nothing to be done, by why.
+    pub ignored: BTreeMap<Why, u64>,
+    /// Refused, by reason.
+    pub refused: BTreeMap<Reason, u64>,
+}
+
+impl Counters {
+    /// How many messages have ended.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.delivered
+            + self.answered
+            + self.stored
+            + self.ignored.values().sum::<u64>()
+            + self.refused.values().sum::<u64>()
+    }
+
+    /// How many are still under way. Negative where others' messages ended here.
+    #[must_use]
+    pub fn open(&self) -> i64 {
+        i64::try_from(self.received).unwrap_or(i64::MAX)
+            - i64::try_from(self.ended()).unwrap_or(i64::MAX)
+    }
+
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.delivered += other.delivered;
+        self.answered += other.answered;
+        self.stored += other.stored;
+        for (why, count) in &other.ignored {
+            *self.ignored.entry(*why).or_default() += count;
+        }
+        for (reason, count) in &other.refused {
+            *self.refused.entry(*reason).or_default() += count;
+        }
+    }
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "received={} delivered={} answered={} stored={}",
+            self.received, self.delivered, self.answered, self.stored
+        )?;
+        for (why, count) in &self.ignored {
+            write!(f, " ignored[{}]={count}", why.as_str())?;
+        }
+        for (reason, count) in &self.refused {
+            write!(f, " refused[{reason}]={count}")?;
+        }
+        write!(f, " open={}", self.open())
+    }
+}

@@ -1,0 +1,57 @@
+//! What each session subscribes to.
+
+use super::mapping::Table;
+use super::mapping::shape::Side;
+use super::proxy::Identity;
+use std::collections::BTreeSet;
+
+/// The filters of a channel's session: the requests that it carries out, and the answers to its own.
+#[must_use]
+pub fn of_channel(table: &Table, identity: &Identity) -> BTreeSet<String> {
+    let mut filters = BTreeSet::new();
+    for row in table.commands() {
+        let handles = match identity {
+            Identity::Domain(own) => {
+                row.handlers.iter().any(|h| h.domain.as_ref().is_none_or(|d| d == own))
+            }
+            Identity::Behind { .. } => true,
+        };
+        if row.direction.goes_from(Side::Mqtt) && handles {
+            filters.insert(row.request_topic());
+            filters.insert(format!("{}/+", row.request_topic()));
+        }
+        if row.direction.goes_from(Side::Legacy) {
+            let requester = match identity {
+                _ if !table.names_requesters(row) => None,
+                Identity::Domain(own) => Some(own.as_str()),
+                Identity::Behind { .. } => Some("+"),
+            };
+            let bare = row.response_topic(None);
+            filters.insert(requester.map_or(bare.clone(), |name| format!("{bare}/{name}")));
+        }
+    }
+    filters
+}
+
+/// The filters of the gateway's own session: the notifications.
+#[must_use]
+pub fn of_hub(table: &Table) -> BTreeSet<String> {
+    let from_mqtt = table.events().iter().filter(|e| e.direction.goes_from(Side::Mqtt));
+    from_mqtt.filter_map(|e| e.topic.clone()).collect()
+}
+
+/// Whether a topic matches one of these filters, of which only the last level may be `+`.
+#[must_use]
+pub fn matches(filters: &BTreeSet<String>, topic: &str) -> bool {
+    let above = topic.rsplit_once('/').map(|(above, _)| format!("{above}/+"));
+    filters.contains(topic) || above.is_some_and(|wild| filters.contains(&wild))
+}
+
+/// The name of a channel's session: the domain's own, so that everyone on MQTT finds it there.
+#[must_use]
+pub fn client_id(identity: &Identity, instance: &str) -> String {
+    match identity {
+        Identity::Domain(name) => name.as_str().to_owned(),
+        Identity::Behind { .. } => format!("passerelle-{instance}-channel"),
+    }
+}
