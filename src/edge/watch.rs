@@ -33,6 +33,8 @@ pub struct Watch {
     notifier: AsyncFd<OwnedFd>,
     known: BTreeSet<OsString>,
     changes: VecDeque<Change>,
+    /// Whether the directory itself has gone.
+    gone: bool,
 }
 
 impl Watch {
@@ -65,6 +67,7 @@ impl Watch {
             notifier: register(notifier)?,
             known: BTreeSet::new(),
             changes: VecDeque::new(),
+            gone: false,
         };
         // Listing after the watch has begun finds some twice and misses none.
         watch.list().map_err(at)?;
@@ -74,11 +77,16 @@ impl Watch {
     /// The next change. Cancel-safe.
     ///
     /// # Errors
-    /// Those of reading from inotify, and a directory that has gone itself.
+    /// Those of reading from inotify, and a directory that has gone itself, after the changes
+    /// before that. The watch is then of no more use.
     pub async fn next(&mut self) -> io::Result<Change> {
         loop {
             if let Some(change) = self.changes.pop_front() {
                 return Ok(change);
+            }
+            if self.gone {
+                let text = format!("{}: the directory has gone", self.directory.display());
+                return Err(io::Error::new(io::ErrorKind::NotFound, text));
             }
             let mut buffer = [MaybeUninit::uninit(); BUFFER];
             let read = {
@@ -100,8 +108,8 @@ impl Watch {
             return self.list();
         }
         if flags.intersects(ReadFlags::IGNORED | ReadFlags::UNMOUNT) {
-            let text = format!("{}: the directory has gone", self.directory.display());
-            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+            self.gone = true;
+            return Ok(());
         }
         let Some(name) = name.filter(|name| self.fits(name)) else {
             return Ok(());

@@ -24,7 +24,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts one with these lines added to its configuration.
+    /// Starts one with these lines added to its configuration. `{data}` is its directory.
     pub async fn start(more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("broker.sock");
@@ -33,7 +33,9 @@ impl Broker {
             "listener 0 {}\nallow_anonymous true\nuser root\npersistence_location {data}/\n{more}\n",
             socket.display()
         );
+        let text = text.replace("{data}", &data.to_string());
         std::fs::write(directory.path().join("mosquitto.conf"), text).unwrap();
+        std::fs::write(directory.path().join("acl"), "topic read allowed\n").unwrap();
         let mut broker = Self {
             directory,
             child: None,
@@ -114,12 +116,13 @@ pub async fn next(session: &mut Session) -> Event {
         .unwrap()
 }
 
-/// Waits for `Ready`, past failed attempts.
+/// Waits for `Ready`, past failed attempts and what the broker had kept.
 pub async fn ready(session: &mut Session) {
     loop {
         match next(session).await {
             Event::Ready => return,
-            Event::Lost {
+            Event::Received(..)
+            | Event::Lost {
                 contested: false, ..
             } => {}
             other => panic!("{other:?}"),

@@ -22,7 +22,7 @@ use link::{Link, Sent};
 use outbox::Outbox;
 use rumqttc::Outgoing;
 use rumqttc::v5::Event as LibraryEvent;
-use rumqttc::v5::mqttbytes::{QoS, v5::Packet, v5::PubAck, v5::PubAckReason};
+use rumqttc::v5::mqttbytes::{QoS, v5::Packet, v5::PubAck, v5::PubAckReason, valid_filter};
 use settings::options;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -90,9 +90,17 @@ enum State {
 }
 
 impl Session {
-    /// A session that connects when [`Session::next`] is first polled.
+    /// A session that connects when [`Session::next`] is first polled. A filter that breaks MQTT's
+    /// rules is logged and left out.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(mut settings: Settings) -> Self {
+        settings.filters.retain(|filter| {
+            let valid = valid_filter(&filter.topic);
+            if !valid {
+                tracing::error!(filter = filter.topic, "not subscribed: no topic filter");
+            }
+            valid
+        });
         let seed = RandomState::new().hash_one(&settings.client_id);
         Self {
             settings,
