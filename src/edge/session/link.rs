@@ -5,10 +5,11 @@
 //! small task that only passes events on; dropping the [`Link`] ends the task and the connection.
 
 use super::Error;
-use super::settings::{Filter, REQUESTS, filter};
+use super::settings::{Filter, REQUESTS, WINDOW, filter};
 use super::wire::{Limits, properties, qos, refusal};
 use crate::translate::publish::Publish;
-use rumqttc::v5::mqttbytes::v5 as wire;
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::{QoS, v5 as wire};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -38,6 +39,10 @@ pub(super) struct Link {
     handed: VecDeque<u64>,
     /// Places of the outbox by packet id.
     flying: HashMap<u16, u64>,
+    /// Acknowledgements that the library has no room for, packet id and QoS, in their order.
+    unsent: VecDeque<(u16, QoS)>,
+    /// How many acknowledgements were handed to the library and are not yet written.
+    acknowledging: usize,
     client: AsyncClient,
     events: mpsc::Receiver<Result<Event, Error>>,
     _poller: AbortOnDropHandle<()>,
@@ -68,6 +73,8 @@ impl Link {
             answered: 0,
             handed: VecDeque::new(),
             flying: HashMap::new(),
+            unsent: VecDeque::new(),
+            acknowledging: 0,
             client,
             events,
             _poller: AbortOnDropHandle::new(poller),
@@ -80,9 +87,9 @@ impl Link {
     }
 
     /// The broker has accepted the connection.
-    pub fn accept(&mut self, connack: &wire::ConnAck, most: u16) {
+    pub fn accept(&mut self, connack: &wire::ConnAck) {
         self.accepted = Some(Instant::now());
-        self.limits = Some(Limits::of(connack, most));
+        self.limits = Some(Limits::of(connack, WINDOW));
     }
 
     /// Asks for the next few filters, or is ready when there are no more.
@@ -165,24 +172,53 @@ impl Link {
         self.flying.values().min().copied()
     }
 
-    /// Sends an acknowledgement, or nothing if the connection has ended.
-    pub fn acknowledge(&self, message: &wire::Publish) {
-        if self.client.try_ack(message).is_err() {
-            tracing::debug!(
-                pkid = message.pkid,
-                "the connection has ended before the PUBACK"
-            );
+    /// Sends an acknowledgement, as soon as there is room. Mosquitto 2.0.11 may send more than the
+    /// receive maximum ahead, so without a count of our own they could crowd the library's channel.
+    pub fn acknowledge(&mut self, pkid: u16, qos: QoS) {
+        self.unsent.push_back((pkid, qos));
+        self.send_acknowledgements();
+    }
+
+    /// The library has written an acknowledgement.
+    pub fn acknowledged(&mut self) {
+        self.acknowledging = self.acknowledging.saturating_sub(1);
+        self.send_acknowledgements();
+    }
+
+    fn send_acknowledgements(&mut self) {
+        while self.acknowledging < usize::from(WINDOW)
+            && let Some((pkid, qos)) = self.unsent.pop_front()
+        {
+            let message = wire::Publish {
+                pkid,
+                qos,
+                ..Default::default()
+            };
+            if self.client.try_ack(&message).is_err() {
+                tracing::debug!(pkid, "the connection has ended before the PUBACK");
+                return;
+            }
+            self.acknowledging += 1;
         }
     }
 
-    /// Says good-bye, after what was handed over, and waits until the broker has closed: then it
-    /// has read it, and sends no will.
+    /// Says good-bye, after all that was handed over and acknowledged, and waits until the broker
+    /// has closed: then it has read it, and sends no will.
     pub async fn disconnect(mut self, limit: Duration) {
-        if self.client.try_disconnect().is_ok() {
-            let closed = async { while let Some(Ok(_)) = self.event().await {} };
-            if timeout(limit, closed).await.is_err() {
-                tracing::debug!("the broker has not closed the connection in time");
+        let closed = async {
+            while !self.unsent.is_empty() {
+                match self.event().await {
+                    Some(Ok(Event::Outgoing(Outgoing::PubAck(_)))) => self.acknowledged(),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return,
+                }
             }
+            if self.client.try_disconnect().is_ok() {
+                while let Some(Ok(_)) = self.event().await {}
+            }
+        };
+        if timeout(limit, closed).await.is_err() {
+            tracing::debug!("the broker has not closed the connection in time");
         }
     }
 }

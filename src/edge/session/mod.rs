@@ -131,22 +131,16 @@ impl Session {
 
     /// Acknowledges a message. Nothing happens if its connection is gone or it had QoS 0.
     pub fn acknowledge(&mut self, delivery: Delivery) {
-        if let State::Linked(link) = &self.state
+        if let State::Linked(link) = &mut self.state
             && link.number == delivery.connection
         {
             // QoS 2 never comes, with subscriptions of QoS 1. If it does, PUBREC is the answer and
             // the library goes on from there.
-            let qos = match delivery.qos {
-                0 => return,
-                1 => QoS::AtLeastOnce,
-                _ => QoS::ExactlyOnce,
-            };
-            let pkid = delivery.pkid;
-            link.acknowledge(&rumqttc::v5::mqttbytes::v5::Publish {
-                pkid,
-                qos,
-                ..Default::default()
-            });
+            match delivery.qos {
+                0 => {}
+                1 => link.acknowledge(delivery.pkid, QoS::AtLeastOnce),
+                _ => link.acknowledge(delivery.pkid, QoS::ExactlyOnce),
+            }
         }
     }
 
@@ -204,7 +198,7 @@ impl Session {
         match packet {
             Packet::ConnAck(connack) => {
                 tracing::debug!(kept = connack.session_present, "connected to the broker");
-                link.accept(&connack, WINDOW);
+                link.accept(&connack);
                 self.subscribe();
             }
             Packet::SubAck(suback) => {
@@ -233,15 +227,22 @@ impl Session {
     }
 
     fn outgoing(&mut self, packet: &Outgoing) {
-        if let (Outgoing::Publish(pkid), State::Linked(link)) = (packet, &mut self.state) {
-            let unanswered = link.written(*pkid);
-            if let Some(Publish { token, .. }) = unanswered.and_then(|p| self.outbox.remove(p)) {
-                self.events.push_back(Event::Acknowledged {
-                    token,
-                    matched: true,
-                });
-                self.flow();
+        let State::Linked(link) = &mut self.state else {
+            return;
+        };
+        match packet {
+            Outgoing::Publish(pkid) => {
+                let unanswered = link.written(*pkid);
+                if let Some(Publish { token, .. }) = unanswered.and_then(|p| self.outbox.remove(p))
+                {
+                    let matched = true;
+                    self.events
+                        .push_back(Event::Acknowledged { token, matched });
+                    self.flow();
+                }
             }
+            Outgoing::PubAck(_) | Outgoing::PubRec(_) => link.acknowledged(),
+            other => tracing::trace!(?other, "sent"),
         }
     }
 
