@@ -5,11 +5,11 @@ mod edge_support;
 
 use bytes::Bytes;
 use edge_support::{Broker, next, publish, ready};
-use passerelle::edge::session::{Event, Session, Will};
+use passerelle::edge::session::{BrokerAddress, Event, Session, Will};
 use passerelle::translate::name::DomainName;
 use passerelle::translate::publish::{Qos, Received, Token};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Acknowledges the next message and returns it, past the `PUBACK`s of one's own.
 async fn receive(session: &mut Session) -> Received {
@@ -222,6 +222,51 @@ async fn cancelling_next_loses_nothing() {
     assert_eq!(small, order);
     assert_eq!(acknowledged, (0..1000).collect::<Vec<_>>());
     assert!(spins > 100, "{spins}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_calls_is_answered_to_the_last() {
+    const CALLS: u64 = 10_000;
+    let broker = Broker::start("max_inflight_messages 100\nmax_queued_messages 0").await;
+    let mut client = broker.session("client", &["answer"]).await;
+    let mut server = broker.session("server", &["call"]).await;
+    let serving = tokio::spawn(async move {
+        for token in 0.. {
+            let call = receive(&mut server).await;
+            server.publish(publish(token, "answer", call.payload));
+        }
+    });
+    for token in 0..CALLS {
+        client.publish(publish(token, "call", token.to_string()));
+    }
+    for token in 0..CALLS {
+        assert_eq!(receive(&mut client).await.payload, token.to_string());
+    }
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_broker_on_tcp_is_reached_too() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let broker = Broker::start(&format!("listener {port} 127.0.0.1")).await;
+    let mut settings = broker.settings("tcp", &["t"]);
+    let host = "127.0.0.1".to_owned();
+    settings.address = BrokerAddress::Tcp { host, port };
+    let mut session = Session::new(settings);
+    ready(&mut session).await;
+    let begun = Instant::now();
+    for token in 0..20 {
+        session.publish(publish(token, "t", "x"));
+        assert_eq!(receive(&mut session).await.payload, "x");
+    }
+    // Each would take 40 ms and more if small packets waited for acknowledgements.
+    assert!(
+        begun.elapsed() < Duration::from_millis(400),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]

@@ -8,14 +8,16 @@
 
 mod backoff;
 mod error;
+mod event;
 mod link;
 mod outbox;
 mod settings;
 mod wire;
 
+pub use event::{Delivery, Event};
 pub use settings::{BrokerAddress, Credentials, Filter, Settings, WINDOW, Will};
 
-use crate::translate::publish::{Publish, Received, Token};
+use crate::translate::publish::{Publish, Token};
 use backoff::{Backoff, End};
 use error::Error;
 use link::{Link, Sent};
@@ -31,48 +33,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long a good-bye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
-
-/// Names one received message for its acknowledgement. Worthless once its connection is gone: the
-/// broker sends the message again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Delivery {
-    connection: u64,
-    pkid: u16,
-    qos: u8,
-}
-
-/// What a session tells its owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Connected, subscriptions acknowledged; the outbox flows. Messages that the broker had kept
-    /// for the session may have come before this.
-    Ready,
-    /// A message. The broker holds it until it is acknowledged, and sends at most [`WINDOW`] of
-    /// them ahead.
-    Received(Received, Delivery),
-    /// The broker has taken a publish. With QoS 0 it means that it was written.
-    Acknowledged {
-        /// Of which publish.
-        token: Token,
-        /// Whether someone subscribes to its topic (always, for QoS 0, which has no answer).
-        matched: bool,
-    },
-    /// The broker will never take a publish. It has left the outbox.
-    Refused {
-        /// Which publish.
-        token: Token,
-        /// For people to read.
-        why: String,
-    },
-    /// The connection is lost, or could not be made. The session tries again by itself.
-    Lost {
-        /// For people to read.
-        why: String,
-        /// Whether another client seems to use the same client id: two connections in a row were
-        /// closed by the broker within 2 s. The session then tries once a minute.
-        contested: bool,
-    },
-}
 
 /// One session. Dropping it without [`Session::close`] cuts the connection, and the will is sent.
 pub struct Session {
