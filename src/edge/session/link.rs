@@ -1,0 +1,248 @@
+//! One connection to the broker: a fresh client for each attempt.
+//!
+//! The library's event loop must not be cancelled in the middle of a write, and what it keeps for
+//! a reconnect is lost when the broker has no session. So each attempt has its own, polled by a
+//! small task that only passes events on; dropping the [`Link`] ends the task and the connection.
+
+use super::Error;
+use super::settings::{Filter, REQUESTS, WINDOW, filter};
+use super::wire::{Limits, properties, qos, refusal};
+use crate::translate::publish::Publish;
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::{QoS, v5 as wire};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+/// How many events wait for the session. Few: each may be a message of several megabytes.
+const EVENTS: usize = 16;
+/// How many filters one SUBSCRIBE carries: it must fit the broker's largest packet.
+const FILTERS: usize = 32;
+
+/// A connection, or the attempt to make one.
+pub(super) struct Link {
+    /// Which connection of the session this is.
+    pub number: u64,
+    /// When the broker accepted it.
+    pub accepted: Option<Instant>,
+    /// Whether every subscription has been acknowledged.
+    pub ready: bool,
+    /// What the broker takes; known once it is accepted.
+    limits: Option<Limits>,
+    /// How many filters have been asked for, and how many of them were answered.
+    asked: usize,
+    answered: usize,
+    /// Places of the outbox that were handed to the library and have no packet id yet.
+    handed: VecDeque<u64>,
+    /// Places of the outbox by packet id.
+    flying: HashMap<u16, u64>,
+    /// Acknowledgements that the library has no room for, packet id and QoS, in their order.
+    unsent: VecDeque<(u16, QoS)>,
+    /// How many acknowledgements were handed to the library and are not yet written.
+    acknowledging: usize,
+    client: AsyncClient,
+    events: mpsc::Receiver<Result<Event, Error>>,
+    _poller: AbortOnDropHandle<()>,
+}
+
+/// What became of a publish that was to be sent.
+pub(super) enum Sent {
+    /// The library has it.
+    Handed,
+    /// The broker would never take it.
+    Refused(String),
+    /// The library takes nothing now.
+    Full,
+}
+
+impl Link {
+    /// Starts to connect.
+    pub fn open(options: MqttOptions, number: u64) -> Self {
+        let (client, event_loop) = AsyncClient::new(options, REQUESTS);
+        let (sender, events) = mpsc::channel(EVENTS);
+        let poller = tokio::spawn(poll(event_loop, sender));
+        Self {
+            number,
+            accepted: None,
+            ready: false,
+            limits: None,
+            asked: 0,
+            answered: 0,
+            handed: VecDeque::new(),
+            flying: HashMap::new(),
+            unsent: VecDeque::new(),
+            acknowledging: 0,
+            client,
+            events,
+            _poller: AbortOnDropHandle::new(poller),
+        }
+    }
+
+    /// The next event; `None` once the connection has ended and its error was given. Cancel-safe.
+    pub async fn event(&mut self) -> Option<Result<Event, Error>> {
+        self.events.recv().await
+    }
+
+    /// The broker has accepted the connection.
+    pub fn accept(&mut self, connack: &wire::ConnAck) {
+        self.accepted = Some(Instant::now());
+        self.limits = Some(Limits::of(connack, WINDOW));
+    }
+
+    /// Asks for the next few filters, or is ready when there are no more.
+    pub fn subscribe(&mut self, filters: &[Filter]) {
+        let rest: Vec<_> = filters
+            .iter()
+            .skip(self.asked)
+            .take(FILTERS)
+            .map(filter)
+            .collect();
+        if rest.is_empty() {
+            self.ready = true;
+            return;
+        }
+        self.asked += rest.len();
+        // All of them are valid, so an error means that the connection has ended; its event follows.
+        let _ = self.client.try_subscribe_many(rest);
+    }
+
+    /// A SUBACK has come. Names the filters that the broker refused.
+    pub fn subscribed<'a>(
+        &mut self,
+        suback: &wire::SubAck,
+        filters: &'a [Filter],
+    ) -> Vec<(&'a str, wire::SubscribeReasonCode)> {
+        let asked = filters.iter().skip(self.answered).zip(&suback.return_codes);
+        self.answered = self.asked;
+        let failed = |code| !matches!(code, wire::SubscribeReasonCode::Success(_));
+        let refused = asked.filter(|(_, code)| failed(**code));
+        refused
+            .map(|(filter, code)| (filter.topic.as_str(), *code))
+            .collect()
+    }
+
+    /// Whether a publish can be sent now.
+    pub fn has_room(&self) -> bool {
+        let under_way = self.handed.len() + self.flying.len();
+        self.ready && self.limits.is_some_and(|limits| under_way < limits.window)
+    }
+
+    /// Hands a publish to the library.
+    pub fn send(&mut self, place: u64, publish: &Publish, left: Option<Duration>) -> Sent {
+        let properties = properties(publish, left);
+        let Some(limits) = &self.limits else {
+            return Sent::Full;
+        };
+        if let Some(why) = refusal(publish, &properties, limits) {
+            return Sent::Refused(why);
+        }
+        let payload = publish.payload.clone();
+        let (topic, qos, retain) = (publish.topic.as_str(), qos(publish.qos), publish.retain);
+        let sent = self
+            .client
+            .try_publish_with_properties(topic, qos, retain, payload, properties);
+        if sent.is_err() {
+            return Sent::Full;
+        }
+        self.handed.push_back(place);
+        Sent::Handed
+    }
+
+    /// The library has written a publish; gives its place if there will be no PUBACK (QoS 0).
+    /// The library writes them in the order in which it was handed them.
+    pub fn written(&mut self, pkid: u16) -> Option<u64> {
+        let place = self.handed.pop_front()?;
+        if pkid == 0 {
+            return Some(place);
+        }
+        self.flying.insert(pkid, place);
+        None
+    }
+
+    /// A PUBACK has come: the place that it is for.
+    pub fn landed(&mut self, pkid: u16) -> Option<u64> {
+        self.flying.remove(&pkid)
+    }
+
+    /// The place of the oldest publish that has no PUBACK.
+    pub fn oldest(&self) -> Option<u64> {
+        self.flying.values().min().copied()
+    }
+
+    /// Sends an acknowledgement, as soon as there is room. Mosquitto 2.0.11 was seen to send 230
+    /// messages ahead where the receive maximum was 100. Without a count of our own their
+    /// acknowledgements would overflow the library's channel, and each one lost there makes the
+    /// broker's window smaller for good.
+    pub fn acknowledge(&mut self, pkid: u16, qos: QoS) {
+        self.unsent.push_back((pkid, qos));
+        self.send_acknowledgements();
+    }
+
+    /// The library has written an acknowledgement.
+    pub fn acknowledged(&mut self) {
+        self.acknowledging = self.acknowledging.saturating_sub(1);
+        self.send_acknowledgements();
+    }
+
+    fn send_acknowledgements(&mut self) {
+        while self.acknowledging < usize::from(WINDOW)
+            && let Some((pkid, qos)) = self.unsent.pop_front()
+        {
+            let message = wire::Publish {
+                pkid,
+                qos,
+                ..Default::default()
+            };
+            if self.client.try_ack(&message).is_err() {
+                tracing::debug!(pkid, "the connection has ended before the PUBACK");
+                return;
+            }
+            self.acknowledging += 1;
+        }
+    }
+
+    /// Says good-bye, after all that was handed over and acknowledged, and waits until the broker
+    /// has closed: then it has read it, and sends no will.
+    pub async fn disconnect(mut self, limit: Duration) {
+        let closed = async {
+            while !self.unsent.is_empty() {
+                match self.event().await {
+                    Some(Ok(Event::Outgoing(Outgoing::PubAck(_)))) => self.acknowledged(),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return,
+                }
+            }
+            if self.client.try_disconnect().is_ok() {
+                while let Some(Ok(_)) = self.event().await {}
+            }
+        };
+        if timeout(limit, closed).await.is_err() {
+            tracing::debug!("the broker has not closed the connection in time");
+        }
+    }
+}
+
+/// Polls the event loop until its connection ends, and passes everything on.
+async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, Error>>) {
+    loop {
+        let error = match event_loop.poll().await {
+            Ok(event) => match events.send(Ok(event)).await {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            Err(error) => error,
+        };
+        // What was read together with the end is still there: PUBACKs, say.
+        for event in event_loop.state.events.drain(..) {
+            if events.send(Ok(event)).await.is_err() {
+                return;
+            }
+        }
+        // Nobody left to tell is fine.
+        let _ = events.send(Err(Error::from(error))).await;
+        return;
+    }
+}

@@ -1,0 +1,180 @@
+//! What a session is told when it is made, and what of it the client library must know.
+
+use bytes::Bytes;
+use rumqttc::v5::MqttOptions;
+use rumqttc::v5::mqttbytes::{QoS, v5 as wire};
+use rumqttc::{NetworkOptions, Transport};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How many publishes a session has under way at once, and how many messages the broker may send
+/// it ahead of the acknowledgements. The library's default of 65 535 costs 10 MB for each session.
+pub const WINDOW: u16 = 100;
+/// What the request channel of the library must hold at most: a window of publishes, a window of
+/// acknowledgements, one SUBSCRIBE and one DISCONNECT. With this, `try_send` never finds it full.
+pub(super) const REQUESTS: usize = 2 * WINDOW as usize + 16;
+/// Seconds until an attempt to connect is given up.
+const CONNECT_TIMEOUT: u64 = 5;
+
+/// Where the broker listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BrokerAddress {
+    /// A UNIX stream socket. The path must be UTF-8: the client library knows no other.
+    Unix(PathBuf),
+    /// A TCP port.
+    Tcp {
+        /// A name or an address; an IPv6 address stands without brackets.
+        host: String,
+        /// The port, usually 1883.
+        port: u16,
+    },
+}
+
+/// What the session logs in with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The name.
+    pub user: String,
+    /// The secret. It is never printed.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Credentials");
+        out.field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// One subscription: QoS 1, the retain flag as published, retained messages only when it is new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// The topic filter.
+    pub topic: String,
+    /// Whether the session's own publishes are kept from it.
+    pub no_local: bool,
+}
+
+/// What the broker publishes (QoS 1) when the session ends without a DISCONNECT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    /// Where to.
+    pub topic: String,
+    /// What.
+    pub payload: Bytes,
+    /// Whether the broker keeps it.
+    pub retain: bool,
+}
+
+/// Everything that a session must know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The client id, under which the broker keeps the session.
+    pub client_id: String,
+    /// Where the broker is.
+    pub address: BrokerAddress,
+    /// What to log in with.
+    pub credentials: Option<Credentials>,
+    /// After how much silence a PINGREQ is sent; whole seconds, 5 to 65 535.
+    pub keep_alive: Duration,
+    /// How long the broker keeps the session without a connection; whole seconds.
+    pub session_expiry: Duration,
+    /// The largest packet that the broker may send, in bytes. It *drops* larger ones.
+    pub max_packet: u32,
+    /// The subscriptions, made again on each connection.
+    pub filters: Vec<Filter>,
+    /// The will, if there is one.
+    pub will: Option<Will>,
+}
+
+/// The library's options. `forget` asks for a clean session that ends with its connection, without
+/// a will: what makes a broker forget a kept one.
+pub(super) fn options(settings: &Settings, forget: bool) -> MqttOptions {
+    let id = settings.client_id.clone();
+    let mut options = match &settings.address {
+        BrokerAddress::Unix(path) => {
+            let mut options = MqttOptions::new(id, path.to_string_lossy(), 0);
+            options.set_transport(Transport::Unix);
+            options
+        }
+        // The library glues host and port together with a colon.
+        BrokerAddress::Tcp { host, port } if host.contains(':') => {
+            MqttOptions::new(id, format!("[{host}]"), *port)
+        }
+        BrokerAddress::Tcp { host, port } => MqttOptions::new(id, host, *port),
+    };
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    // The library panics below 5 s and cuts off above 16 bits.
+    let keep_alive = settings.keep_alive.as_secs().clamp(5, u64::from(u16::MAX));
+    let expiry = if forget {
+        0
+    } else {
+        whole_seconds(settings.session_expiry)
+    };
+    options
+        .set_network_options(network)
+        .set_connection_timeout(CONNECT_TIMEOUT)
+        .set_keep_alive(Duration::from_secs(keep_alive))
+        .set_clean_start(forget)
+        .set_session_expiry_interval(Some(expiry))
+        .set_receive_maximum(Some(WINDOW))
+        .set_max_packet_size(Some(settings.max_packet.max(1024)))
+        .set_manual_acks(true)
+        .set_outgoing_inflight_upper_limit(WINDOW);
+    if let Some(Credentials { user, password }) = &settings.credentials {
+        options.set_credentials(user, password);
+    }
+    if let (Some(will), false) = (&settings.will, forget) {
+        let payload = will.payload.to_vec();
+        let (topic, retain) = (will.topic.clone(), will.retain);
+        options.set_last_will(wire::LastWill::new(
+            topic,
+            payload,
+            QoS::AtLeastOnce,
+            retain,
+            None,
+        ));
+    }
+    options
+}
+
+/// A subscription in the library's words.
+pub(super) fn filter(filter: &Filter) -> wire::Filter {
+    wire::Filter {
+        path: filter.topic.clone(),
+        qos: QoS::AtLeastOnce,
+        nolocal: filter.no_local,
+        preserve_retain: true,
+        retain_forward_rule: wire::RetainForwardRule::OnNewSubscribe,
+    }
+}
+
+/// Seconds, rounded up, so that nothing short becomes 0.
+pub(super) fn whole_seconds(span: Duration) -> u32 {
+    let up = u64::from(span.subsec_nanos() > 0);
+    u32::try_from(span.as_secs().saturating_add(up)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_printed() {
+        let (user, password) = ("gui".to_owned(), "s3cret".to_owned());
+        let shown = format!("{:?}", Credentials { user, password });
+        assert!(
+            shown.contains("gui") && !shown.contains("s3cret"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        assert_eq!(whole_seconds(Duration::from_millis(1)), 1);
+        assert_eq!(whole_seconds(Duration::from_secs(30)), 30);
+        assert_eq!(whole_seconds(Duration::MAX), u32::MAX);
+    }
+}

@@ -1,0 +1,252 @@
+//! Sockets that come and go: found when the watch begins, and by inotify from then on.
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Room for some hundred events of short names; one event of the longest name has 272 bytes.
+const BUFFER: usize = 8192;
+
+/// What happened to a path that fits the pattern. Whether it is a socket that accepts connections
+/// is for `connect` to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It is there.
+    Appeared(PathBuf),
+    /// It is gone. One that was replaced comes as gone and then as there.
+    Disappeared(PathBuf),
+}
+
+/// The paths of one directory that fit a pattern such as `/var/run/*-msg.sock`.
+#[derive(Debug)]
+pub struct Watch {
+    directory: PathBuf,
+    pattern: OsString,
+    notifier: AsyncFd<OwnedFd>,
+    known: BTreeSet<OsString>,
+    changes: VecDeque<Change>,
+    /// Whether the directory itself has gone.
+    gone: bool,
+}
+
+impl Watch {
+    /// Begins to watch. What exists already is reported by the first calls of [`Watch::next`].
+    /// `*` stands for any bytes of the file name; the directory is taken word for word, and may be
+    /// a symbolic link. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// A directory that does not exist or cannot be watched or listed; the error names it.
+    pub fn new(pattern: &Path) -> io::Result<Self> {
+        let name = pattern.file_name().ok_or_else(|| {
+            let text = format!("{}: the pattern has no file name", pattern.display());
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        })?;
+        let parent = pattern.parent().unwrap_or(Path::new(""));
+        let here = Path::new(".");
+        let directory = if parent.as_os_str().is_empty() {
+            here
+        } else {
+            parent
+        };
+        let at = |error: io::Error| {
+            let text = format!("{}: {error}", directory.display());
+            io::Error::new(error.kind(), text)
+        };
+        let notifier = start(directory).map_err(|errno| at(errno.into()))?;
+        let mut watch = Self {
+            directory: directory.to_owned(),
+            pattern: name.to_owned(),
+            notifier: register(notifier)?,
+            known: BTreeSet::new(),
+            changes: VecDeque::new(),
+            gone: false,
+        };
+        // Listing after the watch has begun finds some twice and misses none.
+        watch.list().map_err(at)?;
+        Ok(watch)
+    }
+
+    /// The next change. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of reading from inotify, and a directory that has gone itself, after the changes
+    /// before that. The watch is then of no more use.
+    pub async fn next(&mut self) -> io::Result<Change> {
+        loop {
+            if let Some(change) = self.changes.pop_front() {
+                return Ok(change);
+            }
+            if self.gone {
+                let text = format!("{}: the directory has gone", self.directory.display());
+                return Err(io::Error::new(io::ErrorKind::NotFound, text));
+            }
+            let mut buffer = [MaybeUninit::uninit(); BUFFER];
+            let read = {
+                let mut guard = self.notifier.readable().await?;
+                guard.try_io(|fd| read(fd.get_ref(), &mut buffer).map_err(io::Error::from))
+            };
+            // Not readable after all: wait again.
+            let Ok(events) = read else { continue };
+            for (flags, name) in events? {
+                self.take(flags, name)?;
+            }
+        }
+    }
+
+    /// Notes one event of inotify.
+    fn take(&mut self, flags: ReadFlags, name: Option<OsString>) -> io::Result<()> {
+        if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
+            tracing::warn!(directory = ?self.directory, "lost track of changes; listing anew");
+            return self.list();
+        }
+        if flags.intersects(ReadFlags::IGNORED | ReadFlags::UNMOUNT) {
+            self.gone = true;
+            return Ok(());
+        }
+        let Some(name) = name.filter(|name| self.fits(name)) else {
+            return Ok(());
+        };
+        if flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
+            // A rename over a name that is there replaces it, without a DELETE. A CREATE of a known
+            // name is one that the listing had seen already.
+            if flags.contains(ReadFlags::MOVED_TO) {
+                self.disappeared(&name);
+            }
+            self.appeared(name);
+        } else {
+            self.disappeared(&name);
+        }
+        Ok(())
+    }
+
+    /// Compares what is there with what is known.
+    fn list(&mut self) -> io::Result<()> {
+        let mut found = BTreeSet::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let name = entry?.file_name();
+            if self.fits(&name) {
+                found.insert(name);
+            }
+        }
+        let gone: Vec<_> = self.known.difference(&found).cloned().collect();
+        gone.iter().for_each(|name| self.disappeared(name));
+        found.into_iter().for_each(|name| self.appeared(name));
+        Ok(())
+    }
+
+    fn appeared(&mut self, name: OsString) {
+        let path = self.directory.join(&name);
+        if self.known.insert(name) {
+            self.changes.push_back(Change::Appeared(path));
+        }
+    }
+
+    fn disappeared(&mut self, name: &OsStr) {
+        if self.known.remove(name) {
+            let path = self.directory.join(name);
+            self.changes.push_back(Change::Disappeared(path));
+        }
+    }
+
+    fn fits(&self, name: &OsStr) -> bool {
+        fits(self.pattern.as_bytes(), name.as_bytes())
+    }
+}
+
+fn start(directory: &Path) -> Result<OwnedFd, Errno> {
+    let notifier = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    let comes = WatchFlags::CREATE | WatchFlags::MOVED_TO;
+    let goes = WatchFlags::DELETE | WatchFlags::MOVED_FROM;
+    inotify::add_watch(&notifier, directory, comes | goes | WatchFlags::ONLYDIR)?;
+    Ok(notifier)
+}
+
+/// Has the runtime look after the descriptor.
+#[allow(unsafe_code)]
+fn register(notifier: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` names one open descriptor until it is dropped, and the `AsyncFd` that
+    // owns it gives it up first.
+    let registered = unsafe { AsyncFd::register_with_interest(notifier, Interest::READABLE) };
+    registered.map_err(io::Error::from)
+}
+
+/// One read of inotify, whole: what one read gives is consumed with it.
+fn read(
+    fd: impl AsFd,
+    buffer: &mut [MaybeUninit<u8>],
+) -> Result<Vec<(ReadFlags, Option<OsString>)>, Errno> {
+    let mut reader = inotify::Reader::new(fd, buffer);
+    let mut events = Vec::new();
+    loop {
+        let event = reader.next()?;
+        let name = event
+            .file_name()
+            .map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
+        events.push((event.events(), name));
+        if reader.is_buffer_empty() {
+            return Ok(events);
+        }
+    }
+}
+
+/// Whether a name fits a pattern in which `*` stands for any bytes, none included. As in a shell,
+/// a leading `*` does not stand for a dot.
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    if pattern.first() == Some(&b'*') && name.first() == Some(&b'.') {
+        return false;
+    }
+    let mut parts = pattern.split(|&byte| byte == b'*');
+    let head = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(head) else {
+        return false;
+    };
+    let Some(tail) = parts.next_back() else {
+        return rest.is_empty();
+    };
+    // The first place that fits leaves the most for the next part.
+    for part in parts.filter(|part| !part.is_empty()) {
+        let Some(at) = rest.windows(part.len()).position(|window| window == part) else {
+            return false;
+        };
+        rest = rest.get(at + part.len()..).unwrap_or_default();
+    }
+    rest.ends_with(tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_bytes() {
+        let cases: [(&str, &str, bool); 12] = [
+            ("*-msg.sock", "sys-usb-msg.sock", true),
+            ("*-msg.sock", "-msg.sock", true),
+            ("*-msg.sock", ".hidden-msg.sock", false),
+            ("*-msg.sock", "vm-gui-msg.sock.old", false),
+            ("vm-*-msg.sock", "vm-gui-msg.sock", true),
+            ("vm-*-msg.sock", "vm-msg.sock", false),
+            ("one.sock", "one.sock", true),
+            ("one.sock", "one.sockets", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("a**b", "ab", true),
+            ("*", "", true),
+        ];
+        for (pattern, name, expected) in cases {
+            assert_eq!(
+                fits(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
+        }
+    }
+}
