@@ -11,5 +11,10 @@
 #[path = "../peers/mod.rs"]
 mod peers;
 
+mod broker;
+mod domu;
+mod libraries;
 mod ourselves;
+mod routing;
+mod rows;
 mod setting;

@@ -26,7 +26,7 @@ pub use disks::Disks;
 pub use gateway::Gateway;
 pub use inbox::{Inbox, Missing};
 pub use legacy::{LegacyDomain, Line};
-pub use mqtt_peer::{Message, MqttPeer};
+pub use mqtt_peer::MqttPeer;
 pub use mqtt_peer_311::MqttPeer311;
 pub use mqtt_server::MqttServer;
 pub use mvp_server::MvpServer;

@@ -154,7 +154,7 @@ impl Answering {
 
     fn tell(&self, destination: &str, event: &str, data: &Value) {
         self.wire
-            .send(&notification(&self.name, destination, event, data));
+            .line(&notification(&self.name, destination, event, data));
     }
 }
 
