@@ -5,7 +5,7 @@ use crate::peers::mqtt_peer::Message;
 use crate::peers::{
     Broker, Dialect, Disks, ERROR, Gateway, LegacyDomain, MqttPeer, MqttServer, NEW_FILE, ROOTS,
 };
-use crate::setting::{Outcome, PROGRAM, Setting, mappings};
+use crate::setting::{Outcome, PROGRAM, mappings, setting, setting_with};
 use serde_json::json;
 
 const ANSWERS: &str = "system/+/+/response/vm-scan";
@@ -44,7 +44,7 @@ async fn taken(from: &LegacyDomain, by: &mut LegacyDomain) -> Outcome {
 /// acknowledged is lost.
 async fn killed_under_load(persistence: Persistence) -> Outcome {
     let broker = Broker::start_with(persistence, "").await?;
-    let mut setting = Setting::with(broker, |gateway| gateway).await?;
+    let mut setting = setting_with(broker, |gateway| gateway).await?;
     let mut observer = MqttPeer::connect(&setting.broker.socket(), "observer", &[ERROR]).await?;
     let usb = setting.legacy("sys-usb").await?;
     let mut gui = setting.legacy("vm-gui").await?;
@@ -76,7 +76,7 @@ async fn a_broker_that_forgets_is_killed_under_load() -> Outcome {
 
 #[tokio::test]
 async fn after_a_broker_that_forgot_calls_go_both_ways_again() -> Outcome {
-    let mut setting = Setting::new().await?;
+    let mut setting = setting().await?;
     let mut scan = MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[ANSWERS]).await?;
     let mut gui = setting.legacy("vm-gui").await?;
     let _usb = setting.mvp_server().await?;
@@ -147,7 +147,7 @@ async fn a_broker_may_come_after_the_gateway() -> Outcome {
 
 #[tokio::test]
 async fn a_domain_restarts_and_finds_what_it_was_sent() -> Outcome {
-    let mut setting = Setting::new().await?;
+    let mut setting = setting().await?;
     let mut scan = MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[ANSWERS]).await?;
     let mut gui = setting.legacy("vm-gui").await?;
     let mut usb = setting.mvp_server().await?;
@@ -176,7 +176,7 @@ async fn a_domain_restarts_and_finds_what_it_was_sent() -> Outcome {
 
 #[tokio::test]
 async fn a_line_that_began_before_the_gateway_connected_is_skipped() -> Outcome {
-    let setting = Setting::new().await?;
+    let setting = setting().await?;
     let mut gui = setting.legacy("vm-gui").await?;
     let mut usb = setting.legacy("sys-usb").await?;
     usb.stop().await?;
@@ -187,7 +187,7 @@ async fn a_line_that_began_before_the_gateway_connected_is_skipped() -> Outcome 
 
 #[tokio::test]
 async fn it_ends_when_told_to_and_loses_nothing() -> Outcome {
-    let mut setting = Setting::new().await?;
+    let mut setting = setting().await?;
     let mut observer = MqttPeer::connect(&setting.broker.socket(), "observer", &[ERROR]).await?;
     let usb = setting.legacy("sys-usb").await?;
     let mut gui = setting.legacy("vm-gui").await?;

@@ -2,22 +2,24 @@
 
 use crate::peers::disks::REPOSITORY;
 use crate::peers::mqtt_peer::Message;
-use crate::peers::{Broker, Dialect, Disks, LegacyDomain, MqttPeer311, MqttServer, MvpServer};
-use crate::setting::{Outcome, Setting};
+use crate::peers::{
+    Broker, Dialect, Disks, Dom0, LegacyDomain, MqttPeer311, MqttServer, MvpServer,
+};
+use crate::setting::{Outcome, setting_with};
 use serde_json::{Value, json};
 
 const MD5: &str = "6f5902ac237024bdd0c176cb93063dc4";
 const BOTH: [Dialect; 2] = [Dialect::Lib2024, Dialect::Lib11];
 
-async fn with(domain: &str, dialect: Dialect) -> Outcome<Setting> {
-    Ok(Setting::with(Broker::start().await?, |gateway| {
+async fn with(domain: &str, dialect: Dialect) -> Outcome<Dom0> {
+    Ok(setting_with(Broker::start().await?, |gateway| {
         gateway.with_dialect(domain, dialect)
     })
     .await?)
 }
 
 /// A legacy `vm-gui`, and `sys-usb` on a library.
-async fn library_serves(dialect: Dialect) -> Outcome<(Setting, LegacyDomain, MqttServer)> {
+async fn library_serves(dialect: Dialect) -> Outcome<(Dom0, LegacyDomain, MqttServer)> {
     let setting = with("sys-usb", dialect).await?;
     let server =
         MqttServer::start(&setting.broker.socket(), "sys-usb", dialect, Disks::new()?).await?;
@@ -26,7 +28,7 @@ async fn library_serves(dialect: Dialect) -> Outcome<(Setting, LegacyDomain, Mqt
 }
 
 /// An application on a library, and a legacy `sys-usb`.
-async fn library_asks(dialect: Dialect) -> Outcome<(Setting, MqttPeer311, MvpServer)> {
+async fn library_asks(dialect: Dialect) -> Outcome<(Dom0, MqttPeer311, MvpServer)> {
     let mut setting = with("vm-app", dialect).await?;
     let app = MqttPeer311::connect(&setting.broker.socket(), "app-1f", &["system/#"]).await?;
     let server = setting.mvp_server().await?;
@@ -273,10 +275,12 @@ async fn a_client_of_a_library_reads_copies_and_deletes() -> Outcome {
         }
         let copy = json!({"disk": "DISK1", "filepath": "hello.txt", "destination": "Clé Élève"});
         app.publish("system/disks/copy_file/request", &copy).await?;
-        app.expect("the copy", |m| {
-            m.topic == "system/disks/new_file/notification"
-        })
-        .await?;
+        let end = if dialect == Dialect::Lib11 {
+            "system/disks/copy_file/response"
+        } else {
+            "system/disks/new_file/notification"
+        };
+        app.expect("the copy", |m| m.topic == end).await?;
         assert!(server.disks.has("Clé Élève", "hello.txt"), "{dialect:?}");
         let file = json!({"filepath": "hello.txt", "disk": "DISK1"});
         app.publish("system/disks/delete_file/request", &file)

@@ -3,7 +3,7 @@
 use crate::peers::legacy::{LegacyDomain, command, notification, response};
 use crate::peers::mqtt_peer::Message;
 use crate::peers::{ERROR, MqttPeer};
-use crate::setting::{Outcome, Setting};
+use crate::setting::{Outcome, setting};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -22,7 +22,7 @@ async fn fence(from: &LegacyDomain, to: &mut LegacyDomain) -> Outcome {
 
 #[tokio::test]
 async fn legacy_to_legacy_is_word_for_word() -> Outcome {
-    let setting = Setting::new().await?;
+    let setting = setting().await?;
     let gui = setting.legacy("vm-gui").await?;
     let mut usb = setting.legacy("sys-usb").await?;
     let said = [
@@ -41,7 +41,7 @@ async fn legacy_to_legacy_is_word_for_word() -> Outcome {
 
 #[tokio::test]
 async fn a_carriage_return_and_empty_lines_are_dropped() -> Outcome {
-    let setting = Setting::new().await?;
+    let setting = setting().await?;
     let gui = setting.legacy("vm-gui").await?;
     let mut usb = setting.legacy("sys-usb").await?;
     let line = command("vm-gui", "sys-usb", "liste_disques", &json!({}));
@@ -52,7 +52,7 @@ async fn a_carriage_return_and_empty_lines_are_dropped() -> Outcome {
 
 #[tokio::test]
 async fn everyone_is_everyone_and_the_sender_too() -> Outcome {
-    let setting = Setting::new().await?;
+    let setting = setting().await?;
     let mut gui = setting.legacy("vm-gui").await?;
     let mut usb = setting.legacy("sys-usb").await?;
     let line = notification(
@@ -69,7 +69,7 @@ async fn everyone_is_everyone_and_the_sender_too() -> Outcome {
 
 #[tokio::test]
 async fn a_domains_state_is_announced_when_it_changes() -> Outcome {
-    let setting = Setting::new().await?;
+    let setting = setting().await?;
     let gui = setting.legacy("vm-gui").await?;
     let mut usb = setting.legacy("sys-usb").await?;
     for ready in [1, 1, 0] {
@@ -92,7 +92,7 @@ async fn a_domains_state_is_announced_when_it_changes() -> Outcome {
 
 #[tokio::test]
 async fn nobody_speaks_in_the_name_of_another() -> Outcome {
-    let mut setting = Setting::new().await?;
+    let mut setting = setting().await?;
     let mut scan =
         MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[ANSWERS, ERROR]).await?;
     let gui = setting.legacy("vm-gui").await?;
@@ -133,7 +133,7 @@ async fn nobody_speaks_in_the_name_of_another() -> Outcome {
 
 #[tokio::test]
 async fn a_retained_request_and_a_foreign_response_topic_are_refused() -> Outcome {
-    let mut setting = Setting::new().await?;
+    let mut setting = setting().await?;
     let mut scan =
         MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[ANSWERS, ERROR]).await?;
     let mut usb = setting.legacy("sys-usb").await?;
@@ -157,7 +157,7 @@ async fn a_retained_request_and_a_foreign_response_topic_are_refused() -> Outcom
 
 #[tokio::test]
 async fn who_asks_nobody_is_told_at_once() -> Outcome {
-    let setting = Setting::new().await?;
+    let setting = setting().await?;
     let mut gui = setting.legacy("vm-gui").await?;
     for destination in ["sys-usb", "dom0"] {
         gui.ask(
@@ -179,7 +179,7 @@ async fn who_asks_nobody_is_told_at_once() -> Outcome {
 
 #[tokio::test]
 async fn what_is_no_message_costs_only_itself() -> Outcome {
-    let setting = Setting::new().await?;
+    let setting = setting().await?;
     let mut observer = MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[ERROR]).await?;
     let gui = setting.legacy("vm-gui").await?;
     let mut usb = setting.legacy("sys-usb").await?;
@@ -211,7 +211,7 @@ async fn what_is_no_message_costs_only_itself() -> Outcome {
 
 #[tokio::test]
 async fn a_domain_that_does_not_read_holds_up_nobody() -> Outcome {
-    let setting = Setting::new().await?;
+    let setting = setting().await?;
     let gui = setting.legacy("vm-gui").await?;
     let stuck = setting.legacy("sys-usb").await?;
     let mut third = setting.legacy("vm-third").await?;
@@ -240,7 +240,7 @@ fn listing(size_of_folders: bool) -> Value {
 
 #[tokio::test]
 async fn a_listing_of_50_000_files_reaches_mqtt() -> Outcome {
-    let mut setting = Setting::new().await?;
+    let mut setting = setting().await?;
     let mut scan = MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[ANSWERS]).await?;
     let mut usb = setting.legacy("sys-usb").await?;
     setting.served("sys-usb").await?;
@@ -266,7 +266,7 @@ async fn a_listing_of_50_000_files_reaches_mqtt() -> Outcome {
 
 #[tokio::test]
 async fn a_listing_of_50_000_files_comes_from_mqtt() -> Outcome {
-    let setting = Setting::new().await?;
+    let setting = setting().await?;
     let request = "system/disks/list_files/request";
     let mut server = MqttPeer::connect(&setting.broker.socket(), "sys-usb", &[request]).await?;
     let mut gui = setting.legacy("vm-gui").await?;
@@ -290,7 +290,7 @@ async fn a_listing_of_50_000_files_comes_from_mqtt() -> Outcome {
 
 #[tokio::test]
 async fn a_name_that_is_not_utf8_crosses_both_ways() -> Outcome {
-    let mut setting = Setting::new().await?;
+    let mut setting = setting().await?;
     let filters = [ANSWERS, "system/disks/list_files/request"];
     let mut scan = MqttPeer::connect(&setting.broker.socket(), "vm-scan", &filters).await?;
     let server = setting.mvp_server().await?;

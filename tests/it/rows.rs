@@ -3,8 +3,8 @@
 use crate::peers::disks::REPOSITORY;
 use crate::peers::legacy::{LegacyDomain, Line, command, notification, response};
 use crate::peers::mqtt_peer::Message;
-use crate::peers::{Dialect, Disks, ERROR, MqttPeer, MqttServer, MvpServer, NEW_FILE};
-use crate::setting::{Outcome, Setting};
+use crate::peers::{Dialect, Disks, Dom0, ERROR, MqttPeer, MqttServer, MvpServer, NEW_FILE};
+use crate::setting::{Outcome, setting};
 use serde_json::{Value, json};
 
 const MD5: &str = "6f5902ac237024bdd0c176cb93063dc4";
@@ -12,14 +12,14 @@ const ANSWERS: &str = "system/+/+/response/vm-scan";
 
 /// A legacy `vm-gui` and a migrated `sys-usb`.
 struct ToMqtt {
-    setting: Setting,
+    setting: Dom0,
     gui: LegacyDomain,
     server: MqttServer,
 }
 
 impl ToMqtt {
     async fn new() -> Outcome<Self> {
-        let setting = Setting::new().await?;
+        let setting = setting().await?;
         let server = MqttServer::start(
             &setting.broker.socket(),
             "sys-usb",
@@ -81,19 +81,19 @@ impl ToMqtt {
 
 /// A migrated `vm-scan` and a legacy `sys-usb`.
 struct ToLegacy {
-    _setting: Setting,
+    setting: Dom0,
     scan: MqttPeer,
     server: MvpServer,
 }
 
 impl ToLegacy {
     async fn new() -> Outcome<Self> {
-        let mut setting = Setting::new().await?;
+        let mut setting = setting().await?;
         let filters = [ANSWERS, NEW_FILE, ERROR];
         let scan = MqttPeer::connect(&setting.broker.socket(), "vm-scan", &filters).await?;
         let server = setting.mvp_server().await?;
         Ok(Self {
-            _setting: setting,
+            setting,
             scan,
             server,
         })
@@ -235,7 +235,7 @@ async fn read_file_to_legacy() -> Outcome {
 
 #[tokio::test]
 async fn read_file_that_a_legacy_server_says_failed() -> Outcome {
-    let mut setting = Setting::new().await?;
+    let mut setting = setting().await?;
     let mut scan =
         MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[ANSWERS, ERROR]).await?;
     let mut usb = setting.legacy("sys-usb").await?;
@@ -494,9 +494,9 @@ async fn discover_to_mqtt_and_to_every_legacy_domain() -> Outcome {
 #[tokio::test]
 async fn discover_to_legacy_is_answered_by_every_domain() -> Outcome {
     let mut on = ToLegacy::new().await?;
-    let third = on._setting.legacy("vm-third").await?;
+    let third = on.setting.legacy("vm-third").await?;
     let root = "system/components/discover";
-    on._setting
+    on.setting
         .broker
         .subscribed("vm-third", [format!("{root}/request")])
         .await?;
@@ -520,7 +520,7 @@ async fn discover_to_legacy_is_answered_by_every_domain() -> Outcome {
 
 #[tokio::test]
 async fn notifications_to_mqtt() -> Outcome {
-    let setting = Setting::new().await?;
+    let setting = setting().await?;
     let mut scan =
         MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[NEW_FILE, ERROR]).await?;
     let usb = setting.legacy("sys-usb").await?;
@@ -561,7 +561,7 @@ async fn notifications_to_mqtt() -> Outcome {
 
 #[tokio::test]
 async fn notifications_to_every_legacy_domain_once() -> Outcome {
-    let setting = Setting::new().await?;
+    let setting = setting().await?;
     let mut scan = MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[]).await?;
     let mut domains = [
         setting.legacy("vm-gui").await?,

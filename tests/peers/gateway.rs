@@ -134,6 +134,19 @@ impl Gateway {
             .map_err(|e| Missing::new(format!("no signal for the gateway: {e}")))
     }
 
+    /// Waits until it ends of itself, for as long as it takes; what to say then.
+    pub async fn gave_up(&mut self) -> Missing {
+        let status = match &mut self.running {
+            Some(child) => child.wait().await,
+            None => std::future::pending().await,
+        };
+        let status = status.map_or_else(|e| e.to_string(), |status| status.to_string());
+        Missing::new(format!(
+            "the gateway ended: {status}; its log:\n{}",
+            self.log()
+        ))
+    }
+
     /// Waits for its end.
     pub async fn ended(&mut self) -> Result<ExitStatus, Missing> {
         let Some(mut child) = self.running.take() else {
