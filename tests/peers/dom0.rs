@@ -24,13 +24,14 @@ impl Dom0 {
     ) -> Result<Self, Missing> {
         let sockets = tempfile::tempdir().map_err(|e| Missing::new(e.to_string()))?;
         let gateway = Gateway::new(program, mappings, &broker.gate())?.on_dom0(sockets.path());
-        let gateway = configure(gateway).start()?;
-        broker
-            .subscribed("passerelle-dom0", [NEW_FILE, ERROR])
-            .await
-            .map_err(|missing| {
-                Missing::new(format!("{missing}\nthe gateway's log:\n{}", gateway.log()))
-            })?;
+        let mut gateway = configure(gateway).start()?;
+        let heard = tokio::select! {
+            heard = broker.subscribed("passerelle-dom0", [NEW_FILE, ERROR]) => heard,
+            gave_up = gateway.gave_up() => return Err(gave_up),
+        };
+        heard.map_err(|missing| {
+            Missing::new(format!("{missing}\nthe gateway's log:\n{}", gateway.log()))
+        })?;
         Ok(Self {
             broker,
             gateway,
