@@ -31,9 +31,7 @@ async fn every_byte_passes_a_serial_port_unchanged_both_ways() {
     let mut port = open_serial(&path).await.unwrap();
     let modes = tcgetattr(&port).unwrap();
     assert!(
-        !modes
-            .local_modes
-            .intersects(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
+        !modes.local_modes.intersects(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
     );
     assert!(!modes.output_modes.contains(OutputModes::OPOST));
     let mut echo = [0; 5];
@@ -53,10 +51,7 @@ async fn every_byte_passes_a_serial_port_unchanged_both_ways() {
     assert_eq!(got, all);
     // Neither side has anything left: no echo.
     rustix::fs::fcntl_setfl(&other, OFlags::NONBLOCK).unwrap();
-    assert_eq!(
-        other.read(&mut got).unwrap_err().kind(),
-        io::ErrorKind::WouldBlock
-    );
+    assert_eq!(other.read(&mut got).unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
 
 #[tokio::test]
@@ -65,29 +60,19 @@ async fn a_port_whose_other_side_does_not_read_blocks_nobody() {
     let mut port = open_serial(&path).await.unwrap();
     let flood = vec![b'x'; 1 << 20];
     let limit = Duration::from_millis(200);
-    assert!(
-        tokio::time::timeout(limit, port.write_all(&flood))
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(limit, port.write_all(&flood)).await.is_err());
     let begun = Instant::now();
     port.flush().await.unwrap();
     drain(&port, Duration::from_millis(50)).await;
     drop(port);
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
 async fn what_is_no_serial_port_is_an_error() {
     let file = tempfile::NamedTempFile::new().unwrap();
     assert!(open_serial(file.path()).await.is_err());
-    let missing = open_serial(Path::new("/nonexistent/hvc2"))
-        .await
-        .unwrap_err();
+    let missing = open_serial(Path::new("/nonexistent/hvc2")).await.unwrap_err();
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);
 }
 
@@ -125,10 +110,7 @@ async fn a_stuck_backend_with_a_full_backlog_fails_at_once() {
     let mut kept = Vec::new();
     let error = loop {
         let attempt = connect_unix(&path);
-        match tokio::time::timeout(Duration::from_secs(5), attempt)
-            .await
-            .unwrap()
-        {
+        match tokio::time::timeout(Duration::from_secs(5), attempt).await.unwrap() {
             Ok(channel) => kept.push(channel),
             Err(error) => break error,
         }

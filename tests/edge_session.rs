@@ -19,11 +19,7 @@ async fn receive(session: &mut Session) -> Received {
                 session.acknowledge(delivery);
                 return message;
             }
-            Event::Acknowledged { .. }
-            | Event::Ready
-            | Event::Lost {
-                contested: false, ..
-            } => {}
+            Event::Acknowledged { .. } | Event::Ready | Event::Lost { contested: false, .. } => {}
             other => panic!("{other:?}"),
         }
     }
@@ -41,10 +37,7 @@ async fn everything_of_a_message_arrives() {
     sent.mark = Some("dom0".into());
     sent.expiry = Some(Duration::from_secs(30));
     client.publish(sent.clone());
-    let taken = Event::Acknowledged {
-        token: Token(1),
-        matched: true,
-    };
+    let taken = Event::Acknowledged { token: Token(1), matched: true };
     assert_eq!(next(&mut client).await, taken);
     let message = receive(&mut server).await;
     assert_eq!(message.topic, sent.topic);
@@ -67,10 +60,7 @@ async fn a_publish_that_nobody_subscribes_to_says_so() {
     let broker = Broker::start("").await;
     let mut session = broker.session("alone", &["other"]).await;
     session.publish(publish(5, "nobody", "?"));
-    let expected = Event::Acknowledged {
-        token: Token(5),
-        matched: false,
-    };
+    let expected = Event::Acknowledged { token: Token(5), matched: false };
     assert_eq!(next(&mut session).await, expected);
 }
 
@@ -111,10 +101,7 @@ async fn survives_a_kill(config: &str) {
     }
     // Some are answered, some are on their way, most wait.
     for _ in 0..10 {
-        assert!(matches!(
-            next(&mut sender).await,
-            Event::Acknowledged { .. }
-        ));
+        assert!(matches!(next(&mut sender).await, Event::Acknowledged { .. }));
     }
     broker.kill();
     while !matches!(next(&mut sender).await, Event::Lost { .. }) {}
@@ -125,10 +112,7 @@ async fn survives_a_kill(config: &str) {
     let mut tokens = Vec::new();
     while sender.outbox().0 > 0 {
         match next(&mut sender).await {
-            Event::Acknowledged {
-                token: Token(token),
-                ..
-            } => tokens.push(token),
+            Event::Acknowledged { token: Token(token), .. } => tokens.push(token),
             Event::Lost { contested, .. } => assert!(!contested),
             _ => {}
         }
@@ -164,20 +148,12 @@ async fn two_clients_with_one_id_end_as_contested() {
                 event = next(&mut first) => event,
                 event = next(&mut second) => event,
             };
-            if matches!(
-                event,
-                Event::Lost {
-                    contested: true,
-                    ..
-                }
-            ) {
+            if matches!(event, Event::Lost { contested: true, .. }) {
                 return;
             }
         }
     };
-    tokio::time::timeout(edge_support::PATIENCE, one)
-        .await
-        .unwrap();
+    tokio::time::timeout(edge_support::PATIENCE, one).await.unwrap();
 }
 
 #[tokio::test]
@@ -204,10 +180,7 @@ async fn cancelling_next_loses_nothing() {
             () = tokio::task::yield_now() => { spins += 1; continue }
         };
         match event {
-            Event::Acknowledged {
-                token: Token(token),
-                ..
-            } => acknowledged.push(token),
+            Event::Acknowledged { token: Token(token), .. } => acknowledged.push(token),
             Event::Received(message, delivery) => {
                 session.acknowledge(delivery);
                 match message.topic.as_str() {
@@ -262,11 +235,7 @@ async fn a_broker_on_tcp_is_reached_too() {
         assert_eq!(receive(&mut session).await.payload, "x");
     }
     // Each would take 40 ms and more if small packets waited for acknowledgements.
-    assert!(
-        begun.elapsed() < Duration::from_millis(400),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_millis(400), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -285,10 +254,7 @@ async fn what_the_broker_never_takes_is_refused_and_the_rest_goes_on() {
                 Event::Refused { token, .. } => refused.push(token.0),
                 Event::Acknowledged { token, .. } => taken.push(token.0),
                 Event::Received(_, delivery) => session.acknowledge(delivery),
-                Event::Ready
-                | Event::Lost {
-                    contested: false, ..
-                } => {}
+                Event::Ready | Event::Lost { contested: false, .. } => {}
                 other => panic!("{config}: {other:?}"),
             }
         }
@@ -307,10 +273,7 @@ async fn what_the_broker_does_not_allow_is_refused() {
     }
     for token in (0..250).map(Token) {
         match next(&mut session).await {
-            Event::Refused {
-                token: refused,
-                why,
-            } => {
+            Event::Refused { token: refused, why } => {
                 assert_eq!(refused, token);
                 assert!(why.contains("NotAuthorized"), "{why}");
             }
@@ -331,13 +294,7 @@ async fn what_expired_while_there_was_no_broker_is_not_sent() {
     session.publish(publish(2, "t", "long"));
     session.publish(publish(3, "t", "withdrawn"));
     assert!(session.withdraw(Token(3)) && !session.withdraw(Token(3)));
-    assert!(matches!(
-        next(&mut session).await,
-        Event::Lost {
-            contested: false,
-            ..
-        }
-    ));
+    assert!(matches!(next(&mut session).await, Event::Lost { contested: false, .. }));
     tokio::time::sleep(Duration::from_millis(30)).await;
     broker.run().await;
     let mut received = None;
@@ -369,32 +326,18 @@ async fn closing_keeps_or_forgets_the_session_and_sends_no_will() {
     for (forget, expected) in [(false, true), (true, false)] {
         let mut settings = broker.settings("leaver", &["t"]);
         let payload = Bytes::from_static(b"gone");
-        settings.will = Some(Will {
-            topic: "will".to_owned(),
-            payload,
-            retain: false,
-        });
+        settings.will = Some(Will { topic: "will".to_owned(), payload, retain: false });
         let mut session = Session::new(settings);
         ready(&mut session).await;
         session.close(forget).await;
         other.publish(publish(1, "t", "x"));
         let answer = next(&mut other).await;
-        assert_eq!(
-            answer,
-            Event::Acknowledged {
-                token: Token(1),
-                matched: expected
-            }
-        );
+        assert_eq!(answer, Event::Acknowledged { token: Token(1), matched: expected });
     }
     // A session that is cut off has its will sent.
     let mut settings = broker.settings("dropped", &[]);
     let payload = Bytes::from_static(b"gone");
-    settings.will = Some(Will {
-        topic: "will".to_owned(),
-        payload,
-        retain: false,
-    });
+    settings.will = Some(Will { topic: "will".to_owned(), payload, retain: false });
     let mut session = Session::new(settings);
     ready(&mut session).await;
     drop(session);

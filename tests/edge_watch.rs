@@ -8,10 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 async fn next(watch: &mut Watch) -> Change {
-    timeout(Duration::from_secs(10), watch.next())
-        .await
-        .unwrap()
-        .unwrap()
+    timeout(Duration::from_secs(10), watch.next()).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -21,44 +18,23 @@ async fn sockets_appear_disappear_and_are_replaced() {
     let _there = UnixListener::bind(at("vm-gui-msg.sock")).unwrap();
     let _other = UnixListener::bind(at("other.sock")).unwrap();
     let mut watch = Watch::new(&at("*-msg.sock")).unwrap();
-    assert_eq!(
-        next(&mut watch).await,
-        Change::Appeared(at("vm-gui-msg.sock"))
-    );
+    assert_eq!(next(&mut watch).await, Change::Appeared(at("vm-gui-msg.sock")));
 
     let usb = UnixListener::bind(at("sys-usb-msg.sock")).unwrap();
-    assert_eq!(
-        next(&mut watch).await,
-        Change::Appeared(at("sys-usb-msg.sock"))
-    );
+    assert_eq!(next(&mut watch).await, Change::Appeared(at("sys-usb-msg.sock")));
     drop(usb);
     fs::remove_file(at("sys-usb-msg.sock")).unwrap();
     let _again = UnixListener::bind(at("sys-usb-msg.sock")).unwrap();
-    assert_eq!(
-        next(&mut watch).await,
-        Change::Disappeared(at("sys-usb-msg.sock"))
-    );
-    assert_eq!(
-        next(&mut watch).await,
-        Change::Appeared(at("sys-usb-msg.sock"))
-    );
+    assert_eq!(next(&mut watch).await, Change::Disappeared(at("sys-usb-msg.sock")));
+    assert_eq!(next(&mut watch).await, Change::Appeared(at("sys-usb-msg.sock")));
 
     // Renamed into place, over one that is there, and away.
     let _new = UnixListener::bind(at("new")).unwrap();
     fs::rename(at("new"), at("vm-gui-msg.sock")).unwrap();
-    assert_eq!(
-        next(&mut watch).await,
-        Change::Disappeared(at("vm-gui-msg.sock"))
-    );
-    assert_eq!(
-        next(&mut watch).await,
-        Change::Appeared(at("vm-gui-msg.sock"))
-    );
+    assert_eq!(next(&mut watch).await, Change::Disappeared(at("vm-gui-msg.sock")));
+    assert_eq!(next(&mut watch).await, Change::Appeared(at("vm-gui-msg.sock")));
     fs::rename(at("vm-gui-msg.sock"), at("old")).unwrap();
-    assert_eq!(
-        next(&mut watch).await,
-        Change::Disappeared(at("vm-gui-msg.sock"))
-    );
+    assert_eq!(next(&mut watch).await, Change::Disappeared(at("vm-gui-msg.sock")));
 }
 
 #[tokio::test]
@@ -108,23 +84,12 @@ async fn a_directory_behind_a_link_is_watched_and_a_missing_one_is_named() {
     std::os::unix::fs::symlink("run", &link).unwrap();
     let mut watch = Watch::new(&link.join("*.sock")).unwrap();
     fs::write(directory.path().join("run/a.sock"), "").unwrap();
-    assert_eq!(
-        next(&mut watch).await,
-        Change::Appeared(link.join("a.sock"))
-    );
+    assert_eq!(next(&mut watch).await, Change::Appeared(link.join("a.sock")));
 
     let error = Watch::new(&directory.path().join("missing/*.sock")).unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
 
     fs::remove_dir_all(directory.path().join("run")).unwrap();
-    assert_eq!(
-        next(&mut watch).await,
-        Change::Disappeared(link.join("a.sock"))
-    );
-    assert!(
-        timeout(Duration::from_secs(10), watch.next())
-            .await
-            .unwrap()
-            .is_err()
-    );
+    assert_eq!(next(&mut watch).await, Change::Disappeared(link.join("a.sock")));
+    assert!(timeout(Duration::from_secs(10), watch.next()).await.unwrap().is_err());
 }

@@ -52,10 +52,7 @@ pub async fn open_serial(path: &Path) -> io::Result<Channel> {
         let builder = tokio_serial::new(path, BAUD).exclusive(false);
         SerialStream::open(&builder)
     });
-    let port = opened
-        .await
-        .map_err(io::Error::other)?
-        .map_err(io::Error::from)?;
+    let port = opened.await.map_err(io::Error::other)?.map_err(io::Error::from)?;
     let channel = Channel::Serial(port);
     tcflush(&channel, QueueSelector::IFlush)?;
     Ok(channel)

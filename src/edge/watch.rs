@@ -51,11 +51,7 @@ impl Watch {
         })?;
         let parent = pattern.parent().unwrap_or(Path::new(""));
         let here = Path::new(".");
-        let directory = if parent.as_os_str().is_empty() {
-            here
-        } else {
-            parent
-        };
+        let directory = if parent.as_os_str().is_empty() { here } else { parent };
         let at = |error: io::Error| {
             let text = format!("{}: {error}", directory.display());
             io::Error::new(error.kind(), text)
@@ -187,9 +183,7 @@ fn read(
     let mut events = Vec::new();
     loop {
         let event = reader.next()?;
-        let name = event
-            .file_name()
-            .map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
+        let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
         events.push((event.events(), name));
         if reader.is_buffer_empty() {
             return Ok(events);
@@ -242,11 +236,7 @@ mod tests {
             ("*", "", true),
         ];
         for (pattern, name, expected) in cases {
-            assert_eq!(
-                fits(pattern.as_bytes(), name.as_bytes()),
-                expected,
-                "{pattern} {name}"
-            );
+            assert_eq!(fits(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }
     }
 }

@@ -1,10 +1,5 @@
 //! A Mosquitto of one's own, on a UNIX socket in a directory that goes with it.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::Bytes;
 use passerelle::edge::session::{BrokerAddress, Event, Filter, Session, Settings};
@@ -36,10 +31,7 @@ impl Broker {
         let text = text.replace("{data}", &data.to_string());
         std::fs::write(directory.path().join("mosquitto.conf"), text).unwrap();
         std::fs::write(directory.path().join("acl"), "topic read allowed\n").unwrap();
-        let mut broker = Self {
-            directory,
-            child: None,
-        };
+        let mut broker = Self { directory, child: None };
         broker.run().await;
         broker
     }
@@ -53,16 +45,11 @@ impl Broker {
     pub async fn run(&mut self) {
         let _ = std::fs::remove_file(self.socket());
         let mut command = Command::new("/usr/sbin/mosquitto");
-        command
-            .arg("-c")
-            .arg(self.directory.path().join("mosquitto.conf"));
+        command.arg("-c").arg(self.directory.path().join("mosquitto.conf"));
         command.stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().unwrap());
         let ready = async {
-            while tokio::net::UnixStream::connect(self.socket())
-                .await
-                .is_err()
-            {
+            while tokio::net::UnixStream::connect(self.socket()).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -79,10 +66,7 @@ impl Broker {
 
     /// Settings for a session here.
     pub fn settings(&self, id: &str, filters: &[&str]) -> Settings {
-        let filter = |topic: &&str| Filter {
-            topic: (*topic).to_owned(),
-            no_local: false,
-        };
+        let filter = |topic: &&str| Filter { topic: (*topic).to_owned(), no_local: false };
         Settings {
             client_id: id.to_owned(),
             address: BrokerAddress::Unix(self.socket()),
@@ -111,9 +95,7 @@ impl Drop for Broker {
 
 /// The next event.
 pub async fn next(session: &mut Session) -> Event {
-    tokio::time::timeout(PATIENCE, session.next())
-        .await
-        .unwrap()
+    tokio::time::timeout(PATIENCE, session.next()).await.unwrap()
 }
 
 /// Waits for `Ready`, past failed attempts and what the broker had kept.
@@ -121,10 +103,7 @@ pub async fn ready(session: &mut Session) {
     loop {
         match next(session).await {
             Event::Ready => return,
-            Event::Received(..)
-            | Event::Lost {
-                contested: false, ..
-            } => {}
+            Event::Received(..) | Event::Lost { contested: false, .. } => {}
             other => panic!("{other:?}"),
         }
     }

@@ -45,21 +45,14 @@ impl Backoff {
     pub fn new(seed: u64) -> Self {
         let (failures, strikes) = (0, 0);
         let random = seed | 1;
-        Self {
-            failures,
-            strikes,
-            random,
-        }
+        Self { failures, strikes, random }
     }
 
     /// How long to wait now, and whether the client id is contested.
     pub fn after(&mut self, end: End) -> (Duration, bool) {
         match end {
             End::Lost { lasted, .. } if lasted >= GOOD => (self.failures, self.strikes) = (0, 0),
-            End::Lost {
-                lasted,
-                closed: true,
-            } if lasted < SOON => self.strikes += 1,
+            End::Lost { lasted, closed: true } if lasted < SOON => self.strikes += 1,
             End::Lost { .. } | End::Failed => self.strikes = 0,
         }
         if self.strikes >= 2 {
@@ -87,10 +80,7 @@ mod tests {
 
     fn closed_after(millis: u64) -> End {
         let lasted = Duration::from_millis(millis);
-        End::Lost {
-            lasted,
-            closed: true,
-        }
+        End::Lost { lasted, closed: true }
     }
 
     #[test]
@@ -99,10 +89,7 @@ mod tests {
         let mut full = FIRST;
         for _ in 0..100 {
             let (wait, contested) = backoff.after(End::Failed);
-            assert!(
-                wait >= full / 2 && wait <= full && !contested,
-                "{wait:?} {full:?}"
-            );
+            assert!(wait >= full / 2 && wait <= full && !contested, "{wait:?} {full:?}");
             full = (full * 2).min(LONGEST);
         }
         assert!(backoff.after(closed_after(5_000)).0 <= FIRST);

@@ -94,12 +94,7 @@ impl Link {
 
     /// Asks for the next few filters, or is ready when there are no more.
     pub fn subscribe(&mut self, filters: &[Filter]) {
-        let rest: Vec<_> = filters
-            .iter()
-            .skip(self.asked)
-            .take(FILTERS)
-            .map(filter)
-            .collect();
+        let rest: Vec<_> = filters.iter().skip(self.asked).take(FILTERS).map(filter).collect();
         if rest.is_empty() {
             self.ready = true;
             return;
@@ -119,9 +114,7 @@ impl Link {
         self.answered = self.asked;
         let failed = |code| !matches!(code, wire::SubscribeReasonCode::Success(_));
         let refused = asked.filter(|(_, code)| failed(**code));
-        refused
-            .map(|(filter, code)| (filter.topic.as_str(), *code))
-            .collect()
+        refused.map(|(filter, code)| (filter.topic.as_str(), *code)).collect()
     }
 
     /// Whether a publish can be sent now.
@@ -141,9 +134,7 @@ impl Link {
         }
         let payload = publish.payload.clone();
         let (topic, qos, retain) = (publish.topic.as_str(), qos(publish.qos), publish.retain);
-        let sent = self
-            .client
-            .try_publish_with_properties(topic, qos, retain, payload, properties);
+        let sent = self.client.try_publish_with_properties(topic, qos, retain, payload, properties);
         if sent.is_err() {
             return Sent::Full;
         }
@@ -191,11 +182,7 @@ impl Link {
         while self.acknowledging < usize::from(WINDOW)
             && let Some((pkid, qos)) = self.unsent.pop_front()
         {
-            let message = wire::Publish {
-                pkid,
-                qos,
-                ..Default::default()
-            };
+            let message = wire::Publish { pkid, qos, ..Default::default() };
             if self.client.try_ack(&message).is_err() {
                 tracing::debug!(pkid, "the connection has ended before the PUBACK");
                 return;

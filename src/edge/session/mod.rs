@@ -169,11 +169,7 @@ impl Session {
             }
             Packet::Publish(publish) => {
                 let (connection, pkid, qos) = (link.number, publish.pkid, publish.qos as u8);
-                let delivery = Delivery {
-                    connection,
-                    pkid,
-                    qos,
-                };
+                let delivery = Delivery { connection, pkid, qos };
                 let message = wire::received(publish);
                 self.events.push_back(Event::Received(message, delivery));
             }
@@ -196,8 +192,7 @@ impl Session {
                 if let Some(Publish { token, .. }) = unanswered.and_then(|p| self.outbox.remove(p))
                 {
                     let matched = true;
-                    self.events
-                        .push_back(Event::Acknowledged { token, matched });
+                    self.events.push_back(Event::Acknowledged { token, matched });
                     self.flow();
                 }
             }
@@ -220,18 +215,11 @@ impl Session {
     fn answered(&mut self, place: Option<u64>, puback: &PubAck) {
         if let Some(Publish { token, .. }) = place.and_then(|place| self.outbox.remove(place)) {
             self.events.push_back(match puback.reason {
-                PubAckReason::Success => Event::Acknowledged {
-                    token,
-                    matched: true,
-                },
-                PubAckReason::NoMatchingSubscribers => Event::Acknowledged {
-                    token,
-                    matched: false,
-                },
-                reason => Event::Refused {
-                    token,
-                    why: format!("the broker says {reason:?}"),
-                },
+                PubAckReason::Success => Event::Acknowledged { token, matched: true },
+                PubAckReason::NoMatchingSubscribers => {
+                    Event::Acknowledged { token, matched: false }
+                }
+                reason => Event::Refused { token, why: format!("the broker says {reason:?}") },
             });
         }
         self.flow();
@@ -264,15 +252,10 @@ impl Session {
         if let State::Linked(link) = &self.state {
             if let Some(accepted) = link.accepted {
                 let closed = matches!(error, Error::Closed);
-                end = End::Lost {
-                    lasted: accepted.elapsed(),
-                    closed,
-                };
+                end = End::Lost { lasted: accepted.elapsed(), closed };
             }
             // The broker answers in order, so a PUBACK that ended the connection was the oldest's.
-            let culprit = link
-                .oldest()
-                .filter(|_| matches!(error, Error::UnknownReason(_)));
+            let culprit = link.oldest().filter(|_| matches!(error, Error::UnknownReason(_)));
             if let Some(Publish { token, .. }) = culprit.and_then(|p| self.outbox.remove(p)) {
                 let why = error.to_string();
                 self.events.push_back(Event::Refused { token, why });

@@ -40,11 +40,7 @@ impl Outbox {
         self.bytes += publish.size();
         self.places.insert(publish.token, self.end);
         let handed = None;
-        let entry = Entry {
-            publish,
-            deadline,
-            handed,
-        };
+        let entry = Entry { publish, deadline, handed };
         self.entries.insert(self.end, entry);
         self.end += 1;
     }

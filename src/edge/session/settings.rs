@@ -108,11 +108,7 @@ pub(super) fn options(settings: &Settings, forget: bool) -> MqttOptions {
     network.set_tcp_nodelay(true);
     // The library panics below 5 s and cuts off above 16 bits.
     let keep_alive = settings.keep_alive.as_secs().clamp(5, u64::from(u16::MAX));
-    let expiry = if forget {
-        0
-    } else {
-        whole_seconds(settings.session_expiry)
-    };
+    let expiry = if forget { 0 } else { whole_seconds(settings.session_expiry) };
     options
         .set_network_options(network)
         .set_connection_timeout(CONNECT_TIMEOUT)
@@ -129,13 +125,7 @@ pub(super) fn options(settings: &Settings, forget: bool) -> MqttOptions {
     if let (Some(will), false) = (&settings.will, forget) {
         let payload = will.payload.to_vec();
         let (topic, retain) = (will.topic.clone(), will.retain);
-        options.set_last_will(wire::LastWill::new(
-            topic,
-            payload,
-            QoS::AtLeastOnce,
-            retain,
-            None,
-        ));
+        options.set_last_will(wire::LastWill::new(topic, payload, QoS::AtLeastOnce, retain, None));
     }
     options
 }
@@ -165,10 +155,7 @@ mod tests {
     fn a_password_is_never_printed() {
         let (user, password) = ("gui".to_owned(), "s3cret".to_owned());
         let shown = format!("{:?}", Credentials { user, password });
-        assert!(
-            shown.contains("gui") && !shown.contains("s3cret"),
-            "{shown}"
-        );
+        assert!(shown.contains("gui") && !shown.contains("s3cret"), "{shown}");
     }
 
     #[test]

@@ -40,10 +40,7 @@ impl Limits {
 
 /// The library's properties of a publish; `left` is what remains of its expiry.
 pub(super) fn properties(publish: &Publish, left: Option<Duration>) -> wire::PublishProperties {
-    let source = publish
-        .source
-        .as_ref()
-        .map(|name| (SOURCE_PROPERTY, name.as_str()));
+    let source = publish.source.as_ref().map(|name| (SOURCE_PROPERTY, name.as_str()));
     let mark = publish.mark.as_ref().map(|mark| (MARK_PROPERTY, &**mark));
     let named = source.into_iter().chain(mark);
     wire::PublishProperties {
@@ -76,23 +73,11 @@ pub(super) fn refusal(
     if let Some(why) = publish.response_topic.as_deref().and_then(bad_topic) {
         return Some(format!("the response topic {why}"));
     }
-    if publish
-        .correlation
-        .as_ref()
-        .is_some_and(|data| data.len() > LONGEST_FIELD)
-    {
-        return Some(format!(
-            "the correlation data is longer than {LONGEST_FIELD} bytes"
-        ));
+    if publish.correlation.as_ref().is_some_and(|data| data.len() > LONGEST_FIELD) {
+        return Some(format!("the correlation data is longer than {LONGEST_FIELD} bytes"));
     }
-    if publish
-        .mark
-        .as_deref()
-        .is_some_and(|mark| bad_text(mark).is_some())
-    {
-        return Some(format!(
-            "the user property `{MARK_PROPERTY}` is no text for MQTT"
-        ));
+    if publish.mark.as_deref().is_some_and(|mark| bad_text(mark).is_some()) {
+        return Some(format!("the user property `{MARK_PROPERTY}` is no text for MQTT"));
     }
     if publish.retain && !limits.retain {
         return Some("the broker keeps no retained messages".to_owned());
@@ -134,10 +119,7 @@ pub(super) fn received(publish: wire::Publish) -> Received {
     let topic = String::from_utf8_lossy(&publish.topic).into_owned();
     let properties = publish.properties.unwrap_or_default();
     let user = |name: &str| {
-        let mut found = properties
-            .user_properties
-            .iter()
-            .filter(|(key, _)| key == name);
+        let mut found = properties.user_properties.iter().filter(|(key, _)| key == name);
         found.next().map(|(_, value)| value.clone())
     };
     Received {
@@ -158,16 +140,7 @@ mod tests {
     #[test]
     fn topics_that_would_cost_the_connection_are_found() {
         let long = "x".repeat(65_536);
-        for topic in [
-            "",
-            "a/+",
-            "#",
-            "a\0b",
-            "a\u{85}",
-            "a\u{ffff}",
-            "\u{fdd0}",
-            &long,
-        ] {
+        for topic in ["", "a/+", "#", "a\0b", "a\u{85}", "a\u{ffff}", "\u{fdd0}", &long] {
             assert!(bad_topic(topic).is_some(), "{topic:.20?}");
         }
         for topic in ["system/é", "a//b", "$SYS/x", "\u{fffd}"] {

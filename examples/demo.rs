@@ -1,0 +1,230 @@
+//! `make demo`: legacy and migrated domains talk to each other through the built gateway.
+//!
+//! In the first scene `sys-usb` is still MVP and `vm-scan`, which is migrated, calls it; in the second
+//! `sys-usb` is migrated and `vm-gui`, which is still MVP, calls it. Every command of the dictionary
+//! and both notifications cross in each. The exit code is 0 only if all arrived.
+
+#![allow(clippy::indexing_slicing, reason = "a JSON value has null for what is not there")]
+
+#[path = "../tests/peers/mod.rs"]
+mod peers;
+
+use peers::disks::REPOSITORY;
+use peers::mqtt_peer::Message;
+use peers::{
+    Broker, Dialect, Disks, Dom0, ERROR, LegacyDomain, Line, Missing, MqttPeer, MqttServer,
+    NEW_FILE, ROOTS,
+};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+const MD5: &str = "6f5902ac237024bdd0c176cb93063dc4";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Some(program) = program() else {
+        eprintln!("demo: give the path of the gateway's program");
+        return ExitCode::FAILURE;
+    };
+    let mut table = Table::default();
+    table.scene("vm-scan (MQTT) calls sys-usb (MVP)");
+    let first = to_legacy(&program, &mut table).await;
+    table.scene("vm-gui (MVP) calls sys-usb (MQTT)");
+    let second = to_mqtt(&program, &mut table).await;
+    for broken in [first, second].into_iter().filter_map(Result::err) {
+        table.missing.push(broken.to_string());
+    }
+    table.end()
+}
+
+/// The gateway's program: the first argument, or the one that was built with this demo.
+fn program() -> Option<PathBuf> {
+    if let Some(given) = std::env::args_os().nth(1) {
+        return Some(given.into());
+    }
+    let examples = std::env::current_exe().ok()?;
+    Some(examples.parent()?.parent()?.join("passerelle"))
+}
+
+async fn dom0(program: &Path) -> Result<Dom0, Missing> {
+    let mappings = Path::new(env!("CARGO_MANIFEST_DIR")).join("mappings");
+    Dom0::start(program, &mappings, Broker::start().await?, |gateway| gateway).await
+}
+
+/// Scene 1.
+async fn to_legacy(program: &Path, table: &mut Table) -> Result<(), Missing> {
+    let mut dom0 = dom0(program).await?;
+    let filters = ["system/+/+/response/vm-scan", NEW_FILE, ERROR];
+    let mut scan = MqttPeer::connect(&dom0.broker.socket(), "vm-scan", &filters).await?;
+    let mut gui = dom0.legacy("vm-gui").await?;
+    let usb = dom0.mvp_server().await?;
+
+    let file = json!({"disk": "DISK1", "filepath": "hello.txt"});
+    let read = json!({"source_disk": "DISK1", "filepath": "hello.txt"});
+    let copy = json!({"source_disk": "DISK1", "filepath": "hello.txt", "target_disk": "Clé Élève"});
+    let create = json!({"disk": "DISK1", "filepath": "new.txt", "data": "Y29udGVudQ=="});
+    let [
+        list_disks,
+        list_files,
+        read_file,
+        copy_file,
+        remove,
+        benchmark,
+        footprint,
+        create_file,
+        discover,
+    ] = ROOTS;
+    let calls: [Request; 10] = [
+        (list_disks, "liste_disques", json!({}), |a| a["disks"][1]["id"] == "DISK1"),
+        (list_files, "liste_fichiers", json!({"disk": "DISK1"}), |a| a["files"][2]["size"] == 12),
+        (read_file, "lit_fichier", read, |a| a["status"] == "ok"),
+        (copy_file, "copie_fichier", copy, |a| a["status"] == "ok"),
+        (footprint, "get_file_footprint", file.clone(), |a| a["footprint"] == MD5),
+        (create_file, "create_file", create, |a| a["status"] == "ok"),
+        (remove, "supprime_fichier", file, |a| a["status"] == "ok"),
+        (benchmark, "start_benchmark inputs", json!({"module": "inputs"}), |a| {
+            a["status"] == "finished"
+        }),
+        (benchmark, "start_benchmark files", json!({"module": "files"}), |a| {
+            a["status"] == "started"
+        }),
+        (discover, "liste_composants", json!({}), |a| a["components"][0]["id"] == "sys-usb"),
+    ];
+    for (root, command, request, right) in calls {
+        let call = async { right_one(scan.call(root, &request).await?.json(), right) };
+        table.row(&format!("{root} > {command}"), call).await;
+    }
+    table.row("fichier > new_file", announced(&mut scan, NEW_FILE, "filepath", "hello.txt")).await;
+    let error = json!({"niveau": 40, "message": "from the MVP"});
+    usb.domain.tell("tous", "erreur", &error);
+    table.row("erreur > error", announced(&mut scan, ERROR, "description", "from the MVP")).await;
+    let call =
+        async { gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await.map(drop) };
+    table.row("vm-gui (MVP) calls it as before: liste_disques", call).await;
+    Ok(())
+}
+
+/// Scene 2.
+async fn to_mqtt(program: &Path, table: &mut Table) -> Result<(), Missing> {
+    let dom0 = dom0(program).await?;
+    let socket = dom0.broker.socket();
+    let disks = Disks::new().map_err(|e| Missing::new(format!("no disks: {e}")))?;
+    let _usb = MqttServer::start(&socket, "sys-usb", Dialect::Psec, disks).await?;
+    let mut scan = MqttPeer::connect(&socket, "vm-scan", &[]).await?;
+    let mut gui = dom0.legacy("vm-gui").await?;
+
+    let copy = json!({"disk": "DISK1", "filepath": "hello.txt", "destination": "Clé Élève"});
+    let read = json!({"nom_disque": "DISK1", "chemin_fichier": "hello.txt"});
+    let file = json!({"disk": "DISK1", "filepath": "hello.txt"});
+    let create = json!({"disk": "DISK1", "filepath": "new.txt", "contents": "contenu"});
+    let remove = json!({"nom_disque": "DISK1", "nom_fichier": "hello.txt"});
+    let remove_new = json!({"nom_disque": "DISK1", "nom_fichier": "new.txt"});
+    let calls: [Call; 11] = [
+        ("liste_disques", "list_disks", json!({}), |l| {
+            l.answers("liste_disques") && l.data()[1] == "DISK1"
+        }),
+        ("liste_fichiers", "list_files", json!({"nom_disque": "DISK1"}), |l| {
+            l.answers("liste_fichiers") && l.data()["files"][2]["size"] == 12
+        }),
+        ("lit_fichier", "read_file", read, |l| told(l, "disponible")),
+        ("copie_fichier", "copy_file", copy, |l| told(l, "copié")),
+        ("get_file_footprint", "get_file_footprint", file, |l| l.data()["footprint"] == MD5),
+        ("create_file", "create_file", create, |l| l.data()["success"] == true),
+        ("supprime_fichier", "remove_file", remove, |l| told(l, "supprimé")),
+        ("copie_fichier", "remove_file (the MVP's bug)", remove_new, |l| told(l, "supprimé")),
+        ("start_benchmark", "benchmark", json!({"id_benchmark": "inputs"}), |l| {
+            l.answers("benchmark_inputs")
+        }),
+        ("start_benchmark", "benchmark", json!({"id_benchmark": "files"}), |l| {
+            l.answers("benchmark_files") && l.data()["etat"] == "termine"
+        }),
+        ("liste_composants", "discover", json!({}), |l| l.data()["composant"] == "sys-usb"),
+    ];
+    for (command, topic, arguments, right) in calls {
+        let destination = if command == "liste_composants" { "tous" } else { "sys-usb" };
+        gui.ask(destination, command, &arguments);
+        table.row(&format!("{command} > {topic}"), arrived(&mut gui, right)).await;
+    }
+    let file = json!({"disk": REPOSITORY, "filepath": "scan.txt", "size_in_bytes": 3});
+    scan.publish(Message::new(NEW_FILE, file.to_string()).from("vm-scan")).await?;
+    let right = |l: &Line| l.data()["fichier"] == "scan.txt";
+    table.row("new_file > fichier", arrived(&mut gui, right)).await;
+    let error = json!({"module": "m", "datetime": "d", "level": 40, "description": "from MQTT"});
+    scan.publish(Message::new(ERROR, error.to_string()).from("vm-scan")).await?;
+    let right = |l: &Line| l.tells("erreur") && l.data()["message"] == "from MQTT";
+    table.row("error > erreur", arrived(&mut gui, right)).await;
+    Ok(())
+}
+
+/// A root, the legacy command, the request, and whether an answer is right.
+type Request = (&'static str, &'static str, Value, fn(&Value) -> bool);
+
+/// A legacy command, the last level of its topic, its arguments, and whether a line is its end.
+type Call = (&'static str, &'static str, Value, fn(&Line) -> bool);
+
+fn told(line: &Line, state: &str) -> bool {
+    line.tells("fichier") && line.data()["etat"] == state
+}
+
+fn right_one(answer: Value, right: impl Fn(&Value) -> bool) -> Result<(), Missing> {
+    if right(&answer) {
+        Ok(())
+    } else {
+        Err(Missing::new(format!("not the right answer: {answer}")))
+    }
+}
+
+async fn announced(
+    scan: &mut MqttPeer,
+    topic: &str,
+    member: &str,
+    value: &str,
+) -> Result<(), Missing> {
+    scan.expect(topic, |m| m.topic == topic && m.json()[member] == value).await.map(drop)
+}
+
+async fn arrived(gui: &mut LegacyDomain, right: impl Fn(&Line) -> bool) -> Result<(), Missing> {
+    gui.expect("its end", |line| right(line)).await.map(drop)
+}
+
+/// What crossed, printed as it does.
+#[derive(Default)]
+struct Table {
+    rows: usize,
+    missing: Vec<String>,
+}
+
+impl Table {
+    fn scene(&self, title: &str) {
+        println!("\n{title}\n{}", "-".repeat(79));
+    }
+
+    /// Waits for one crossing, and prints it with the time that it took.
+    async fn row(&mut self, what: &str, crossing: impl Future<Output = Result<(), Missing>>) {
+        let start = Instant::now();
+        let result = crossing.await;
+        let took = start.elapsed().as_secs_f64() * 1000.0;
+        self.rows += 1;
+        match result {
+            Ok(()) => println!("{what:<62} {took:>9.2} ms  ok"),
+            Err(missing) => {
+                println!("{what:<62} {took:>9.2} ms  --");
+                self.missing.push(format!("{what}: {missing}"));
+            }
+        }
+    }
+
+    fn end(self) -> ExitCode {
+        if self.missing.is_empty() {
+            println!("\n{} crossings, all arrived.", self.rows);
+            return ExitCode::SUCCESS;
+        }
+        println!("\nMissing:");
+        for what in self.missing {
+            println!("  {what}");
+        }
+        ExitCode::FAILURE
+    }
+}

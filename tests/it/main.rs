@@ -1,0 +1,20 @@
+//! The built program between real peers and a real broker.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../peers/mod.rs"]
+mod peers;
+
+mod broker;
+mod domu;
+mod libraries;
+mod ourselves;
+mod routing;
+mod rows;
+mod setting;

@@ -1,0 +1,180 @@
+//! The built program, run as a user runs it.
+
+use super::{DEADLINE, Dialect, Missing};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// A gateway's configuration, and the program when it runs. Killed when dropped.
+pub struct Gateway {
+    directory: TempDir,
+    program: PathBuf,
+    mappings: Vec<PathBuf>,
+    broker: PathBuf,
+    channel: String,
+    dialects: String,
+    more: String,
+    running: Option<Child>,
+}
+
+impl Gateway {
+    /// A gateway that serves `program` with the mapping `psec.toml` of `mappings` and the broker on
+    /// `broker`. It has no channel yet.
+    pub fn new(
+        program: impl Into<PathBuf>,
+        mappings: &Path,
+        broker: &Path,
+    ) -> Result<Self, Missing> {
+        let directory =
+            tempfile::tempdir().map_err(|e| Missing::new(format!("no directory: {e}")))?;
+        Ok(Self {
+            directory,
+            program: program.into(),
+            mappings: vec![mappings.join("psec.toml")],
+            broker: broker.to_owned(),
+            channel: String::new(),
+            dialects: "default = \"psec\"\n".to_owned(),
+            more: String::new(),
+            running: None,
+        })
+    }
+
+    /// On Dom0: the domains whose sockets are in `directory`.
+    #[must_use]
+    pub fn on_dom0(mut self, directory: &Path) -> Self {
+        self.channel = format!("unix = \"{}/*-msg.sock\"\n", directory.display());
+        self
+    }
+
+    /// In a DomU: `local` is here, and everything else behind `port`.
+    #[must_use]
+    pub fn in_domu(mut self, port: &Path, local: &str) -> Self {
+        self.channel = format!("serial = \"{}\"\nlocal = [\"{local}\"]\n", port.display());
+        self
+    }
+
+    /// One more mapping file, from where the first one is.
+    #[must_use]
+    pub fn with_mapping(mut self, file: &str) -> Self {
+        if let Some(directory) = self.mappings.first().and_then(|first| first.parent()) {
+            self.mappings.push(directory.join(file));
+        }
+        self
+    }
+
+    /// Loads a dialect, which `domain` speaks.
+    #[must_use]
+    pub fn with_dialect(mut self, domain: &str, dialect: Dialect) -> Self {
+        self.dialects += &format!("{domain} = \"{}\"\n", dialect.name());
+        self.with_mapping(&format!("{}.toml", dialect.name()))
+    }
+
+    /// More tables for the configuration.
+    #[must_use]
+    pub fn with(mut self, tables: &str) -> Self {
+        self.more.push_str(tables);
+        self
+    }
+
+    /// Starts the program.
+    pub fn start(mut self) -> Result<Self, Missing> {
+        self.run().map_err(|e| Missing::new(format!("{}: {e}", self.program.display())))?;
+        Ok(self)
+    }
+
+    /// Starts it (again).
+    pub fn run(&mut self) -> io::Result<()> {
+        let config = self.directory.path().join("passerelle.toml");
+        fs::write(&config, self.config())?;
+        let log = File::options().create(true).append(true).open(self.log_file())?;
+        let child = Command::new(&self.program)
+            .arg("run")
+            .arg("--config")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()?;
+        self.running = Some(child);
+        Ok(())
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Kills it as a crash would (SIGKILL), and waits until it is gone.
+    pub async fn kill(&mut self) -> Result<(), Missing> {
+        let Some(mut child) = self.running.take() else {
+            return Ok(());
+        };
+        child.kill().await.map_err(|e| Missing::new(format!("the gateway does not die: {e}")))
+    }
+
+    /// Asks it to end (SIGTERM).
+    pub fn terminate(&self) -> Result<(), Missing> {
+        let pid = self.running.as_ref().and_then(Child::id);
+        let pid = pid.and_then(|id| Pid::from_raw(id.cast_signed()));
+        let pid = pid.ok_or_else(|| Missing::new("the gateway is not running"))?;
+        kill_process(pid, Signal::TERM)
+            .map_err(|e| Missing::new(format!("no signal for the gateway: {e}")))
+    }
+
+    /// Waits until it ends of itself, for as long as it takes; what to say then.
+    pub async fn gave_up(&mut self) -> Missing {
+        let status = match &mut self.running {
+            Some(child) => child.wait().await,
+            None => std::future::pending().await,
+        };
+        let status = status.map_or_else(|e| e.to_string(), |status| status.to_string());
+        Missing::new(format!("the gateway ended: {status}; its log:\n{}", self.log()))
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> Result<ExitStatus, Missing> {
+        let Some(mut child) = self.running.take() else {
+            return Err(Missing::new("the gateway is not running"));
+        };
+        match tokio::time::timeout(DEADLINE, child.wait()).await {
+            Ok(Ok(status)) => Ok(status),
+            _ => Err(Missing::new(format!("the gateway does not end; its log:\n{}", self.log()))),
+        }
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    fn config(&self) -> String {
+        let mut text = String::from("mappings = [");
+        for file in &self.mappings {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\"{}\", ", file.display());
+        }
+        let _ = write!(
+            text,
+            "]\ninstance = \"dom0\"\n\n[broker]\nurl = \"unix:{}\"\n\n[dialects]\n{}\n[[channel]]\n{}\n{}",
+            self.broker.display(),
+            self.dialects,
+            self.channel,
+            self.more
+        );
+        text
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // The test harness shows it when the test fails.
+        if cfg!(test) {
+            eprintln!("--- the gateway's log\n{}---", self.log());
+        }
+    }
+}

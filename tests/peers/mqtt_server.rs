@@ -1,0 +1,116 @@
+//! A migrated `sys-usb`: serves real directories over MQTT, in one of the three dialects.
+
+use super::dialects::Reply;
+use super::json::encode;
+use super::mqtt_peer::{Message, MqttPeer, Publisher};
+use super::mqtt_peer_311::{MqttPeer311, Publisher311};
+use super::{Dialect, Disks, Inbox, Missing};
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// A server on MQTT.
+pub struct MqttServer {
+    /// What it was asked; every request is here, answered or not.
+    pub inbox: Inbox<Message>,
+    /// What it serves.
+    pub disks: Disks,
+    // Its connection: dropping it ends the server.
+    _session: Session,
+}
+
+enum Session {
+    Five(MqttPeer),
+    Old(MqttPeer311),
+}
+
+#[derive(Clone)]
+enum Out {
+    Five(Publisher),
+    Old(Publisher311),
+}
+
+impl MqttServer {
+    /// Starts one as the domain `name`; returns once it is subscribed to its requests.
+    pub async fn start(
+        socket: &Path,
+        name: &str,
+        dialect: Dialect,
+        disks: Disks,
+    ) -> Result<Self, Missing> {
+        let bare = dialect.roots().map(|root| format!("{root}/request"));
+        let suffixed = dialect.roots().map(|root| format!("{root}/request/+"));
+        let mut filters: Vec<&str> = bare.iter().map(|filter| &**filter).collect();
+        let (mut asked, out, session) = if dialect == Dialect::Psec {
+            filters.extend(suffixed.iter().map(|filter| &**filter));
+            let mut peer = MqttPeer::connect(socket, name, &filters).await?;
+            let asked =
+                std::mem::replace(&mut peer.inbox, Inbox::new(name, mpsc::unbounded_channel().1));
+            (asked, Out::Five(peer.publisher()), Session::Five(peer))
+        } else {
+            let mut peer =
+                MqttPeer311::connect(socket, &format!("{name}-app-7f3a"), &filters).await?;
+            let asked =
+                std::mem::replace(&mut peer.inbox, Inbox::new(name, mpsc::unbounded_channel().1));
+            (asked, Out::Old(peer.publisher()), Session::Old(peer))
+        };
+        let (seen, inbox) = mpsc::unbounded_channel();
+        let server = Answering { name: name.to_owned(), dialect, disks: disks.clone(), out };
+        tokio::spawn(async move {
+            // Waits for as long as it takes: the end of the session ends it.
+            while let Ok(request) = asked.expect_within(FOREVER, "a request", |_| true).await {
+                let answered = server.answer(&request).await;
+                let _ = seen.send(request);
+                if answered.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { inbox: Inbox::new(name, inbox), disks, _session: session })
+    }
+
+    /// Waits for a request under `root`.
+    pub async fn asked(&mut self, root: &str) -> Result<Message, Missing> {
+        let topic = format!("{root}/request");
+        self.inbox.expect(&format!("a request on {topic}"), |m| m.topic == topic).await
+    }
+}
+
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+
+struct Answering {
+    name: String,
+    dialect: Dialect,
+    disks: Disks,
+    out: Out,
+}
+
+impl Answering {
+    async fn answer(&self, request: &Message) -> Result<(), Missing> {
+        let Some((root, suffix)) = request.topic.split_once("/request") else {
+            return Ok(());
+        };
+        let payload = request.json();
+        let requester = suffix.strip_prefix('/').or_else(|| payload["source"].as_str());
+        let bare = format!("{root}/response");
+        let topic = match (&request.response_topic, requester) {
+            (Some(topic), _) => topic.clone(),
+            (None, Some(requester)) => format!("{bare}/{requester}"),
+            (None, None) => bare,
+        };
+        for reply in self.dialect.replies(&self.name, &self.disks, root, &payload) {
+            let message = match reply {
+                Reply::Answer(payload) => Message {
+                    correlation: request.correlation.clone(),
+                    ..Message::new(&topic, encode(&payload))
+                },
+                Reply::Tell(topic, payload) => Message::new(topic, encode(&payload)),
+            };
+            match &self.out {
+                Out::Five(publisher) => publisher.publish(message.from(&self.name)).await?,
+                Out::Old(publisher) => publisher.publish(message).await?,
+            }
+        }
+        Ok(())
+    }
+}
