@@ -14,6 +14,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the gateway until SIGTERM; SIGUSR1 logs the counters
+    Run(cmd::run::Args),
     /// Check mapping and configuration files: every finding, with its place and the way out
     Check(cmd::check::Args),
     /// Translate without sockets: inputs on standard input, effects on standard output
@@ -27,6 +29,7 @@ impl Cli {
     #[must_use]
     pub fn run(&self) -> ExitCode {
         match &self.command {
+            Command::Run(args) => cmd::run::run(args),
             Command::Check(args) => cmd::check::run(args),
             Command::Translate(args) => cmd::translate::run(args),
             Command::Test(args) => cmd::test::run(args),

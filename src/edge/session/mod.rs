@@ -110,6 +110,13 @@ impl Session {
         self.outbox.size()
     }
 
+    /// The publishes that the broker has not acknowledged, in their order, for another session to
+    /// send. Requests are not among them: nobody waits for their answers here any more.
+    #[must_use]
+    pub fn unacknowledged(&self) -> Vec<Publish> {
+        self.outbox.publishes().filter(|p| p.response_topic.is_none()).cloned().collect()
+    }
+
     /// The next event. It must be polled for the session to live, and may be cancelled at any
     /// time: nothing is lost.
     pub async fn next(&mut self) -> Event {

@@ -98,6 +98,11 @@ impl Outbox {
         self.round += 1;
     }
 
+    /// All of them, in their order.
+    pub fn publishes(&self) -> impl Iterator<Item = &Publish> {
+        self.entries.values().map(|e| &e.publish)
+    }
+
     /// How many there are, and about how many bytes they take.
     pub fn size(&self) -> (usize, usize) {
         (self.entries.len(), self.bytes)

@@ -1,0 +1,59 @@
+//! `passerelle run`: the gateway.
+
+use super::{GOOD, bad, read, show, unreadable};
+use crate::config::{self, Config};
+use crate::edge;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// What is logged: error, warn, info, debug or trace; the configuration's `log.level` otherwise
+    #[arg(long, env = "PASSERELLE_LOG", value_name = "LEVEL")]
+    log: Option<String>,
+}
+
+/// Runs it: 0 after SIGTERM, 1 if the configuration is wrong, 2 if a file cannot be read or the
+/// gateway cannot start.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    let source = match read(&args.config) {
+        Ok(source) => source,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return unreadable();
+        }
+    };
+    let config = match config::load(&source) {
+        Ok(config) => config,
+        Err(config::Error::Findings(findings)) => {
+            eprint!("{}", show(&findings));
+            return bad();
+        }
+        Err(config::Error::Unreadable(error)) => {
+            eprintln!("error: {error}");
+            return unreadable();
+        }
+    };
+    match start(args, config) {
+        Ok(()) => GOOD,
+        Err(error) => {
+            eprintln!("error: {error}");
+            unreadable()
+        }
+    }
+}
+
+fn start(args: &Args, config: Config) -> Result<(), String> {
+    let level = args.log.as_deref().or(config.log_level.as_deref()).unwrap_or("info");
+    edge::log::start(level, config.log_format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("the runtime: {e}"))?;
+    runtime.block_on(edge::run(config))
+}

@@ -1,0 +1,24 @@
+//! The clock that the pure middle is told.
+
+use crate::translate::clock::Now;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+/// Counts from the gateway's start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock(Instant);
+
+impl Clock {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn now(self) -> Now {
+        Now { monotonic: self.0.elapsed(), wall: SystemTime::now() }
+    }
+
+    /// The moment at which [`Now::monotonic`] will be this.
+    pub fn at(self, monotonic: Duration) -> Instant {
+        self.0 + monotonic
+    }
+}

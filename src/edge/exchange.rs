@@ -1,0 +1,111 @@
+//! What passes between domains: each has a mailbox with room for so many bytes, and nobody waits for
+//! another.
+
+use crate::translate::name::DomainName;
+use crate::translate::proxy::Passed;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// What every letter takes besides its content.
+const ENVELOPE: usize = 256;
+
+/// Something passed to a domain, with its share of the mailbox's room.
+pub(super) struct Letter {
+    pub passed: Passed,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The sending end of a domain's mailbox. Its room bounds it.
+#[derive(Debug, Clone)]
+pub(super) struct Mailbox {
+    letters: mpsc::UnboundedSender<Letter>,
+    room: Arc<Semaphore>,
+    size: u32,
+}
+
+/// Why a letter was not taken, and the letter.
+pub(super) enum NotTaken {
+    /// There is no room.
+    Full(Passed),
+    /// The domain is not here any more.
+    Gone(Passed),
+}
+
+/// A mailbox with room for `size` bytes, or for one letter, if that is larger.
+pub(super) fn mailbox(size: usize) -> (Mailbox, mpsc::UnboundedReceiver<Letter>) {
+    let (letters, receiver) = mpsc::unbounded_channel();
+    let size = u32::try_from(size).unwrap_or(u32::MAX).max(1);
+    let room = Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1)));
+    (Mailbox { letters, room, size }, receiver)
+}
+
+impl Mailbox {
+    /// Puts a letter in, at once or not at all.
+    pub fn put(&self, passed: Passed) -> Result<(), NotTaken> {
+        let bytes = u32::try_from(size_of(&passed)).unwrap_or(u32::MAX).min(self.size);
+        let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(bytes) else {
+            return Err(NotTaken::Full(passed));
+        };
+        let sent = self.letters.send(Letter { passed, _room: room });
+        sent.map_err(|e| NotTaken::Gone(e.0.passed))
+    }
+}
+
+fn size_of(passed: &Passed) -> usize {
+    ENVELOPE
+        + match passed {
+            Passed::Line { line, .. }
+            | Passed::Copy(line)
+            | Passed::Notice(line)
+            | Passed::Returned(line) => line.len(),
+            Passed::Event { line, payload, .. } => line.len() + payload.len(),
+        }
+}
+
+/// Who is a legacy domain here, and where its mailbox is. Never changed, only replaced.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    pub roster: Arc<BTreeSet<DomainName>>,
+    pub mailboxes: BTreeMap<DomainName, Mailbox>,
+}
+
+impl Directory {
+    pub fn new(mailboxes: BTreeMap<DomainName, Mailbox>) -> Arc<Self> {
+        Arc::new(Self { roster: Arc::new(mailboxes.keys().cloned().collect()), mailboxes })
+    }
+
+    /// Puts a letter into a domain's mailbox.
+    pub fn put(&self, to: &DomainName, passed: Passed) -> Result<(), NotTaken> {
+        match self.mailboxes.get(to) {
+            Some(mailbox) => mailbox.put(passed),
+            None => Err(NotTaken::Gone(passed)),
+        }
+    }
+
+    /// Puts a letter into every mailbox.
+    pub fn put_all(&self, passed: &Passed) {
+        for (name, mailbox) in &self.mailboxes {
+            if mailbox.put(passed.clone()).is_err() {
+                tracing::warn!(domain = %name, "no room for what is for everyone");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_is_full_by_its_bytes_and_takes_one_large_letter() {
+        let (mailbox, mut letters) = mailbox(1000);
+        let line = |n: usize| Passed::Copy(vec![b'x'; n].into());
+        assert!(mailbox.put(line(5000)).is_ok());
+        assert!(matches!(mailbox.put(line(1)), Err(NotTaken::Full(_))));
+        drop(letters.try_recv());
+        assert!(mailbox.put(line(300)).is_ok());
+        drop(letters);
+        assert!(matches!(mailbox.put(line(1)), Err(NotTaken::Gone(_))));
+    }
+}

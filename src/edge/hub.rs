@@ -1,0 +1,127 @@
+//! The task of the gateway's own session.
+
+use super::clock::Clock;
+use super::exchange::Directory;
+use super::session::{Delivery, Event, Session};
+use crate::translate::hub::Hub;
+use crate::translate::proxy::Action;
+use crate::translate::publish::{Publish, Token};
+use crate::translate::refusal::{Counters, Refusal};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// What the hub is told by the rest of the gateway.
+pub(super) enum ToHub {
+    /// A refusal, to be published.
+    Refused(Refusal),
+    /// A publish of a domain that is gone.
+    HandOver(Publish),
+    /// Its counters are wanted.
+    Count(oneshot::Sender<Counters>),
+}
+
+pub(super) struct Task {
+    pub hub: Hub,
+    pub session: Session,
+    pub directory: watch::Receiver<Arc<Directory>>,
+    pub mail: mpsc::Receiver<ToHub>,
+    pub clock: Clock,
+    pub stop: CancellationToken,
+}
+
+/// Tokens of publishes that are handed over begin here, so that they differ from the hub's own.
+const HANDED_OVER: u64 = 1 << 63;
+
+impl Task {
+    /// Runs until it is stopped, and then until its outbox is empty or `limit` has come.
+    pub async fn run(mut self, limit: watch::Receiver<Option<Instant>>) -> usize {
+        let mut handed_over = HANDED_OVER;
+        let mut limit = limit;
+        loop {
+            let deadline = self.hub.deadline().map(|d| self.clock.at(d));
+            let until = *limit.borrow();
+            if self.stop.is_cancelled() && self.mail.is_empty() && self.session.outbox().0 == 0 {
+                break;
+            }
+            tokio::select! {
+                event = self.session.next() => self.event(event),
+                Some(mail) = self.mail.recv() => match mail {
+                    ToHub::Refused(refusal) => self.hub.refused(refusal, self.clock.now()),
+                    ToHub::HandOver(mut publish) => {
+                        handed_over += 1;
+                        publish.token = Token(handed_over);
+                        self.session.publish(publish);
+                    }
+                    ToHub::Count(reply) => {
+                        let _ = reply.send(self.hub.counters().clone());
+                    }
+                },
+                () = wait(deadline) => self.hub.wake(self.clock.now()),
+                Ok(()) = self.directory.changed() => {
+                    let directory = self.directory.borrow_and_update().clone();
+                    self.hub.set_roster(Arc::clone(&directory.roster));
+                }
+                () = self.stop.cancelled(), if !self.stop.is_cancelled() => {}
+                () = wait(until), if until.is_some() => break,
+                Ok(()) = limit.changed() => {}
+            }
+            self.act(None);
+        }
+        let left = self.session.outbox().0;
+        self.session.close(false).await;
+        left
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Ready => tracing::info!("the gateway's own session is ready"),
+            Event::Received(message, delivery) => {
+                self.hub.deliver(&message, 0, self.clock.now());
+                self.act(Some(delivery));
+            }
+            Event::Acknowledged { .. } => {}
+            Event::Refused { why, .. } => tracing::warn!(why, "the broker refused a notice"),
+            Event::Lost { why, contested } => {
+                tracing::warn!(why, contested, "the gateway's own session is lost");
+            }
+        }
+    }
+
+    fn act(&mut self, delivery: Option<Delivery>) {
+        let directory = self.directory.borrow().clone();
+        for action in self.hub.take_actions() {
+            match action {
+                Action::Publish(publish) => self.session.publish(publish),
+                Action::PassAll(passed) => directory.put_all(&passed),
+                Action::Acknowledge(_) => {
+                    if let Some(delivery) = delivery {
+                        self.session.acknowledge(delivery);
+                    }
+                }
+                Action::Refused(refusal) => {
+                    super::station::log_refusal(&refusal);
+                    self.hub.refused(refusal, self.clock.now());
+                }
+                Action::Ignored(why, from) => {
+                    tracing::debug!(%from, why = why.as_str(), "ignored");
+                }
+                other => tracing::error!(?other, "the hub has no such thing to do"),
+            }
+        }
+        for action in self.hub.take_actions() {
+            if let Action::Publish(publish) = action {
+                self.session.publish(publish);
+            }
+        }
+    }
+}
+
+/// Waits until then, or for ever.
+pub(super) async fn wait(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}

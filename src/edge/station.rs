@@ -1,0 +1,415 @@
+//! The task of one channel: it owns the domain's bytes, its state machine and its MQTT session.
+
+use super::channel::{Channel, connect_unix, drain, open_serial};
+use super::clock::Clock;
+use super::exchange::{Directory, Letter, NotTaken};
+use super::hub::{ToHub, wait};
+use super::session::{self, Delivery, Event, Session};
+use crate::translate::name::DomainName;
+use crate::translate::proxy::{Action, Passed, Proxy};
+use crate::translate::refusal::{Counters, Refusal};
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// The bytes that are read at a time.
+const CHUNK: usize = 64 * 1024;
+/// How long to wait before trying a channel again: at first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How long a channel that is closed may take to hand on what was written.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Where the channel is.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    Unix(PathBuf),
+    Serial(PathBuf),
+}
+
+/// What a station is told by the supervisor.
+pub(super) enum Control {
+    /// The socket is there; maybe a new one.
+    Appeared,
+    /// The socket is gone.
+    Disappeared,
+    /// It has left the directory: it may end.
+    Removed,
+    /// Its counters are wanted: the messages that it counted, and those under way.
+    Count(oneshot::Sender<(Counters, usize)>),
+    /// Take nothing more in, and end when everything is out.
+    Finish,
+}
+
+/// Everything a station needs.
+pub(super) struct Station {
+    pub name: DomainName,
+    pub place: Place,
+    pub proxy: Proxy,
+    pub settings: session::Settings,
+    pub directory: watch::Receiver<Arc<Directory>>,
+    pub mailbox: mpsc::UnboundedReceiver<Letter>,
+    pub control: mpsc::UnboundedReceiver<Control>,
+    pub hub: mpsc::Sender<ToHub>,
+    /// Tells the supervisor that the station wants to end.
+    pub retired: mpsc::UnboundedSender<DomainName>,
+    pub clock: Clock,
+    pub limit: watch::Receiver<Option<Instant>>,
+}
+
+/// How a station ended.
+pub(super) struct End {
+    pub name: DomainName,
+    pub counters: Counters,
+    /// Messages that it still had.
+    pub left: usize,
+}
+
+struct Link {
+    reader: ReadHalf<Channel>,
+    writer: WriteHalf<Channel>,
+}
+
+/// The parts that change.
+struct Life {
+    link: Option<Link>,
+    /// When to try the channel again.
+    retry: Option<Instant>,
+    pause: Duration,
+    session: Option<Session>,
+    deliveries: HashMap<u64, Delivery>,
+    next_delivery: u64,
+    retiring: bool,
+    removed: bool,
+    finishing: bool,
+}
+
+enum Turn {
+    Read(io::Result<usize>),
+    Wrote(io::Result<usize>),
+    Session(Event),
+    Letter(Letter),
+    Control(Control),
+    Directory,
+    Time,
+    Retry,
+    Limit,
+}
+
+impl Station {
+    /// Runs until the domain has been away for too long, or the gateway ends.
+    pub async fn run(mut self) -> End {
+        let mut life = Life {
+            link: None,
+            retry: Some(Instant::now()),
+            pause: RETRY.0,
+            session: None,
+            deliveries: HashMap::new(),
+            next_delivery: 0,
+            retiring: false,
+            removed: false,
+            finishing: false,
+        };
+        let mut buffer = vec![0; CHUNK];
+        let roster = Arc::clone(&self.directory.borrow_and_update().roster);
+        self.proxy.set_roster(roster);
+        loop {
+            let turn = self.turn(&mut life, &mut buffer).await;
+            if matches!(turn, Turn::Limit) {
+                break;
+            }
+            self.take(turn, &mut life, &buffer).await;
+            self.act(&mut life).await;
+            self.leave_if_empty(&mut life).await;
+            let through = life.removed && self.mailbox.is_empty();
+            if through || (life.finishing && self.is_idle(&life)) {
+                break;
+            }
+        }
+        self.end(life).await
+    }
+
+    async fn turn(&mut self, life: &mut Life, buffer: &mut [u8]) -> Turn {
+        let deadline = self.proxy.deadline().map(|d| self.clock.at(d)).filter(|_| !life.retiring);
+        let limit = *self.limit.borrow();
+        let chunk = self.proxy.chunk();
+        let (reader, writer) = match &mut life.link {
+            Some(link) => (Some(&mut link.reader), Some(&mut link.writer)),
+            None => (None, None),
+        };
+        let reader = reader.filter(|_| !life.finishing);
+        let write = writer.zip(chunk);
+        tokio::select! {
+            event = next(&mut life.session) => Turn::Session(event),
+            read = read(reader, buffer) => Turn::Read(read),
+            wrote = write_some(write) => Turn::Wrote(wrote),
+            Some(letter) = self.mailbox.recv() => Turn::Letter(letter),
+            Some(control) = self.control.recv() => Turn::Control(control),
+            Ok(()) = self.directory.changed() => Turn::Directory,
+            () = wait(deadline) => Turn::Time,
+            () = wait(life.retry) => Turn::Retry,
+            () = wait(limit) => Turn::Limit,
+            Ok(()) = self.limit.changed() => Turn::Directory,
+        }
+    }
+
+    async fn take(&mut self, turn: Turn, life: &mut Life, buffer: &[u8]) {
+        let now = self.clock.now();
+        match turn {
+            Turn::Read(Ok(0)) => self.down(life, "closed by the other side").await,
+            Turn::Read(Ok(n)) => {
+                if let Some(bytes) = buffer.get(..n) {
+                    self.proxy.receive(bytes, now);
+                }
+            }
+            Turn::Wrote(Ok(n)) => self.proxy.written(n, now),
+            Turn::Read(Err(error)) | Turn::Wrote(Err(error)) => {
+                self.down(life, &error.to_string()).await;
+            }
+            Turn::Session(event) => self.event(event, life),
+            Turn::Letter(letter) => self.proxy.accept(letter.passed, now),
+            Turn::Control(control) => self.control(control, life).await,
+            Turn::Directory => {
+                let roster = Arc::clone(&self.directory.borrow_and_update().roster);
+                self.proxy.set_roster(roster);
+            }
+            Turn::Time => self.proxy.wake(now),
+            Turn::Retry => self.connect(life).await,
+            Turn::Limit => {}
+        }
+    }
+
+    async fn control(&mut self, control: Control, life: &mut Life) {
+        match control {
+            Control::Appeared => {
+                life.pause = RETRY.0;
+                if life.link.is_none() {
+                    life.retry = Some(Instant::now());
+                }
+            }
+            Control::Disappeared => {
+                if life.link.is_none() {
+                    life.retry = None;
+                }
+            }
+            Control::Removed => {
+                while let Ok(letter) = self.mailbox.try_recv() {
+                    self.proxy.accept(letter.passed, self.clock.now());
+                }
+                self.mailbox.close();
+                life.removed = true;
+            }
+            Control::Count(reply) => {
+                let _ = reply.send((self.proxy.counters().clone(), self.proxy.under_way()));
+            }
+            Control::Finish => life.finishing = true,
+        }
+    }
+
+    /// Tries the channel.
+    async fn connect(&mut self, life: &mut Life) {
+        life.retry = None;
+        let opened = match &self.place {
+            Place::Unix(path) => connect_unix(path).await,
+            Place::Serial(path) => open_serial(path).await,
+        };
+        match opened {
+            Ok(channel) => {
+                let (reader, writer) = split(channel);
+                life.link = Some(Link { reader, writer });
+                life.pause = RETRY.0;
+                tracing::info!(domain = %self.name, "channel connected");
+                self.proxy.connected(self.clock.now());
+                if life.session.is_none() {
+                    life.session = Some(Session::new(self.settings.clone()));
+                }
+            }
+            Err(error) => {
+                tracing::debug!(domain = %self.name, %error, "no channel yet");
+                life.retry = Some(Instant::now() + life.pause);
+                life.pause = (life.pause * 2).min(RETRY.1);
+            }
+        }
+    }
+
+    async fn down(&mut self, life: &mut Life, why: &str) {
+        life.link = None;
+        life.retry = Some(Instant::now() + RETRY.0);
+        let lost = self.proxy.disconnected(self.clock.now());
+        tracing::info!(domain = %self.name, why, bytes_of_a_torn_line = lost, "channel lost");
+    }
+
+    /// The proxy of a domain that is away leaves the broker, once the broker has all from it. The
+    /// broker keeps what comes for it.
+    async fn leave_if_empty(&mut self, life: &mut Life) {
+        let empty = life.session.as_ref().is_some_and(|s| s.outbox().0 == 0);
+        if life.link.is_none() && empty && !life.finishing {
+            if let Some(session) = life.session.take() {
+                session.close(false).await;
+                life.deliveries.clear();
+                tracing::debug!(domain = %self.name, "the session is left to the broker");
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event, life: &mut Life) {
+        let now = self.clock.now();
+        match event {
+            Event::Ready => tracing::info!(domain = %self.name, "session ready"),
+            Event::Received(message, delivery) => {
+                life.next_delivery += 1;
+                life.deliveries.insert(life.next_delivery, delivery);
+                self.proxy.deliver(message, life.next_delivery, now);
+            }
+            Event::Acknowledged { token, matched } => {
+                self.proxy.acknowledged(token, matched, now);
+            }
+            Event::Refused { token, why } => self.proxy.not_published(token, &why, now),
+            Event::Lost { why, contested } => {
+                // The broker sends again what was not acknowledged on the connection that is gone.
+                life.deliveries.clear();
+                tracing::warn!(domain = %self.name, why, contested, "session lost");
+            }
+        }
+    }
+
+    /// Does what the proxy wants done, in its order.
+    async fn act(&mut self, life: &mut Life) {
+        loop {
+            let actions = self.proxy.take_actions();
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                self.do_one(action, life).await;
+            }
+        }
+    }
+
+    async fn do_one(&mut self, action: Action, life: &mut Life) {
+        match action {
+            Action::Publish(publish) => {
+                tracing::debug!(domain = %self.name, topic = publish.topic, "publish");
+                match &mut life.session {
+                    Some(session) => session.publish(publish),
+                    None => {
+                        let mut session = Session::new(self.settings.clone());
+                        session.publish(publish);
+                        life.session = Some(session);
+                    }
+                }
+            }
+            Action::Withdraw(token) => {
+                if life.session.as_mut().is_none_or(|s| s.withdraw(token)) {
+                    self.proxy.withdrawn(token);
+                }
+            }
+            Action::Acknowledge(delivery) => {
+                let delivery = life.deliveries.remove(&delivery);
+                if let (Some(session), Some(delivery)) = (&mut life.session, delivery) {
+                    session.acknowledge(delivery);
+                }
+            }
+            Action::Queued => {}
+            Action::Pass(to, passed) => self.pass(&to, passed),
+            Action::PassAll(passed) => {
+                let directory = self.directory.borrow().clone();
+                directory.put_all(&passed);
+            }
+            Action::HandOver(publish) => {
+                let _ = self.hub.send(ToHub::HandOver(publish)).await;
+            }
+            Action::Refused(refusal) => {
+                log_refusal(&refusal);
+                // A full mailbox holds enough notices; the log has them all.
+                let _ = self.hub.try_send(ToHub::Refused(refusal));
+            }
+            Action::Ignored(why, from) => {
+                tracing::debug!(domain = %self.name, %from, why = why.as_str(), "ignored");
+            }
+            Action::Retire => {
+                if !life.retiring {
+                    life.retiring = true;
+                    let _ = self.retired.send(self.name.clone());
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, to: &DomainName, passed: Passed) {
+        let now = self.clock.now();
+        let directory = self.directory.borrow().clone();
+        tracing::debug!(domain = %self.name, %to, "pass on");
+        match directory.put(to, passed) {
+            Ok(()) => {}
+            Err(NotTaken::Full(passed)) => self.proxy.not_passed(to, passed, now),
+            Err(NotTaken::Gone(Passed::Line { line, .. })) => {
+                // It left in this moment: the next look at the roster finds the line another way.
+                self.proxy.set_roster(Arc::clone(&self.directory.borrow().roster));
+                self.proxy.accept(Passed::Returned(line), now);
+            }
+            Err(NotTaken::Gone(_)) => {}
+        }
+    }
+
+    fn is_idle(&self, life: &Life) -> bool {
+        let published = life.session.as_ref().is_none_or(|s| s.outbox().0 == 0);
+        let written = life.link.is_none() || self.proxy.chunk().is_none();
+        published && written && self.mailbox.is_empty()
+    }
+
+    async fn end(mut self, mut life: Life) -> End {
+        if life.removed {
+            self.proxy.retire(self.clock.now());
+            self.act(&mut life).await;
+            tracing::info!(domain = %self.name, "no longer a legacy domain here");
+        }
+        if let Some(link) = life.link.take() {
+            let channel = link.reader.unsplit(link.writer);
+            drain(&channel, DRAIN).await;
+        }
+        if let Some(session) = life.session.take() {
+            if life.removed {
+                for publish in session.unacknowledged() {
+                    let _ = self.hub.send(ToHub::HandOver(publish)).await;
+                }
+            }
+            session.close(life.removed).await;
+        } else if life.removed {
+            Session::new(self.settings.clone()).close(true).await;
+        }
+        let left = self.proxy.under_way();
+        End { name: self.name, counters: self.proxy.counters().clone(), left }
+    }
+}
+
+/// One refusal in the log.
+pub(super) fn log_refusal(refusal: &Refusal) {
+    let Refusal { reason, from, detail, head } = refusal;
+    tracing::warn!(domain = %from, reason = reason.as_str(), detail, head, "refused");
+}
+
+async fn next(session: &mut Option<Session>) -> Event {
+    match session {
+        Some(session) => session.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn read(reader: Option<&mut ReadHalf<Channel>>, buffer: &mut [u8]) -> io::Result<usize> {
+    match reader {
+        Some(reader) => reader.read(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn write_some(write: Option<(&mut WriteHalf<Channel>, &[u8])>) -> io::Result<usize> {
+    match write {
+        Some((writer, chunk)) => writer.write(chunk).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,357 @@
+//! Starts a station for each domain and ends them: the only task that knows all.
+
+use super::clock::Clock;
+use super::exchange::{Directory, Mailbox, mailbox};
+use super::hub::{self, ToHub};
+use super::session::{BrokerAddress, Credentials, Filter, Session, Settings};
+use super::station::{Control, End, Place, Station};
+use super::watch::{Change, Watch};
+use crate::config::{Address, Channel, Config, domain_of};
+use crate::translate::hub::Hub;
+use crate::translate::name::DomainName;
+use crate::translate::proxy::{Identity, Proxy, Setting};
+use crate::translate::refusal::Counters;
+use crate::translate::subscriptions;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How many refusals and handed-over publishes may wait for the hub.
+const HUB_MAIL: usize = 1024;
+
+struct Running {
+    control: mpsc::UnboundedSender<Control>,
+    mailbox: Mailbox,
+    place: Place,
+    /// It has left the directory.
+    leaving: bool,
+    /// Its socket came back after that.
+    again: bool,
+}
+
+struct Supervisor {
+    setting: Setting,
+    config: Config,
+    credentials: Option<Credentials>,
+    clock: Clock,
+    running: BTreeMap<DomainName, Running>,
+    tasks: JoinSet<End>,
+    directory: watch::Sender<Arc<Directory>>,
+    hub: mpsc::Sender<ToHub>,
+    retired: mpsc::UnboundedSender<DomainName>,
+    limit: watch::Receiver<Option<Instant>>,
+    gone: Counters,
+}
+
+/// Runs the gateway until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from starting: a folder that is not there, a password file that cannot be read.
+pub async fn run(mut config: Config) -> Result<(), String> {
+    let credentials = credentials(&config)?;
+    let nonce = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
+    let setting = Setting {
+        table: Arc::new(std::mem::take(&mut config.table)),
+        limits: config.limits.clone(),
+        instance: config.instance.as_str().into(),
+        nonce: nonce.into(),
+    };
+    let mut watches = Vec::new();
+    for channel in &config.channels {
+        if let Channel::Unix(pattern) = channel {
+            let watch = Watch::new(pattern).map_err(|e| format!("{}: {e}", pattern.display()))?;
+            watches.push(watch);
+        }
+    }
+    let signals = Signals::new().map_err(|e| format!("signals: {e}"))?;
+    let (directory, directory_seen) = watch::channel(Arc::<Directory>::default());
+    let (hub, hub_mail) = mpsc::channel(HUB_MAIL);
+    let (retired, retiring) = mpsc::unbounded_channel();
+    let (stop_at, limit) = watch::channel(None);
+    let stop_hub = CancellationToken::new();
+    let mut supervisor = Supervisor {
+        setting,
+        credentials,
+        clock: Clock::start(),
+        running: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        directory,
+        hub,
+        retired,
+        limit: limit.clone(),
+        gone: Counters::default(),
+        config,
+    };
+    let hub_task = supervisor.start_hub(directory_seen, hub_mail, stop_hub.clone(), limit);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        instance = %supervisor.setting.instance,
+        rows = supervisor.setting.table.commands().len() + supervisor.setting.table.events().len(),
+        "passerelle starts"
+    );
+    supervisor.watch_until_told(watches, retiring, signals).await;
+    supervisor.finish(hub_task, stop_hub, stop_at).await;
+    Ok(())
+}
+
+fn credentials(config: &Config) -> Result<Option<Credentials>, String> {
+    let Some(user) = config.broker.user.clone() else { return Ok(None) };
+    let password = match &config.broker.password_file {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|e| format!("{}: {e}", path.display()))?
+            .trim_end_matches(['\r', '\n'])
+            .to_owned(),
+    };
+    Ok(Some(Credentials { user, password }))
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    count: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            count: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+impl Supervisor {
+    fn start_hub(
+        &self,
+        directory: watch::Receiver<Arc<Directory>>,
+        mail: mpsc::Receiver<ToHub>,
+        stop: CancellationToken,
+        limit: watch::Receiver<Option<Instant>>,
+    ) -> JoinHandle<usize> {
+        let client_id = Hub::client_id(&self.setting.instance);
+        let filters = subscriptions::of_hub(&self.setting.table);
+        let task = hub::Task {
+            hub: Hub::new(&self.setting, self.config.behind().as_ref()),
+            session: Session::new(self.session(client_id, filters)),
+            directory,
+            mail,
+            clock: self.clock,
+            stop,
+        };
+        tokio::spawn(task.run(limit))
+    }
+
+    fn session(&self, client_id: String, filters: BTreeSet<String>) -> Settings {
+        let address = match &self.config.broker.address {
+            Address::Unix(path) => BrokerAddress::Unix(path.clone()),
+            Address::Tcp(host, port) => BrokerAddress::Tcp { host: host.clone(), port: *port },
+        };
+        Settings {
+            client_id,
+            address,
+            credentials: self.credentials.clone(),
+            keep_alive: self.config.broker.keep_alive,
+            session_expiry: self.config.broker.session_expiry,
+            max_packet: max_packet(self.setting.limits.line),
+            filters: filters.into_iter().map(|topic| Filter { topic, no_local: true }).collect(),
+            will: None,
+        }
+    }
+
+    async fn watch_until_told(
+        &mut self,
+        mut watches: Vec<Watch>,
+        mut retiring: mpsc::UnboundedReceiver<DomainName>,
+        mut signals: Signals,
+    ) {
+        for channel in self.config.channels.clone() {
+            if let (Channel::Serial(path, _), Some(identity)) = (channel, self.config.behind()) {
+                self.start(identity, Place::Serial(path));
+            }
+        }
+        let (changes_sent, mut changes) = mpsc::channel(64);
+        for mut watch in watches.drain(..) {
+            let changes = changes_sent.clone();
+            tokio::spawn(async move {
+                loop {
+                    match watch.next().await {
+                        Ok(change) => {
+                            if changes.send(change).await.is_err() {
+                                return;
+                            }
+                        }
+                        Err(error) => {
+                            return tracing::error!(%error, "the folder of sockets is lost");
+                        }
+                    }
+                }
+            });
+        }
+        loop {
+            tokio::select! {
+                Some(change) = changes.recv() => self.changed(change),
+                Some(name) = retiring.recv() => self.remove(&name),
+                Some(end) = self.tasks.join_next(), if !self.tasks.is_empty() => match end {
+                    Ok(end) => self.ended(end),
+                    Err(error) => tracing::error!(%error, "a domain's task failed"),
+                },
+                _ = signals.terminate.recv() => return,
+                _ = signals.interrupt.recv() => return,
+                _ = signals.count.recv() => self.report().await,
+            }
+        }
+    }
+
+    fn changed(&mut self, change: Change) {
+        match change {
+            Change::Appeared(path) => {
+                let Some(name) = domain_of(&path) else {
+                    return tracing::warn!(path = %path.display(), "no domain's name: not connected");
+                };
+                let reserved = name.as_str() == Hub::client_id(&self.setting.instance);
+                if reserved || name.is_everyone() {
+                    return tracing::warn!(domain = %name, "this name is not a domain's: not connected");
+                }
+                match self.running.get_mut(&name) {
+                    Some(running) if running.leaving => running.again = true,
+                    Some(running) => {
+                        let _ = running.control.send(Control::Appeared);
+                    }
+                    None => self.start(Identity::Domain(name), Place::Unix(path)),
+                }
+            }
+            Change::Disappeared(path) => {
+                let running = domain_of(&path).and_then(|name| self.running.get_mut(&name));
+                if let Some(running) = running {
+                    running.again = false;
+                    let _ = running.control.send(Control::Disappeared);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, identity: Identity, place: Place) {
+        let name = match &identity {
+            Identity::Domain(name) => name.clone(),
+            Identity::Behind { own, .. } => own.clone(),
+        };
+        let client_id = subscriptions::client_id(&identity, &self.setting.instance);
+        let filters = subscriptions::of_channel(&self.setting.table, &identity);
+        let (mailbox, letters) = mailbox(self.setting.limits.queue);
+        let (control, controls) = mpsc::unbounded_channel();
+        let running =
+            Running { control, mailbox, place: place.clone(), leaving: false, again: false };
+        self.running.insert(name.clone(), running);
+        self.publish_directory();
+        let station = Station {
+            proxy: Proxy::new(identity, &self.setting, self.clock.now().monotonic),
+            settings: self.session(client_id, filters),
+            directory: self.directory.subscribe(),
+            mailbox: letters,
+            control: controls,
+            hub: self.hub.clone(),
+            retired: self.retired.clone(),
+            clock: self.clock,
+            limit: self.limit.clone(),
+            name,
+            place,
+        };
+        self.tasks.spawn(station.run());
+    }
+
+    fn publish_directory(&self) {
+        let present = self.running.iter().filter(|(_, r)| !r.leaving);
+        let mailboxes = present.map(|(n, r)| (n.clone(), r.mailbox.clone())).collect();
+        self.directory.send_replace(Directory::new(mailboxes));
+    }
+
+    /// A station wants to end: it leaves the directory first, so that nobody passes it anything more.
+    fn remove(&mut self, name: &DomainName) {
+        let Some(running) = self.running.get_mut(name) else { return };
+        running.leaving = true;
+        let control = running.control.clone();
+        self.publish_directory();
+        let _ = control.send(Control::Removed);
+    }
+
+    fn ended(&mut self, end: End) {
+        self.gone.add(&end.counters);
+        let Some(running) = self.running.remove(&end.name) else { return };
+        self.publish_directory();
+        if running.again {
+            self.start(Identity::Domain(end.name), running.place);
+        }
+    }
+
+    /// The counters, a line for each domain and one for all.
+    async fn report(&self) {
+        let mut sum = self.gone.clone();
+        let mut under_way = 0;
+        for (name, running) in &self.running {
+            let (reply, counters) = oneshot::channel();
+            let _ = running.control.send(Control::Count(reply));
+            if let Ok((counters, open)) = counters.await {
+                tracing::info!(domain = %name, under_way = open, %counters, "counters");
+                sum.add(&counters);
+                under_way += open;
+            }
+        }
+        let (reply, counters) = oneshot::channel();
+        let _ = self.hub.send(ToHub::Count(reply)).await;
+        if let Ok(counters) = counters.await {
+            tracing::info!(domain = "(notifications)", under_way = 0, %counters, "counters");
+            sum.add(&counters);
+        }
+        tracing::info!(under_way, counters = %sum, "counters in all");
+    }
+
+    /// Takes nothing more in, lets everything out, for the grace period at most.
+    async fn finish(
+        mut self,
+        hub_task: JoinHandle<usize>,
+        stop_hub: CancellationToken,
+        stop_at: watch::Sender<Option<Instant>>,
+    ) {
+        tracing::info!(grace = ?self.config.grace, "passerelle ends");
+        stop_at.send_replace(Some(Instant::now() + self.config.grace));
+        for running in self.running.values() {
+            let _ = running.control.send(Control::Finish);
+        }
+        let mut left = 0;
+        while let Some(end) = self.tasks.join_next().await {
+            match end {
+                Ok(end) => {
+                    if end.left > 0 {
+                        tracing::warn!(domain = %end.name, messages = end.left, "left behind");
+                    }
+                    left += end.left;
+                    self.gone.add(&end.counters);
+                }
+                Err(error) => tracing::error!(%error, "a domain's task failed"),
+            }
+        }
+        let (reply, counters) = oneshot::channel();
+        let _ = self.hub.send(ToHub::Count(reply)).await;
+        if let Ok(Ok(counters)) = tokio::time::timeout(Duration::from_secs(1), counters).await {
+            self.gone.add(&counters);
+        }
+        stop_hub.cancel();
+        let notices = hub_task.await.unwrap_or(0);
+        tracing::info!(left, notices_left = notices, counters = %self.gone, "passerelle has ended");
+    }
+}
+
+/// What the broker may send in one packet: well over a line, for Base64 and properties; anything larger
+/// it would drop without a word.
+fn max_packet(line: usize) -> u32 {
+    const PROPERTIES: usize = 256 * 1024;
+    u32::try_from(line.saturating_mul(2).saturating_add(PROPERTIES)).unwrap_or(u32::MAX)
+}
