@@ -101,6 +101,7 @@ pub fn parse(line: &str) -> Result<Input, String> {
             topic,
             payload: payload.into(),
             retain: object.get("retain") == Some("true"),
+            dup: false,
             response_topic: text("response_topic")?,
             correlation: text("correlation")?.map(|c| c.into_bytes().into()),
             source: text("source")?,

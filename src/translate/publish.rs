@@ -57,6 +57,8 @@ pub struct Received {
     pub payload: Bytes,
     /// Whether it was kept by the broker, or asked to be.
     pub retain: bool,
+    /// Whether the broker may have sent it before (MQTT 5, 3.3.1.1).
+    pub dup: bool,
     /// Its response topic, if it had one.
     pub response_topic: Option<String>,
     /// Its correlation data, if it had some.

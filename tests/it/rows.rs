@@ -403,7 +403,7 @@ async fn notifications_to_mqtt() -> Outcome {
 #[tokio::test]
 async fn notifications_to_every_legacy_domain_once() -> Outcome {
     let setting = setting().await?;
-    let mut scan = MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[]).await?;
+    let mut scan = MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[ANSWERS]).await?;
     let mut domains = [setting.legacy("vm-gui").await?, setting.legacy("sys-usb").await?];
     let file = json!({"disk": "DISK1", "filepath": "/a", "size_in_bytes": 3});
     let error = json!({"module": "x", "datetime": "d", "level": 30, "description": "m"});

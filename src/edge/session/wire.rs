@@ -126,6 +126,7 @@ pub(super) fn received(publish: wire::Publish) -> Received {
         topic,
         payload: publish.payload,
         retain: publish.retain,
+        dup: publish.dup,
         source: user(SOURCE_PROPERTY),
         mark: user(MARK_PROPERTY),
         response_topic: properties.response_topic,

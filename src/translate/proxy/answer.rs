@@ -456,7 +456,9 @@ impl Proxy {
                 })
         });
         if let Some(ended) = ended {
-            let twice = to.is_none() || table.command(ended.row).is_some_and(|r| r.answered_twice);
+            let twice = message.dup
+                || to.is_none()
+                || table.command(ended.row).is_some_and(|r| r.answered_twice);
             if twice {
                 self.ignore(Why::Repeat, &message.source);
             } else {
@@ -465,7 +467,8 @@ impl Proxy {
             }
             return self.actions.push(done);
         }
-        let mine = to.filter(|to| self.is_legacy(to) || *to == self.name());
+        let behind = matches!(self.identity, Identity::Behind { .. });
+        let mine = to.filter(|to| !behind && *to == self.name());
         let Some(to) = mine.cloned() else {
             self.ignore(Why::OtherRequester, &message.source);
             return self.actions.push(done);

@@ -69,6 +69,9 @@ impl Proxy {
         if self.is_own_request(message.correlation.as_ref()) {
             return self.ignore(Why::Own, &message.source);
         }
+        if message.dup && self.knows_request(index, &message) {
+            return self.ignore(Why::Repeat, &message.source);
+        }
         let asker = named_by(&message, root, suffix, &payload, table.requester_member(row));
         let reply =
             Reply { topic: &asker.reply, correlation: message.correlation.as_ref(), values: None };
@@ -109,6 +112,13 @@ impl Proxy {
             head: head_of,
         };
         self.take_call(call, now);
+    }
+
+    /// Whether a request that the broker sends again has been taken in already.
+    fn knows_request(&self, row: usize, message: &Received) -> bool {
+        let same = |c: &Option<Bytes>| c.is_some() && *c == message.correlation;
+        self.given.iter().any(|g| g.row == row && same(&g.correlation))
+            || self.ended.iter().any(|e| e.row == row && same(&e.correlation))
     }
 
     /// The domain that carries it out, if that is behind this channel.
@@ -159,7 +169,7 @@ impl Proxy {
     /// Whether a well-made request may be given to the domain.
     fn admit(&self, asker: &Asker, message: &Received) -> Result<(), (Reason, String)> {
         if let Some(name) = &asker.name {
-            if name.is_dom0() || name.is_everyone() || self.is_legacy(name) {
+            if name.is_dom0() || name.is_everyone() || self.is_elsewhere(name) {
                 let detail = format!("a requester on MQTT may not call itself {name}");
                 return Err((Reason::SpoofedSource, detail));
             }
@@ -174,6 +184,16 @@ impl Proxy {
             return Err((Reason::RetainedRequest, "a request is never retained".into()));
         }
         Ok(())
+    }
+
+    /// Whether a name belongs to a domain that cannot ask on MQTT: a legacy one here, or, behind a
+    /// serial line, one that requests are sent to.
+    fn is_elsewhere(&self, name: &DomainName) -> bool {
+        let mut handlers = self.table.commands().iter().flat_map(|c| &c.handlers);
+        match &self.identity {
+            Identity::Domain(_) => self.is_legacy(name),
+            Identity::Behind { .. } => handlers.any(|h| h.domain.as_ref() == Some(name)),
+        }
     }
 
     /// Takes a call in: it is written at once, or waits until its handler is free.
