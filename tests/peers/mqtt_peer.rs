@@ -246,7 +246,7 @@ impl Driver {
     fn take(&self, packet: Packet) {
         // A channel is closed only when the peer is gone, and this task with it.
         match packet {
-            Packet::ConnAck(ack) if ack.session_present => {
+            Packet::ConnAck(ack) if ack.session_present || self.filters.is_empty() => {
                 self.ready.send_replace(true);
             }
             Packet::ConnAck(_) => {
