@@ -172,7 +172,16 @@ impl Proxy {
         now: Now,
     ) {
         let until = now.monotonic + self.limits.remember;
-        self.ended.push_back(Ended { row, asked_by, requester, values, correlation, until });
+        let announced = false;
+        self.ended.push_back(Ended {
+            row,
+            asked_by,
+            requester,
+            values,
+            correlation,
+            announced,
+            until,
+        });
         while self.ended.len() > self.limits.calls {
             self.ended.pop_front();
         }

@@ -170,6 +170,7 @@ impl Proxy {
             held: None,
             deadline: now.monotonic + row.timeout,
             answers: 0,
+            announced: false,
             extra,
             everyone: to.is_none(),
             head: head(read.line),
@@ -250,7 +251,11 @@ impl Proxy {
             self.actions.push(Action::Withdraw(call.token));
         }
         let (row, requester) = (call.row, call.requester.clone());
-        self.remember(row, Side::Legacy, call.requester, call.values, Some(call.correlation), now);
+        let correlation = Some(call.correlation);
+        self.remember(row, Side::Legacy, call.requester, call.values, correlation, now);
+        if let Some(ended) = self.ended.back_mut() {
+            ended.announced = call.announced;
+        }
         self.ask_next(row, &requester, now);
     }
 }

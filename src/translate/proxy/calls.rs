@@ -23,6 +23,8 @@ pub(super) struct Asked {
     pub held: Option<Publish>,
     pub deadline: Duration,
     pub answers: u32,
+    /// Its notification has come.
+    pub announced: bool,
     /// It is a copy for another dialect of a call that is counted already.
     pub extra: bool,
     pub everyone: bool,
@@ -81,6 +83,8 @@ pub(super) struct Ended {
     pub requester: DomainName,
     pub values: Values,
     pub correlation: Option<Bytes>,
+    /// Its notification has come.
+    pub announced: bool,
     pub until: Duration,
 }
 

@@ -11,7 +11,7 @@ use crate::translate::json::{self, Object};
 use crate::translate::legacy::{self, Kind};
 use crate::translate::mapping::shape::{Given as Source, Side, Values};
 use crate::translate::mapping::table::EventRows;
-use crate::translate::mapping::{Announced, Wire};
+use crate::translate::mapping::{Announced, Event, Table, Wire};
 use crate::translate::name::DomainName;
 use crate::translate::publish::{Publish, Token};
 use crate::translate::refusal::{Reason, Why, head};
@@ -229,27 +229,9 @@ impl Proxy {
         let Some(event) = table.event(row) else { return };
         let text = std::str::from_utf8(payload).unwrap_or_default();
         let object = Object::parse(text).unwrap_or_default();
-        let matches = |row: usize, values: &Values| {
-            let announced = &table.command(row)?.announced;
-            announced
-                .iter()
-                .find(|a| event.topic.as_ref() == Some(&a.topic) && is_about(a, &object, values))
+        let Some((announced, values, open)) = self.announced_call(&table, event, &object) else {
+            return self.copy(line, now);
         };
-        let open =
-            self.asked.iter().position(|a| a.held.is_none() && matches(a.row, &a.values).is_some());
-        let (announced, values) = match open.and_then(|at| self.asked.get(at)) {
-            Some(call) => (matches(call.row, &call.values), call.values.clone()),
-            None => {
-                let asked = |e: &&super::calls::Ended| e.asked_by == Side::Legacy;
-                let ended =
-                    self.ended.iter().filter(asked).find(|e| matches(e.row, &e.values).is_some());
-                match ended {
-                    Some(ended) => (matches(ended.row, &ended.values), ended.values.clone()),
-                    None => (None, Values::new()),
-                }
-            }
-        };
-        let Some(announced) = announced else { return self.copy(line, now) };
         let mut data = Vec::with_capacity(text.len() + 64);
         let mut context = self.context(now, source.as_str(), Some(&values));
         context.instead = &announced.legacy;
@@ -269,6 +251,50 @@ impl Proxy {
             self.end_asked(at, now);
         }
     }
+
+    /// The call that a notification belongs to: open ones before those that have just ended, and what
+    /// says more before what says less. Each call is announced once.
+    fn announced_call<'t>(
+        &mut self,
+        table: &'t Table,
+        event: &Event,
+        payload: &Object<'_>,
+    ) -> Option<(&'t Announced, Values, Option<usize>)> {
+        let about = |row: usize, values: &Values| {
+            let announced = table.command(row)?.announced.iter();
+            let mut topic = announced.filter(|a| event.topic.as_ref() == Some(&a.topic));
+            topic.find(|a| is_about(a, payload, values))
+        };
+        let mut best: Option<(&Announced, bool, usize)> = None;
+        let mut consider = |announced: Option<&'t Announced>, open: bool, at: usize| {
+            let says = |a: &Announced| a.repeats.len();
+            if let Some(new) = announced
+                && best.as_ref().is_none_or(|(old, ..)| says(new) > says(old))
+            {
+                best = Some((new, open, at));
+            }
+        };
+        for (at, call) in self.asked.iter().enumerate() {
+            if call.held.is_none() && !call.announced {
+                consider(about(call.row, &call.values), true, at);
+            }
+        }
+        for (at, call) in self.ended.iter().enumerate() {
+            if call.asked_by == Side::Legacy && !call.announced {
+                consider(about(call.row, &call.values), false, at);
+            }
+        }
+        let (announced, open, at) = best?;
+        if open {
+            let call = self.asked.get_mut(at)?;
+            call.announced = true;
+            Some((announced, call.values.clone(), Some(at)))
+        } else {
+            let call = self.ended.get_mut(at)?;
+            call.announced = true;
+            Some((announced, call.values.clone(), None))
+        }
+    }
 }
 
 fn is_about(announced: &Announced, payload: &Object<'_>, values: &Values) -> bool {
@@ -283,15 +309,10 @@ fn is_about(announced: &Announced, payload: &Object<'_>, values: &Values) -> boo
 
 /// Translates a notification by each of its rows.
 pub(in crate::translate) fn events(
-    table: &crate::translate::mapping::Table,
+    table: &Table,
     name: &str,
     body: Option<&str>,
-    translate: impl Fn(
-        &crate::translate::mapping::Table,
-        usize,
-        &str,
-        &mut Vec<u8>,
-    ) -> Result<(), (Reason, String)>,
+    translate: impl Fn(&Table, usize, &str, &mut Vec<u8>) -> Result<(), (Reason, String)>,
 ) -> Result<Publishes, (Reason, String)> {
     let body = body.unwrap_or("{}");
     let data = Object::parse(body);
