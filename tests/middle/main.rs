@@ -1,0 +1,17 @@
+//! The pure middle as a whole, without a process, a socket or a clock: every way of cutting, there and
+//! back, any input at all, and the rules of who is told what.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod cuts;
+mod kit;
+mod ledger;
+mod loader;
+mod round_trips;
+mod rules;
