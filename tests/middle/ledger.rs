@@ -69,11 +69,37 @@ fn disk() -> impl Strategy<Value = String> {
 
 fn body() -> impl Strategy<Value = String> {
     let member = prop::sample::select(vec![
-            "nom_disque", "disk", "filepath", "chemin_fichier", "nom_fichier", "destination",
-            "id_benchmark", "contents", "data", "footprint", "success", "etat", "fichier", "status",
-            "composant", "components", "disks", "files", "pret", "niveau", "message", "source",
-            "source_disk", "target_disk", "module", "level", "description", "datetime", "quoi", "x",
-        ]);
+        "nom_disque",
+        "disk",
+        "filepath",
+        "chemin_fichier",
+        "nom_fichier",
+        "destination",
+        "id_benchmark",
+        "contents",
+        "data",
+        "footprint",
+        "success",
+        "etat",
+        "fichier",
+        "status",
+        "composant",
+        "components",
+        "disks",
+        "files",
+        "pret",
+        "niveau",
+        "message",
+        "source",
+        "source_disk",
+        "target_disk",
+        "module",
+        "level",
+        "description",
+        "datetime",
+        "quoi",
+        "x",
+    ]);
     prop_oneof![
         8 => prop::collection::btree_map(member, value(), 0..6)
             .prop_map(|m| {
@@ -97,8 +123,18 @@ fn body() -> impl Strategy<Value = String> {
 
 fn etat() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
-        "disponible", "copié", "supprimé", "erreur", "demarre", "termine", "ok", "error", "started",
-        "finished", "begun", "done",
+        "disponible",
+        "copié",
+        "supprimé",
+        "erreur",
+        "demarre",
+        "termine",
+        "ok",
+        "error",
+        "started",
+        "finished",
+        "begun",
+        "done",
     ])
 }
 
@@ -123,10 +159,27 @@ fn value() -> impl Strategy<Value = String> {
 
 fn known_name() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
-        "liste_disques", "liste_fichiers", "lit_fichier", "copie_fichier", "supprime_fichier",
-        "start_benchmark", "get_file_footprint", "create_file", "liste_composants", "tell", "twice",
-        "file_footprint", "file_creation", "benchmark_inputs", "benchmark_files", "etat_composant",
-        "fichier", "erreur", "etat_domu", "disque", "no-such",
+        "liste_disques",
+        "liste_fichiers",
+        "lit_fichier",
+        "copie_fichier",
+        "supprime_fichier",
+        "start_benchmark",
+        "get_file_footprint",
+        "create_file",
+        "liste_composants",
+        "tell",
+        "twice",
+        "file_footprint",
+        "file_creation",
+        "benchmark_inputs",
+        "benchmark_files",
+        "etat_composant",
+        "fichier",
+        "erreur",
+        "etat_domu",
+        "disque",
+        "no-such",
     ])
 }
 
@@ -168,10 +221,20 @@ fn bytes() -> impl Strategy<Value = Step> {
 
 fn topic() -> impl Strategy<Value = String> {
     let root = prop::sample::select(vec![
-        "system/disks/list_disks", "system/disks/list_files", "system/disks/read_file",
-        "system/disks/copy_file", "system/disks/remove_file", "system/misc/benchmark",
-        "system/disks/get_file_footprint", "system/disks/create_file", "system/components/discover",
-        "system/disk/new_file", "system/events/error", "own/tell", "own/twice", "no/such",
+        "system/disks/list_disks",
+        "system/disks/list_files",
+        "system/disks/read_file",
+        "system/disks/copy_file",
+        "system/disks/remove_file",
+        "system/misc/benchmark",
+        "system/disks/get_file_footprint",
+        "system/disks/create_file",
+        "system/components/discover",
+        "system/disk/new_file",
+        "system/events/error",
+        "own/tell",
+        "own/twice",
+        "no/such",
     ]);
     let end = prop_oneof![
         4 => Just("/request".to_owned()),

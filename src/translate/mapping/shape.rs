@@ -400,6 +400,9 @@ fn give(
 struct Writer<'o, 'c> {
     out: &'o mut Vec<u8>,
     side: Side,
+    empty: bool,
+    /// What the row has written. What is carried comes from an object and so cannot stand twice: it is
+    /// not looked for, or a message of a million members would take a million times as long.
     names: Vec<Vec<u8>>,
     instead: &'c [(String, Given)],
 }
@@ -407,18 +410,17 @@ struct Writer<'o, 'c> {
 impl<'o, 'c> Writer<'o, 'c> {
     fn new(out: &'o mut Vec<u8>, side: Side, instead: &'c [(String, Given)]) -> Self {
         out.push(b'{');
-        Self { out, side, names: Vec::new(), instead }
+        Self { out, side, empty: true, names: Vec::new(), instead }
     }
 
     fn has(&self, name: &[u8]) -> bool {
         self.names.iter().any(|n| n == name)
     }
 
-    fn begin(&mut self, name: &[u8]) {
-        if !self.names.is_empty() {
+    fn begin(&mut self) {
+        if !std::mem::take(&mut self.empty) {
             self.out.push(b',');
         }
-        self.names.push(name.to_vec());
     }
 
     fn member(
@@ -431,7 +433,8 @@ impl<'o, 'c> Writer<'o, 'c> {
         if self.has(name.as_bytes()) {
             return Ok(());
         }
-        self.begin(name.as_bytes());
+        self.begin();
+        self.names.push(name.as_bytes().to_vec());
         json::push_string(self.out, name);
         self.out.push(b':');
         match self.instead.iter().find(|(n, _)| n == name) {
@@ -441,8 +444,7 @@ impl<'o, 'c> Writer<'o, 'c> {
     }
 
     fn carry(&mut self, raw_key: &str, value: &str) {
-        let name = json::decode(raw_key).unwrap_or_default().into_owned();
-        self.begin(&name);
+        self.begin();
         self.out.extend_from_slice(raw_key.as_bytes());
         self.out.push(b':');
         match self.side {
