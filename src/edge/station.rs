@@ -360,7 +360,7 @@ impl Station {
                 self.proxy.set_roster(Arc::clone(&self.directory.borrow().roster));
                 self.proxy.accept(Passed::Returned(line), now);
             }
-            Err(NotTaken::Gone(_)) => {}
+            Err(NotTaken::Gone(passed)) => self.proxy.not_passed(to, passed, now),
         }
     }
 
@@ -372,6 +372,7 @@ impl Station {
 
     async fn end(mut self, mut life: Life) -> End {
         if life.removed {
+            self.proxy.set_roster(Arc::clone(&self.directory.borrow().roster));
             self.proxy.retire(self.clock.now());
             self.act(&mut life).await;
             tracing::info!(domain = %self.name, "no longer a legacy domain here");

@@ -316,6 +316,11 @@ impl Gateway {
         let Some(at) = self.find(name) else { return };
         let mut station = self.stations.remove(at);
         self.new_roster();
+        let roster = self.stations.iter().map(|s| s.name.clone()).collect();
+        station.proxy.set_roster(Arc::new(roster));
+        for message in std::mem::take(&mut station.kept) {
+            station.proxy.deliver(message, 0, self.now);
+        }
         station.proxy.retire(self.now);
         for action in station.proxy.take_actions() {
             self.act(name, action);

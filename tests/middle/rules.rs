@@ -14,3 +14,43 @@ fn a_message_of_very_many_members_takes_no_longer_for_each_of_them() {
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
     assert!(effects[0].contains("\"m199999\":199999"));
 }
+
+#[test]
+fn a_call_whose_requester_is_gone_too_is_given_up() {
+    let mut play = Play::new(&["vm-gui", "sys-usb"]);
+    play.gateway.disconnect(&name("sys-usb"));
+    let list = command("vm-gui", "sys-usb", "liste_fichiers", r#"{"nom_disque":"USB"}"#);
+    assert_eq!(play.line(&list), [""; 0]);
+    let disks = command("vm-gui", "sys-usb", "liste_disques", "{}");
+    assert_eq!(play.line(&disks), [""; 0]);
+    play.gateway.disconnect(&name("vm-gui"));
+    let effects = play.elapse(61);
+    let refused =
+        effects.iter().filter(|e| e.starts_with(r#"{"refused":"expired","from":"vm-gui""#));
+    assert_eq!(refused.count(), 2, "{effects:#?}");
+    assert_eq!(play.gateway.ledger().1, 0);
+}
+
+#[test]
+fn what_the_broker_kept_for_a_domain_that_stays_away_is_published_for_others_or_given_up() {
+    let mut play = Play::new(&["sys-usb", "vm-gui"]);
+    play.line(&command(
+        "sys-usb",
+        "vm-far",
+        "get_file_footprint",
+        r#"{"disk":"d","filepath":"f"}"#,
+    ));
+    play.gateway.disconnect(&name("sys-usb"));
+    let list = request("system/disks/list_files", "vm-far", "1", r#"{"disk":"USB"}"#);
+    assert_eq!(play.mqtt(&list), [""; 0]);
+    let all = request("system/components/discover", "vm-far", "2", "{}");
+    assert_eq!(play.mqtt(&all).len(), 1, "vm-gui has it at once");
+    let effects = play.elapse(61);
+    let hands_over = |root: &str| {
+        let start = format!(r#"{{"publish":"system/{root}/request""#);
+        effects.iter().filter(|e| e.starts_with(&start)).count()
+    };
+    assert_eq!(hands_over("disks/list_files"), 1, "{effects:#?}");
+    assert_eq!(hands_over("components/discover"), 0, "the others have had it");
+    assert!(effects.iter().any(|e| e.starts_with(r#"{"refused":"expired","from":"vm-far""#)));
+}

@@ -315,8 +315,13 @@ impl Proxy {
 
     /// Gives a call that was never written to whoever handles it on MQTT now, as it came.
     pub(super) fn hand_over(&mut self, call: Given) -> Option<Given> {
+        let row = self.table.command(call.row);
+        // What is every domain's the others have had already, and would carry out once more.
+        if row.is_none_or(|r| r.handlers.iter().any(|h| h.domain.is_none())) {
+            return Some(call);
+        }
+        let timeout = row.map(|r| r.timeout);
         let Given { origin: Origin::Mqtt(Some(message)), .. } = call else { return Some(call) };
-        let timeout = self.table.command(call.row).map(|r| r.timeout);
         let publish = crate::translate::publish::Publish {
             token: Token(0),
             topic: message.topic,

@@ -300,12 +300,16 @@ impl Proxy {
 
     /// What was passed to another domain has not arrived, since that domain has no room.
     pub fn not_passed(&mut self, to: &DomainName, passed: Passed, now: Now) {
-        if let Passed::Line { from, line, is_command, .. } = passed {
-            let detail = format!("{to} has too much waiting");
-            self.refuse(Reason::DomainStuck, detail.clone(), from.clone(), head(&line));
-            if is_command {
-                self.tell_legacy(&from, Reason::DomainStuck, &detail, now);
-            }
+        let (from, line, is_command) = match passed {
+            Passed::Line { from, line, is_command, .. } => (from, line, is_command),
+            // What comes back to its sender is a command that nobody else counts any more.
+            Passed::Returned(line) => (to.clone(), line, true),
+            Passed::Copy(_) | Passed::Event { .. } | Passed::Notice(_) => return,
+        };
+        let detail = format!("{to} has too much waiting");
+        self.refuse(Reason::DomainStuck, detail.clone(), from.clone(), head(&line));
+        if is_command {
+            self.tell_legacy(&from, Reason::DomainStuck, &detail, now);
         }
     }
 

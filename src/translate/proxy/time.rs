@@ -1,6 +1,6 @@
 //! Time: calls that run out, a domain that does not read, a domain that is away.
 
-use super::calls::{Given, State};
+use super::calls::{Given, Origin, State};
 use super::{Action, Passed, Proxy};
 use crate::translate::clock::Now;
 use crate::translate::mapping::Command;
@@ -155,14 +155,25 @@ impl Proxy {
                 State::Held(line) => Some(line.clone()),
                 _ => queued.map(|at| direct.swap_remove(at).1),
             };
-            if let (Some(call), Some(line)) = (self.hand_over(call), line) {
-                self.actions.push(Action::Pass(call.name(), Passed::Returned(line)));
+            match (self.hand_over(call), line) {
+                (Some(call), Some(line))
+                    if matches!(call.origin, Origin::Direct) && self.is_legacy(&call.name()) =>
+                {
+                    self.actions.push(Action::Pass(call.name(), Passed::Returned(line)));
+                }
+                (Some(call), _) => {
+                    let detail = format!("{} has been away for too long", call.handler);
+                    self.give_up(&call, Reason::Expired, &detail, now);
+                }
+                (None, _) => {}
             }
         }
         for entry in rest {
-            match entry.purpose {
-                Purpose::Message { from, command: true } => {
-                    self.actions.push(Action::Pass(from, Passed::Returned(entry.line)));
+            match &entry.purpose {
+                // Whoever sent it may be gone as well: then nobody is left to find another way.
+                Purpose::Message { from, command: true } if self.is_legacy(from) => {
+                    let back = Action::Pass(from.clone(), Passed::Returned(entry.line));
+                    self.actions.push(back);
                 }
                 _ => self.give_up_entry(entry, Reason::Expired, now),
             }
