@@ -1,6 +1,6 @@
 //! The rules of who is told what, and what the limits promise: one test for each thing that went wrong.
 
-use crate::kit::{Play, command, gateway, name, request};
+use crate::kit::{Play, command, name, notification, request, response};
 use std::time::Instant;
 
 #[test]
@@ -53,4 +53,50 @@ fn what_the_broker_kept_for_a_domain_that_stays_away_is_published_for_others_or_
     assert_eq!(hands_over("disks/list_files"), 1, "{effects:#?}");
     assert_eq!(hands_over("components/discover"), 0, "the others have had it");
     assert!(effects.iter().any(|e| e.starts_with(r#"{"refused":"expired","from":"vm-far""#)));
+}
+
+/// The reasons of the refusals among effects.
+fn refusals(effects: &[String]) -> Vec<&str> {
+    let reason = |e: &'_ String| e.starts_with(r#"{"refused":""#);
+    effects.iter().filter(|e| reason(e)).map(|e| e.split('"').nth(3).unwrap()).collect()
+}
+
+#[test]
+fn the_first_reason_that_applies_counts() {
+    for (line, reason) in [
+        (notification("vm-x", "Dom0", "disque", "{}"), "not_mapped"),
+        (notification("vm-x", "tous", "disque", "{}"), "spoofed_source"),
+        (notification("vm-x", "tous", "erreur", r#"{"niveau":40}"#), "missing_argument"),
+        (notification("sys-usb", "no/name", "disque", "{}"), "not_mapped"),
+        (command("vm-x", "no/name", "no-such", "{}"), "not_mapped"),
+        (command("vm-x", "no/name", "lit_fichier", "{}"), "missing_argument"),
+        (command("vm-x", "no/name", "liste_disques", "{}"), "spoofed_source"),
+        (command("vm-x", "tous", "lit_fichier", "{}"), "missing_argument"),
+        (command("sys-usb", "no/name", "liste_disques", "{}"), "bad_name"),
+        (response("vm-x", "no/name", "no-such", "{}"), "not_mapped"),
+        (response("vm-x", "vm-far", "file_creation", "{}"), "missing_argument"),
+        (response("vm-x", "vm-far", "benchmark_files", r#"{"etat":"?"}"#), "bad_value"),
+        (response("vm-x", "vm-far", "liste_disques", "[]"), "spoofed_source"),
+        (response("sys-usb", "no/name", "liste_disques", "[]"), "bad_name"),
+        (response("sys-usb", "vm-far", "benchmark_files", r#"{"etat":"?"}"#), "bad_value"),
+    ] {
+        let mut play = Play::new(&["sys-usb"]);
+        assert_eq!(refusals(&play.from("sys-usb", &line)), [reason], "{line}");
+    }
+}
+
+#[test]
+fn a_response_is_counted_once_and_only_its_sender_ends_calls() {
+    let mut play = Play::new(&["sys-usb"]);
+    for correlation in ["1", "2"] {
+        play.mqtt(&request("system/components/discover", "vm-far", correlation, "{}"));
+    }
+    let bad = response("sys-usb", "vm-far", "etat_composant", r#"{"id":1,"composant":"c"}"#);
+    for spoofed in [bad.replace("sys-usb", "vm-x"), bad.replace("vm-far", "no/name")] {
+        assert_eq!(refusals(&play.from("sys-usb", &spoofed)), ["bad_value"]);
+        assert_eq!(play.gateway.ledger().1, 2);
+    }
+    // The response itself, and the two calls that it ends.
+    assert_eq!(refusals(&play.from("sys-usb", &bad)), ["bad_value"; 3]);
+    assert_eq!(play.gateway.ledger().1, 0);
 }

@@ -35,12 +35,20 @@ impl Proxy {
         let body = read.message.body.unwrap_or("null");
         let data = Object::parse(body).unwrap_or_default();
         let calls = self.answered_calls(&name, to, &data);
-        if calls.is_empty() {
-            return self.answer_without_call(read, to, &name, body, now);
+        // Whatever one says that speaks under another's name, it ends nobody's call.
+        if calls.is_empty() || read.source.is_none() {
+            self.answer_without_call(read, to, &name, body, now);
+            // The requester of a direct call may have left, or have come over to MQTT.
+            let direct = to.filter(|_| read.source.is_some());
+            if let Some(handler) = direct.and_then(|to| self.end_direct(read, to, now)) {
+                self.give_next(&handler, now);
+            }
+            return;
         }
         let mut handlers = Vec::new();
-        for (i, id) in calls.iter().enumerate() {
-            handlers.extend(self.answer_call(read, *id, &name, body, i == 0, now));
+        let mut counted = false;
+        for id in &calls {
+            handlers.extend(self.answer_call(read, *id, &name, body, &mut counted, now));
         }
         for handler in handlers {
             self.give_next(&handler, now);
@@ -53,7 +61,7 @@ impl Proxy {
         let open = |g: &&Given| {
             matches!(g.origin, Origin::Mqtt(_))
                 && !matches!(g.state, State::Held(_))
-                && (behind || to.is_none_or(|to| g.name() == *to))
+                && to.is_some_and(|to| behind || g.name() == *to)
         };
         let fitting = |g: &Given| {
             let row = self.table.command(g.row)?;
@@ -69,14 +77,15 @@ impl Proxy {
         choose(fits.iter().map(|f| (f.0, f.1))).into_iter().collect()
     }
 
-    /// Publishes a response to one call's requester; says whose turn it is if the call has ended.
+    /// Publishes a response to one call's requester; says whose turn it is if the call has ended. The
+    /// response is counted once, however many calls it answers.
     fn answer_call(
         &mut self,
         read: &Read<'_>,
         id: u64,
         name: &str,
         body: &str,
-        counted: bool,
+        counted: &mut bool,
         now: Now,
     ) -> Option<DomainName> {
         let table = Arc::clone(&self.table);
@@ -87,14 +96,12 @@ impl Proxy {
         let wire = Wire::Response(name.to_owned());
         let answer = legacy_answer(row, &wire, &data, Some(&call.values))?;
         let payload = match self.to_mqtt(answer, body, read, Some(&call.values), now) {
-            _ if read.source.is_none() => {
-                self.refuse_spoofed(read, now);
-                return None;
-            }
             Ok(payload) => payload,
             Err((reason, detail)) => {
                 let call = self.given.remove(at);
-                self.refuse(reason, detail.clone(), read.from(self), head(read.line));
+                if !std::mem::replace(counted, true) {
+                    self.refuse(reason, detail.clone(), read.from(self), head(read.line));
+                }
                 self.give_up(&call, reason, &detail, now);
                 return Some(call.handler);
             }
@@ -105,11 +112,13 @@ impl Proxy {
         if !self.has_room_for(&publish) {
             let call = self.given.remove(at);
             let detail = "too much waits for the broker";
-            self.refuse(Reason::StoreFull, detail, read.from(self), head(read.line));
+            if !std::mem::replace(counted, true) {
+                self.refuse(Reason::StoreFull, detail, read.from(self), head(read.line));
+            }
             self.give_up(&call, Reason::StoreFull, detail, now);
             return Some(call.handler);
         }
-        self.publish_answer(publish, size, counted, read);
+        self.publish_answer(publish, size, !std::mem::replace(counted, true), read);
         if let Some(call) = self.given.get_mut(at) {
             call.answers += 1;
         }
@@ -230,19 +239,35 @@ impl Proxy {
             let row = table.command(*i)?;
             Some((row, legacy_answer(row, &wire, &data, None)?))
         };
-        let Some((row, answer)) = table.answered_by(dialect, name).iter().find_map(fitting) else {
-            return refuse(self, Reason::NoPendingCall, format!("no call is answered by {name:?}"));
+        let rows = table.answered_by(dialect, name);
+        let made = match rows.iter().find_map(fitting) {
+            Some((row, answer)) => {
+                self.to_mqtt(answer, body, read, None, now).map(|payload| (row, payload))
+            }
+            None if rows.is_empty() => {
+                Err((Reason::NoPendingCall, format!("no call is answered by {name:?}")))
+            }
+            None => {
+                let shown = crate::translate::mapping::value::head(body);
+                Err((Reason::BadValue, format!("no answer {name:?} is like {shown}")))
+            }
         };
-        let payload = match self.to_mqtt(answer, body, read, None, now) {
-            Ok(payload) => payload,
-            Err((reason, detail)) => return refuse(self, reason, detail),
-        };
-        if read.source.is_none() {
-            return self.refuse_spoofed(read, now);
+        // The first fault that applies counts: what is wrong with the message itself, then with who it
+        // is from and for, then that nobody waits for it.
+        match made {
+            Err((reason, detail)) if reason < Reason::SpoofedSource => {
+                return refuse(self, reason, detail);
+            }
+            _ if read.source.is_none() => return self.refuse_spoofed(read, now),
+            _ => {}
         }
         let Some(to) = to else {
             let detail = format!("{:?} is no domain's name", read.message.destination);
             return refuse(self, Reason::BadName, detail);
+        };
+        let (row, payload) = match made {
+            Ok(made) => made,
+            Err((reason, detail)) => return refuse(self, reason, detail),
         };
         let again = |e: &Ended| {
             e.asked_by == Side::Mqtt
@@ -370,11 +395,8 @@ impl Proxy {
                 }
             }
             Err((reason, detail)) => {
-                let call = self.asked.remove(at);
                 self.refuse(reason, detail.clone(), source, head(&message.payload));
-                self.refuse(reason, detail.clone(), call.requester.clone(), call.head.clone());
-                self.tell_legacy(&call.requester, reason, &detail, now);
-                self.ask_next(call.row, &call.requester, now);
+                self.fail_asked(at, reason, &detail, now);
                 self.actions.push(done);
             }
         }
@@ -394,10 +416,7 @@ impl Proxy {
         let named = to.is_some() || message.correlation.is_some();
         let at = self.asked_by(message, root, to.as_ref(), &Object::default());
         if let Some(at) = at.filter(|_| named) {
-            let call = self.asked.remove(at);
-            self.refuse(*reason, detail.clone(), call.requester.clone(), call.head.clone());
-            self.tell_legacy(&call.requester, *reason, detail, now);
-            self.ask_next(call.row, &call.requester, now);
+            self.fail_asked(at, *reason, detail, now);
         }
     }
 

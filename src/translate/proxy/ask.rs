@@ -74,6 +74,16 @@ impl Proxy {
         }
     }
 
+    /// What is wrong with a command by the mapping.
+    pub(super) fn request_fault(
+        &self,
+        read: &Read<'_>,
+        route: &Route,
+        now: Now,
+    ) -> Option<(Reason, String)> {
+        self.requests(read, route, now).err()
+    }
+
     fn refuse_request(&mut self, read: &Read<'_>, reason: Reason, detail: &str, now: Now) {
         let from = read.from(self);
         self.refuse(reason, detail, from.clone(), head(read.line));

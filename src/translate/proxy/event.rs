@@ -27,6 +27,12 @@ type Publishes = Vec<(usize, Vec<u8>)>;
 impl Proxy {
     /// A notification from the channel, by a sender that may speak under its name.
     pub(super) fn notification(&mut self, read: &Read<'_>, route: &Route, now: Now) {
+        if *route == Route::Mqtt(None) {
+            let detail = format!("{:?} is no domain's name", read.message.destination);
+            let bad_name = (Reason::BadName, detail);
+            let (reason, detail) = self.event_fault(read, now).unwrap_or(bad_name);
+            return self.refuse(reason, detail, read.from(self), head(read.line));
+        }
         let to_router = matches!(route, Route::Mqtt(Some(to)) if to.is_dom0());
         if read.message.name == STATE && to_router {
             return self.state(read, now);
@@ -41,12 +47,7 @@ impl Proxy {
         self.pass_notification(read, route);
         match route {
             Route::Direct(_) => {}
-            Route::Everyone | Route::Mqtt(Some(_)) => self.publish_event(read, route, ended, now),
-            Route::Mqtt(None) => {
-                let detail = format!("{:?} is no domain's name", read.message.destination);
-                let from = read.from(self);
-                self.refuse(Reason::BadName, detail, from, head(read.line));
-            }
+            Route::Everyone | Route::Mqtt(_) => self.publish_event(read, route, ended, now),
         }
     }
 
@@ -109,6 +110,14 @@ impl Proxy {
             };
             self.publish(publish, sent);
         }
+    }
+
+    /// What is wrong with a notification by the mapping. `etat_domu` is the router's own.
+    pub(super) fn event_fault(&self, read: &Read<'_>, now: Now) -> Option<(Reason, String)> {
+        if read.message.name == STATE {
+            return None;
+        }
+        self.events(read, now).err()
     }
 
     /// The notification in every dialect that is loaded. Empty: it is mapped, but not published.

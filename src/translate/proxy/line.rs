@@ -66,7 +66,14 @@ impl Proxy {
         match (&route, read.message.kind) {
             (Route::Mqtt(_), Kind::Command) => self.ask(&read, &route, now),
             (Route::Mqtt(to), Kind::Response) => self.answer(&read, to.as_ref(), now),
-            (_, _) if read.source.is_none() => self.refuse_spoofed(&read, now),
+            (_, kind) if read.source.is_none() => match self.fault_before(&read, kind, &route, now)
+            {
+                Some((reason, detail)) => {
+                    let from = read.from(self);
+                    self.refuse(reason, detail, from, head(&line));
+                }
+                None => self.refuse_spoofed(&read, now),
+            },
             (_, Kind::Notification) => self.notification(&read, &route, now),
             (Route::Direct(to), Kind::Command) => self.pass_command(&read, to),
             (Route::Direct(to), Kind::Response) => self.pass_response(&read, to, now),
@@ -79,6 +86,23 @@ impl Proxy {
                 self.counters.delivered += 1;
             }
         }
+    }
+
+    /// What is wrong with a message whatever its sender's name: the first fault that applies counts.
+    fn fault_before(
+        &self,
+        read: &Read<'_>,
+        kind: Kind,
+        route: &Route,
+        now: Now,
+    ) -> Option<(Reason, String)> {
+        let fault = match (route, kind) {
+            (Route::Mqtt(_) | Route::Everyone, Kind::Notification) => self.event_fault(read, now),
+            (Route::Everyone, Kind::Command) => self.request_fault(read, route, now),
+            _ => None,
+        };
+        let direct = matches!(self.identity, Identity::Domain(_)) && *route == Route::Everyone;
+        fault.filter(|(reason, _)| !(direct && *reason == Reason::NotMapped))
     }
 
     fn route(&self, destination: &str) -> Route {

@@ -142,16 +142,28 @@ impl Proxy {
         }
     }
 
+    /// Ends a call of this domain's on MQTT that came to nothing, and tells its requester. A copy for
+    /// another dialect is neither counted nor told of.
+    pub(super) fn fail_asked(&mut self, at: usize, reason: Reason, detail: &str, now: Now) {
+        if at >= self.asked.len() {
+            return;
+        }
+        let call = self.asked.remove(at);
+        if self.sent.contains_key(&call.token) {
+            self.actions.push(Action::Withdraw(call.token));
+        }
+        if !call.extra {
+            self.refuse(reason, detail, call.requester.clone(), call.head.clone());
+            self.tell_legacy(&call.requester, reason, detail, now);
+        }
+        self.ask_next(call.row, &call.requester, now);
+    }
+
     /// A publish that came to nothing: if it was a legacy domain's request, the domain is told.
     pub(super) fn request_failed(&mut self, sent: Sent, reason: Reason, detail: &str, now: Now) {
         if let Some(id) = sent.call {
             let Some(at) = self.asked.iter().position(|a| a.id == id) else { return };
-            let call = self.asked.remove(at);
-            if !call.extra {
-                self.refuse(reason, detail, call.requester.clone(), call.head.clone());
-                self.tell_legacy(&call.requester, reason, detail, now);
-            }
-            self.ask_next(call.row, &call.requester, now);
+            self.fail_asked(at, reason, detail, now);
         } else if sent.counted {
             self.refuse(reason, detail, sent.from.clone(), sent.head.clone());
             if sent.to.is_some() {
