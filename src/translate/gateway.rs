@@ -195,7 +195,7 @@ impl Gateway {
 
     /// Lets time pass, with everything that falls due on the way.
     pub fn elapse(&mut self, span: Duration) {
-        let end = self.now.monotonic + span;
+        let end = self.now.monotonic.saturating_add(span);
         loop {
             let proxies = self.stations.iter().filter_map(|s| s.proxy.deadline());
             let next = proxies.chain(self.hub.deadline()).min();
@@ -214,7 +214,9 @@ impl Gateway {
     }
 
     fn advance_to(&mut self, monotonic: Duration) {
-        self.now.wall += monotonic.saturating_sub(self.now.monotonic);
+        let passed = monotonic.saturating_sub(self.now.monotonic);
+        // Where the wall clock can show no more, it stands still.
+        self.now.wall = self.now.wall.checked_add(passed).unwrap_or(self.now.wall);
         self.now.monotonic = monotonic;
     }
 

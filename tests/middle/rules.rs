@@ -100,3 +100,27 @@ fn a_response_is_counted_once_and_only_its_sender_ends_calls() {
     assert_eq!(refusals(&play.from("sys-usb", &bad)), ["bad_value"; 3]);
     assert_eq!(play.gateway.ledger().1, 0);
 }
+
+#[test]
+fn half_a_line_of_long_ago_is_no_excuse_for_a_call_of_now() {
+    let mut play = Play::new(&["sys-usb"]);
+    let usb = name("sys-usb");
+    play.gateway.receive(&usb, b"{\"type\":");
+    play.elapse(1000);
+    let list = request("system/disks/list_disks", "vm-far", "1", "{}");
+    assert_eq!(play.mqtt(&list).len(), 1);
+    play.elapse(20);
+    play.gateway.receive(&usb, b"\"reponse\",");
+    assert_eq!(refusals(&play.elapse(29)), [""; 0], "20 s of silence while a line was on its way");
+    assert_eq!(refusals(&play.elapse(1)), ["expired"]);
+}
+
+#[test]
+fn time_has_no_end() {
+    let mut play = Play::new(&["sys-usb"]);
+    play.mqtt(&request("system/disks/list_disks", "vm-far", "1", "{}"));
+    play.elapse(u64::MAX);
+    play.elapse(u64::MAX);
+    play.mqtt(&request("system/disks/list_disks", "vm-far", "1", "{}"));
+    play.line(&command("sys-usb", "vm-far", "liste_disques", "{}"));
+}

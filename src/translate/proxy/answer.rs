@@ -180,7 +180,7 @@ impl Proxy {
         correlation: Option<Bytes>,
         now: Now,
     ) {
-        let until = now.monotonic + self.limits.remember;
+        let until = now.monotonic.saturating_add(self.limits.remember);
         let announced = false;
         self.ended.push_back(Ended {
             row,

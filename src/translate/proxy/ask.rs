@@ -178,7 +178,7 @@ impl Proxy {
             correlation,
             token,
             held: None,
-            deadline: now.monotonic + row.timeout,
+            deadline: now.monotonic.saturating_add(row.timeout),
             answers: 0,
             announced: false,
             extra,
@@ -237,7 +237,7 @@ impl Proxy {
         }
         let Some(call) = same.next() else { return };
         let Some(publish) = call.held.take() else { return };
-        call.deadline = now.monotonic + command.timeout;
+        call.deadline = now.monotonic.saturating_add(command.timeout);
         let (id, to) = (call.id, (!call.everyone).then(|| call.handler.clone()));
         self.publish_call(publish, id, to);
     }

@@ -46,8 +46,13 @@ pub(super) enum State {
     Held(Bytes),
     /// Its line waits to be written.
     Queued,
-    /// Written. The deadline is by the handler's clock.
-    Open(Duration),
+    /// Written.
+    Open {
+        /// When.
+        since: Duration,
+        /// When it is over; later, while a long line is on its way.
+        deadline: Duration,
+    },
 }
 
 /// A call to a legacy domain.

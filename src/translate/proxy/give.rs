@@ -256,17 +256,17 @@ impl Proxy {
 
     /// A call's line has been written: from now on the handler's silence counts.
     pub(super) fn call_written(&mut self, id: u64, now: Now) {
-        let clock = self.handler_clock(now);
+        let since = now.monotonic;
         let table = Arc::clone(&self.table);
         let Some(at) = self.given.iter().position(|g| g.id == id) else { return };
         let Some(call) = self.given.get_mut(at) else { return };
         let Some(row) = table.command(call.row) else { return };
         if !row.is_answered_on_legacy() {
-            self.given.remove(at);
+            let call = self.given.remove(at);
             self.counters.delivered += 1;
-            return;
+            return self.give_next(&call.handler, now);
         }
-        call.state = State::Open(clock + row.timeout);
+        call.state = State::Open { since, deadline: since.saturating_add(row.timeout) };
         if let Origin::Mqtt(message) = &mut call.origin {
             *message = None;
         }

@@ -136,8 +136,6 @@ pub struct Proxy {
     ready: Option<String>,
     away_since: Option<Duration>,
     stuck: bool,
-    /// How long long lines have been on their way: time in which a handler is answering.
-    transfer: Duration,
     last_arrival: Duration,
     next: u64,
     actions: Vec<Action>,
@@ -178,7 +176,6 @@ impl Proxy {
             ready: None,
             away_since: Some(now),
             stuck: false,
-            transfer: Duration::ZERO,
             last_arrival: now,
             next: 0,
             actions: Vec::new(),
@@ -253,7 +250,7 @@ impl Proxy {
     /// Bytes from the channel, cut anywhere.
     pub fn receive(&mut self, bytes: &[u8], now: Now) {
         if self.decoder.is_inside_a_line() {
-            self.transfer += now.monotonic.saturating_sub(self.last_arrival);
+            self.still_answering(now);
         }
         self.last_arrival = now.monotonic;
         self.decoder.push(bytes);

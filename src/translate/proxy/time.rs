@@ -11,9 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Proxy {
-    /// A clock that stands still while a long line is on its way: only a handler's silence counts.
-    pub(super) fn handler_clock(&self, now: Now) -> Duration {
-        now.monotonic.saturating_sub(self.transfer)
+    /// More of a long line has come: the time that it took is no silence of the handler's, for calls
+    /// that it had by then.
+    pub(super) fn still_answering(&mut self, now: Now) {
+        for call in &mut self.given {
+            if let State::Open { since, deadline } = &mut call.state {
+                let begun = self.last_arrival.max(*since);
+                *deadline = deadline.saturating_add(now.monotonic.saturating_sub(begun));
+            }
+        }
     }
 
     /// When [`Proxy::wake`] has something to do.
@@ -21,13 +27,13 @@ impl Proxy {
     pub fn deadline(&self) -> Option<Duration> {
         let asked = self.asked.iter().filter(|a| a.held.is_none()).map(|a| a.deadline);
         let given = self.given.iter().filter_map(|g| match g.state {
-            State::Open(deadline) => Some(deadline + self.transfer),
+            State::Open { deadline, .. } => Some(deadline),
             _ => None,
         });
         let ended = self.ended.front().map(|e| e.until);
         let stuck = match self.away_since {
-            None => self.queue.waiting_since().map(|since| since + self.limits.stuck),
-            Some(since) => Some(since + self.limits.away),
+            None => self.queue.waiting_since().map(|since| since.saturating_add(self.limits.stuck)),
+            Some(since) => Some(since.saturating_add(self.limits.away)),
         };
         asked.chain(given).chain(ended).chain(stuck).min()
     }
@@ -40,7 +46,7 @@ impl Proxy {
         self.expire_asked(now);
         self.expire_given(now);
         match self.away_since {
-            Some(since) if since + self.limits.away <= now.monotonic => {
+            Some(since) if since.saturating_add(self.limits.away) <= now.monotonic => {
                 self.actions.push(Action::Retire);
             }
             Some(_) => {}
@@ -70,8 +76,8 @@ impl Proxy {
 
     fn expire_given(&mut self, now: Now) {
         let table = Arc::clone(&self.table);
-        let clock = self.handler_clock(now);
-        let over = |g: &Given| matches!(g.state, State::Open(deadline) if deadline <= clock);
+        let clock = now.monotonic;
+        let over = |g: &Given| matches!(g.state, State::Open { deadline, .. } if deadline <= clock);
         while let Some(at) = self.given.iter().position(over) {
             let call = self.given.remove(at);
             let Some(row) = table.command(call.row) else { continue };
@@ -96,7 +102,7 @@ impl Proxy {
 
     fn watch_progress(&mut self, now: Now) {
         let Some(since) = self.queue.waiting_since() else { return };
-        if since + self.limits.stuck > now.monotonic {
+        if since.saturating_add(self.limits.stuck) > now.monotonic {
             return;
         }
         self.stuck = true;
@@ -140,7 +146,7 @@ impl Proxy {
         self.queue.rewind(now.monotonic);
         let given = std::mem::take(&mut self.given);
         let (open, waiting): (Vec<_>, Vec<_>) =
-            given.into_iter().partition(|g| matches!(g.state, State::Open(_)));
+            given.into_iter().partition(|g| matches!(g.state, State::Open { .. }));
         let mut direct = Vec::new();
         let mut rest = Vec::new();
         for entry in self.queue.give_up() {
