@@ -105,15 +105,6 @@ impl Queue {
         given_up
     }
 
-    /// Takes a call's line out, if nothing of it has been written. Says whether it was there.
-    pub fn withdraw(&mut self, call: u64) -> bool {
-        let skip = usize::from(self.written > 0);
-        let at = self.entries.iter().skip(skip).position(|e| e.purpose == Purpose::Call(call));
-        let removed = at.and_then(|i| self.entries.remove(i + skip));
-        self.bytes -= removed.as_ref().map_or(0, |e| e.line.len());
-        removed.is_some()
-    }
-
     /// How many lines wait.
     #[must_use]
     pub fn len(&self) -> usize {

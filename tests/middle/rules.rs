@@ -1,7 +1,10 @@
 //! The rules of who is told what, and what the limits promise: one test for each thing that went wrong.
 
 use crate::kit::{Play, command, name, notification, request, response};
-use std::time::Instant;
+use passerelle::translate::clock::Now;
+use passerelle::translate::proxy::{Passed, Proxy};
+use passerelle::translate::refusal::Reason;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_message_of_very_many_members_takes_no_longer_for_each_of_them() {
@@ -123,4 +126,45 @@ fn time_has_no_end() {
     play.elapse(u64::MAX);
     play.mqtt(&request("system/disks/list_disks", "vm-far", "1", "{}"));
     play.line(&command("sys-usb", "vm-far", "liste_disques", "{}"));
+}
+
+#[test]
+fn a_domain_that_was_stuck_is_served_when_it_reads_again() {
+    let table = std::sync::Arc::new(crate::kit::seed());
+    let limits = passerelle::translate::limits::Limits::default();
+    let (instance, nonce) = ("dom0".into(), "call".into());
+    let setting = passerelle::translate::proxy::Setting { table, limits, instance, nonce };
+    let identity = passerelle::translate::proxy::Identity::Domain(name("vm-gui"));
+    let wall = std::time::SystemTime::UNIX_EPOCH;
+    let at = |s| Now { monotonic: Duration::from_secs(s), wall };
+    let mut proxy = Proxy::new(identity, &setting, Duration::ZERO);
+    let line = || Passed::Line {
+        from: name("sys-usb"),
+        line: "{}\n".into(),
+        command: None,
+        is_command: false,
+    };
+    let stuck = |proxy: &Proxy| proxy.counters().refused.get(&Reason::DomainStuck).copied();
+    proxy.connected(at(0));
+    proxy.accept(line(), at(0));
+    proxy.accept(line(), at(1));
+    proxy.wake(at(30));
+    assert_eq!(stuck(&proxy), Some(2));
+    proxy.accept(line(), at(31));
+    proxy.accept(line(), at(31));
+    assert_eq!((stuck(&proxy), proxy.chunk()), (Some(3), Some(&b"{}\n"[..])));
+    proxy.written(3, at(32));
+    proxy.accept(line(), at(32));
+    proxy.accept(line(), at(32));
+    assert_eq!((stuck(&proxy), proxy.under_way()), (Some(3), 2));
+}
+
+#[test]
+fn a_domain_cannot_answer_what_it_has_not_been_given() {
+    let mut play = Play::new(&["sys-usb"]);
+    play.gateway.stall(&name("sys-usb"));
+    play.mqtt(&request("system/disks/list_disks", "vm-far", "1", "{}"));
+    let effects = play.line(&response("sys-usb", "vm-far", "liste_disques", r#"["late"]"#));
+    assert!(!effects[0].contains("correlation"), "{effects:?}");
+    assert_eq!(play.gateway.ledger().1, 1);
 }

@@ -60,7 +60,7 @@ impl Proxy {
         let behind = matches!(self.identity, Identity::Behind { .. });
         let open = |g: &&Given| {
             matches!(g.origin, Origin::Mqtt(_))
-                && !matches!(g.state, State::Held(_))
+                && matches!(g.state, State::Open { .. })
                 && to.is_some_and(|to| behind || g.name() == *to)
         };
         let fitting = |g: &Given| {
@@ -164,7 +164,6 @@ impl Proxy {
             return None;
         }
         let call = self.given.remove(at);
-        self.queue.withdraw(call.id);
         self.counters.answered += 1;
         let (handler, requester) = (call.handler.clone(), call.name());
         self.remember(call.row, Side::Mqtt, requester, call.values, call.correlation, now);
@@ -300,8 +299,8 @@ impl Proxy {
         let data = Object::parse(read.message.body.unwrap_or("null")).unwrap_or_default();
         let wire = Wire::Response(read.message.name.clone());
         let fitting = |(at, g): (usize, &Given)| {
-            let waits = matches!(g.origin, Origin::Direct) && !matches!(g.state, State::Held(_));
-            if !waits || g.requester.as_ref() != Some(to) {
+            let open = matches!(g.origin, Origin::Direct) && matches!(g.state, State::Open { .. });
+            if !open || g.requester.as_ref() != Some(to) {
                 return None;
             }
             let answer = legacy_answer(self.table.command(g.row)?, &wire, &data, Some(&g.values))?;
@@ -325,10 +324,10 @@ impl Proxy {
         let body = read.message.body.unwrap_or("null");
         let data = Object::parse(body).unwrap_or_default();
         let wire = Wire::Response(read.message.name.clone());
-        for &index in table.answered_by(table.default_dialect(), &read.message.name) {
-            let Some(row) = table.command(index).filter(|r| table.names_requesters(r)) else {
-                continue;
-            };
+        // Observers are the seed's: they find an answer by its requester's name.
+        let dialects = 0..table.dialects().count();
+        let rows = dialects.flat_map(|d| table.answered_by(d, &read.message.name));
+        for row in rows.filter_map(|&i| table.command(i)).filter(|r| table.names_requesters(r)) {
             let Some(answer) = legacy_answer(row, &wire, &data, None) else { continue };
             let Ok(payload) = self.to_mqtt(answer, body, read, None, now) else { continue };
             let reply = (row.response_topic(Some(to)), None);

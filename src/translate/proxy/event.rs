@@ -181,7 +181,7 @@ impl Proxy {
         let data = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
         let wire = Wire::Event(read.message.name.clone());
         let fitting = |(at, g): (usize, &Given)| {
-            if matches!(g.state, State::Held(_)) {
+            if !matches!(g.state, State::Open { .. }) {
                 return None;
             }
             let answer = legacy_answer(self.table.command(g.row)?, &wire, &data, Some(&g.values))?;

@@ -242,6 +242,7 @@ impl Proxy {
     /// The channel is gone. Says how many bytes of a line that had begun are lost with it.
     pub fn disconnected(&mut self, now: Now) -> usize {
         self.away_since = Some(now.monotonic);
+        self.stuck = false;
         self.queue.rewind(now.monotonic);
         self.ready = None;
         self.decoder.reset()
@@ -378,7 +379,9 @@ impl Proxy {
 
     /// Puts a line into the queue, if there is room.
     fn enqueue(&mut self, entry: Entry, now: Now) -> Result<(), Entry> {
-        if self.stuck || !self.queue.has_room(entry.line.len(), self.limits.queue) {
+        // One line is let in all the same, or nobody would see that the domain reads again.
+        let stuck = self.stuck && !self.queue.is_empty();
+        if stuck || !self.queue.has_room(entry.line.len(), self.limits.queue) {
             return Err(entry);
         }
         self.queue.push(entry, now.monotonic);
