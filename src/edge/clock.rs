@@ -19,6 +19,8 @@ impl Clock {
 
     /// The moment at which [`Now::monotonic`] will be this.
     pub fn at(self, monotonic: Duration) -> Instant {
-        self.0 + monotonic
+        // Thirty years stand for never, where the clock cannot show it.
+        const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+        self.0.checked_add(monotonic.min(NEVER)).unwrap_or(self.0)
     }
 }

@@ -7,7 +7,7 @@ use super::mapping::Topic;
 use super::name::DomainName;
 use super::proxy::{Action, Identity, Passed, Proxy, Setting};
 use super::publish::{Publish, Received};
-use super::refusal::{Counters, Reason, Refusal, Why, head};
+use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
 use super::subscriptions;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -186,7 +186,7 @@ impl Gateway {
             _ => Effect::Refused(Refusal {
                 reason: Reason::NotMapped,
                 from,
-                detail: format!("no row has the topic {:?}", message.topic),
+                detail: brief(format!("no row has the topic {:?}", message.topic)),
                 head: head(&message.payload),
             }),
         };

@@ -9,7 +9,7 @@ use super::name::DomainName;
 use super::proxy::{Action, Identity, Passed, Setting, events, reason_of};
 use super::publish::{Publish, Received, Token};
 use super::queue::Delivery;
-use super::refusal::{Counters, Reason, Refusal, Why, head};
+use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,7 +98,7 @@ impl Hub {
                 }
                 Err((reason, detail)) => {
                     *self.counters.refused.entry(reason).or_default() += 1;
-                    let head = head(&message.payload);
+                    let (detail, head) = (brief(detail), head(&message.payload));
                     self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
                 }
             }

@@ -117,6 +117,20 @@ pub fn head(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.get(..HEAD).unwrap_or(bytes)).into_owned()
 }
 
+/// The most bytes of what a refusal says.
+const DETAIL: usize = 400;
+
+/// What is said of a message, cut where it is long: names and keys in it may be as long as a line.
+#[must_use]
+pub fn brief(mut detail: String) -> String {
+    if detail.len() > DETAIL {
+        let cut = (0..=DETAIL).rev().find(|&at| detail.is_char_boundary(at));
+        detail.truncate(cut.unwrap_or_default());
+        detail.push_str("...");
+    }
+    detail
+}
+
 /// How messages ended. What came in is the sum of these and of what is still under way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {

@@ -168,3 +168,36 @@ fn a_domain_cannot_answer_what_it_has_not_been_given() {
     assert!(!effects[0].contains("correlation"), "{effects:?}");
     assert_eq!(play.gateway.ledger().1, 1);
 }
+
+#[test]
+fn what_is_told_of_a_message_is_short_however_long_the_message() {
+    let long = "é".repeat(100_000);
+    let twice = format!(r#"{{"{long}":1,"{long}":2}}"#);
+    for line in [
+        command("vm-gui", &long, "liste_disques", "{}"),
+        command("vm-gui", "sys-usb", &long, "{}"),
+        command("vm-gui", "sys-usb", "liste_disques", &twice),
+        command("vm-gui", "sys-usb", "liste_disques", "{}").replace("commande\",\"so", &long),
+        command(&long, "sys-usb", "liste_disques", "{}"),
+        response("vm-gui", "vm-far", &long, "{}"),
+        notification("vm-gui", "Dom0", "fichier", &twice),
+    ] {
+        let mut play = Play::new(&["vm-gui"]);
+        let effects = play.from("vm-gui", &line);
+        assert!(!effects.is_empty());
+        for effect in effects {
+            assert!(effect.len() < 4000, "{} bytes", effect.len());
+        }
+    }
+    let mut play = Play::new(&["sys-usb"]);
+    let requests = [
+        request("system/disks/list_disks", &long, "1", "{}"),
+        request("system/disks/list_disks", "vm-far", "1", &twice),
+        request(&long, "vm-far", "1", "{}"),
+    ];
+    for message in requests {
+        for effect in play.mqtt(&message) {
+            assert!(effect.len() < 4000, "{} bytes", effect.len());
+        }
+    }
+}

@@ -10,7 +10,7 @@ use crate::translate::mapping::shape::{Given as Source, Shape, Side, Values};
 use crate::translate::name::DomainName;
 use crate::translate::publish::{Publish, Token};
 use crate::translate::queue::{Entry, Purpose};
-use crate::translate::refusal::{Reason, Refusal, Why};
+use crate::translate::refusal::{Reason, Refusal, Why, brief};
 use bytes::Bytes;
 
 /// The `niveau` of an error.
@@ -33,7 +33,7 @@ impl Proxy {
         head: String,
     ) {
         *self.counters.refused.entry(reason).or_default() += 1;
-        let detail = detail.into();
+        let detail = brief(detail.into());
         self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
     }
 
@@ -60,7 +60,7 @@ impl Proxy {
         detail: &str,
         now: Now,
     ) {
-        let message = json::string(&format!("{reason}: {detail}"));
+        let message = json::string(&brief(format!("{reason}: {detail}")));
         let data =
             format!("{{\"niveau\":{ERROR},\"module\":\"passerelle\",\"message\":{message}}}");
         let source = self.wire_source();
