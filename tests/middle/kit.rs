@@ -48,14 +48,29 @@ pub fn gateway(legacy: &[&str]) -> Gateway {
 }
 
 pub fn with_limits(table: Table, legacy: &[&str], limits: Limits) -> Gateway {
-    let setting =
-        Setting { table: Arc::new(table), limits, instance: "dom0".into(), nonce: "call".into() };
     let legacy: Vec<_> = legacy.iter().map(|n| name(n)).collect();
+    made(&Arc::new(table), &legacy, limits, "dom0")
+}
+
+/// A gateway of a table that several have.
+pub fn shared(table: &Arc<Table>, legacy: &[DomainName]) -> Gateway {
+    made(table, legacy, Limits::default(), "dom0")
+}
+
+/// A gateway of another machine.
+pub fn elsewhere(table: &Arc<Table>, legacy: &[DomainName]) -> Gateway {
+    made(table, legacy, Limits::default(), "elsewhere")
+}
+
+fn made(table: &Arc<Table>, legacy: &[DomainName], limits: Limits, instance: &str) -> Gateway {
+    let table = Arc::clone(table);
+    let nonce = format!("call-{instance}").into();
+    let setting = Setting { table, limits, instance: instance.into(), nonce };
     let now = passerelle::translate::clock::Now {
         monotonic: Duration::ZERO,
         wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600),
     };
-    Gateway::new(setting, &legacy, now)
+    Gateway::new(setting, legacy, now)
 }
 
 pub fn command(source: &str, destination: &str, name: &str, arguments: &str) -> String {

@@ -264,7 +264,7 @@ fn mqtt() -> impl Strategy<Value = Received> {
     let correlation = prop_oneof![
         2 => Just(None),
         2 => "[a-c]".prop_map(Some),
-        1 => (1..9u8).prop_map(|i| Some(format!("call-vm-gui-{i}"))),
+        1 => (1..9u8).prop_map(|i| Some(format!("call-dom0-vm-gui-{i}"))),
     ];
     (topic(), payload, reply, correlation, prop::option::of(who()), mark, 0..20u8, any::<bool>())
         .prop_map(|(topic, payload, reply, correlation, source, mark, retain, dup)| {
