@@ -156,7 +156,12 @@ impl Hub {
 
     /// A refusal somewhere in the gateway: it is published, or held back for a moment.
     pub fn refused(&mut self, refusal: Refusal, now: Now) {
-        let key = (refusal.from.clone(), refusal.reason);
+        // The names are what anybody on MQTT writes: those that are too many share a notice.
+        const MOST: usize = 1024;
+        let mut key = (refusal.from.clone(), refusal.reason);
+        if self.notices.len() >= MOST && !self.notices.contains_key(&key) {
+            key.0 = DomainName::anonymous();
+        }
         let notices =
             self.notices.entry(key).or_insert(Notices { next: now.monotonic, held: None });
         if notices.next > now.monotonic {

@@ -201,3 +201,36 @@ fn what_is_told_of_a_message_is_short_however_long_the_message() {
         }
     }
 }
+
+/// How many of many large messages a gateway takes in before it says that it is too much.
+fn taken_in(mut once: impl FnMut(usize) -> Vec<String>) -> usize {
+    (0..100).take_while(|&i| refusals(&once(i)).is_empty()).count()
+}
+
+#[test]
+fn calls_that_wait_hold_no_more_than_a_queue_or_an_outbox() {
+    let large = "x".repeat(1024 * 1024);
+    // Calls that go out one at a time: all but the first are held.
+    let mut play = Play::new(&["vm-gui"]);
+    let held = taken_in(|i| {
+        let arguments = format!(r#"{{"disk":"d","filepath":"f{i}","more":"{large}"}}"#);
+        play.line(&command("vm-gui", "vm-far", "get_file_footprint", &arguments))
+    });
+    assert!(held <= 9, "{held}");
+    // What calls remember of their requests.
+    let mut play = Play::new(&["vm-gui"]);
+    let remembered = taken_in(|i| {
+        let arguments = format!(r#"{{"nom_disque":"{i}","chemin_fichier":"{large}"}}"#);
+        play.line(&command("vm-gui", "vm-far", "lit_fichier", &arguments))
+    });
+    assert!(remembered <= 9, "{remembered}");
+    // Requests from MQTT, which are kept as they came until they are written.
+    let mut play = Play::new(&["sys-usb"]);
+    play.gateway.stall(&name("sys-usb"));
+    let blank = " ".repeat(1024 * 1024);
+    let kept = taken_in(|i| {
+        let payload = format!("{{{blank}}}");
+        play.mqtt(&request("system/disks/list_disks", "vm-far", &i.to_string(), &payload))
+    });
+    assert!(kept <= 17, "{kept}");
+}

@@ -1,7 +1,7 @@
 //! Answers, both ways: from a legacy server to MQTT, and from MQTT to a legacy requester.
 
 use super::ask::{handler, reason_of};
-use super::calls::{Asked, Ended, Given, Match, Origin, State, choose, compare};
+use super::calls::{Asked, Ended, Given, Match, Origin, State, choose, compare, size_of_values};
 use super::give::sender;
 use super::line::Read;
 use super::{Action, Identity, Proxy, Sent};
@@ -179,6 +179,8 @@ impl Proxy {
         correlation: Option<Bytes>,
         now: Now,
     ) {
+        const FEW: usize = 1024;
+        let large = size_of_values(&values) > FEW;
         let until = now.monotonic.saturating_add(self.limits.remember);
         let announced = false;
         self.ended.push_back(Ended {
@@ -192,6 +194,13 @@ impl Proxy {
         });
         while self.ended.len() > self.limits.calls {
             self.ended.pop_front();
+        }
+        if large {
+            let sizes = self.ended.iter().map(|e| size_of_values(&e.values));
+            let mut size: usize = sizes.sum();
+            while size > self.limits.queue && self.ended.len() > 1 {
+                size -= self.ended.pop_front().map_or(0, |e| size_of_values(&e.values));
+            }
         }
     }
 

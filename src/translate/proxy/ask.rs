@@ -1,6 +1,6 @@
 //! A legacy domain asks: its command is published, and waits for its answer.
 
-use super::calls::{Asked, keep};
+use super::calls::{Asked, keep, size_of_values};
 use super::line::{Read, Route};
 use super::{Action, Identity, Proxy, Sent};
 use crate::translate::clock::Now;
@@ -64,8 +64,15 @@ impl Proxy {
             let detail = format!("{} calls are pending", self.asked.len());
             return self.refuse_request(read, Reason::DomainStuck, &detail, now);
         }
+        let values: usize = self.asked.iter().map(|a| size_of_values(&a.values)).sum();
+        if values > self.limits.outbox {
+            let detail = "the calls that are pending have too much to remember";
+            return self.refuse_request(read, Reason::DomainStuck, detail, now);
+        }
         let size: usize = requests.iter().map(|r| r.payload.len()).sum();
-        if self.outbox > 0 && self.outbox.saturating_add(size) > self.limits.outbox {
+        let held = self.asked.iter().filter_map(|a| a.held.as_ref()).map(Publish::size);
+        let waiting = held.fold(self.outbox, usize::saturating_add);
+        if waiting > 0 && waiting.saturating_add(size) > self.limits.outbox {
             let detail = "too much waits for the broker";
             return self.refuse_request(read, Reason::StoreFull, detail, now);
         }

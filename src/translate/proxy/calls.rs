@@ -73,6 +73,19 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// How many bytes it holds of its request, beside a line in the queue.
+    pub fn size(&self) -> usize {
+        let line = match &self.state {
+            State::Held(line) => line.len(),
+            State::Queued | State::Open { .. } => 0,
+        };
+        let payload = match &self.origin {
+            Origin::Mqtt(Some(message)) => message.payload.len(),
+            Origin::Mqtt(None) | Origin::Direct => 0,
+        };
+        line.max(payload) + size_of_values(&self.values)
+    }
+
     /// The requester's name on the legacy wire.
     pub fn name(&self) -> DomainName {
         self.requester.clone().unwrap_or_else(DomainName::anonymous)
@@ -132,6 +145,11 @@ pub(super) fn choose<T>(calls: impl Iterator<Item = (T, Match)>) -> Option<T> {
         }
     }
     silent
+}
+
+/// How many bytes a call keeps of its request.
+pub(super) fn size_of_values(values: &Values) -> usize {
+    values.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
 /// The request's members that its answers need, read on the side on which it came.

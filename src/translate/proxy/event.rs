@@ -168,7 +168,7 @@ impl Proxy {
             event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
         });
         match publishes {
-            Ok(publishes) if !publishes.is_empty() => {
+            Ok(publishes) if !publishes.is_empty() && self.outbox < self.limits.outbox => {
                 let mark = Some(Arc::clone(&self.instance));
                 self.publish_all(publishes, &from, mark, head(read.line));
             }

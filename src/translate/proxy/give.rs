@@ -201,7 +201,7 @@ impl Proxy {
         let handler = call.handler.clone();
         let exclusive = self.is_exclusive(call.row);
         let busy = exclusive && self.is_busy(&handler);
-        if busy && !self.may_hold(&call) {
+        if !self.may_take(&call) || (busy && !self.may_hold(&call)) {
             let detail = format!("too much waits for {handler}");
             return self.give_up(&call, Reason::DomainStuck, &detail, now);
         }
@@ -209,6 +209,14 @@ impl Proxy {
         if !busy {
             self.write_call(self.given.len() - 1, now);
         }
+    }
+
+    /// Whether one more call may be pending. A request is kept as it came until it is written, and may
+    /// be longer than its line by a third.
+    fn may_take(&self, call: &Given) -> bool {
+        let taken: usize = self.given.iter().map(Given::size).sum();
+        let limit = self.limits.queue.saturating_mul(2);
+        taken == 0 || taken.saturating_add(call.size()) <= limit
     }
 
     /// Whether one more line may wait for its handler: what waits has the limit of a queue.

@@ -113,6 +113,10 @@ impl Proxy {
             mark: None,
             expiry: None,
         };
+        // Without room nothing more can be said; the refusal is counted and logged.
+        if !self.has_room_for(&publish) {
+            return;
+        }
         let sent = Sent {
             size: publish.size(),
             call: None,
