@@ -70,19 +70,14 @@ impl Proxy {
                     let detail = "too much waits for the broker";
                     return self.refuse(Reason::StoreFull, detail, from, head(read.line));
                 }
-                let mark = legacy.then(|| Arc::clone(&self.instance));
-                self.publish_all(publishes, &from, mark, head(read.line));
+                self.publish_all(publishes, &from, head(read.line));
             }
         }
     }
 
-    fn publish_all(
-        &mut self,
-        publishes: Publishes,
-        from: &DomainName,
-        mark: Option<Arc<str>>,
-        head: String,
-    ) {
+    /// Publishes a legacy domain's notification. It is marked, for those legacy domains that it is for
+    /// have it already: the gateway's own session must not give it to them again.
+    fn publish_all(&mut self, publishes: Publishes, from: &DomainName, head: String) {
         let table = Arc::clone(&self.table);
         for (i, (index, payload)) in publishes.into_iter().enumerate() {
             let Some(event) = table.event(index) else { continue };
@@ -96,7 +91,7 @@ impl Proxy {
                 response_topic: None,
                 correlation: None,
                 source: Some(from.clone()),
-                mark: mark.clone(),
+                mark: Some(Arc::clone(&self.instance)),
                 expiry: None,
             };
             let sent = Sent {
@@ -160,8 +155,7 @@ impl Proxy {
         });
         match publishes {
             Ok(publishes) if !publishes.is_empty() => {
-                let mark = Some(Arc::clone(&self.instance));
-                self.publish_all(publishes, &from, mark, head(read.line));
+                self.publish_all(publishes, &from, head(read.line));
             }
             _ => self.counters.delivered += 1,
         }
