@@ -1,7 +1,7 @@
 //! What is wrong with rows that are each well written: between them, or within one.
 
 use super::load::Rows;
-use super::scalar::{Condition, Test};
+use super::scalar::Condition;
 use super::shape::{Given, Shape, Side};
 use super::value::Convert;
 use super::{Answer, Command, Dialect, Event, Origin};
@@ -29,16 +29,7 @@ pub fn check(rows: &Rows, found: &mut Findings) {
 }
 
 fn covers(earlier: &[Condition], later: &[Condition]) -> bool {
-    earlier.iter().all(|e| {
-        later.iter().any(|l| {
-            e.member == l.member
-                && match (&e.test, &l.test) {
-                    (Test::OneOf(a), Test::OneOf(b)) => b.iter().all(|v| a.contains(v)),
-                    (Test::Present(true), Test::OneOf(_)) => true,
-                    (a, b) => a == b,
-                }
-        })
-    })
+    earlier.iter().all(|e| later.iter().any(|l| e.covers(l)))
 }
 
 fn handlers(command: &Command, found: &mut Findings) {

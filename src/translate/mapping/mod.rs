@@ -233,7 +233,7 @@ impl Command {
 #[must_use]
 pub fn constants(conditions: &[Condition]) -> Vec<(String, Scalar)> {
     let first = |c: &Condition| match &c.test {
-        scalar::Test::OneOf(values) => values.first().map(|v| (c.member.clone(), v.clone())),
+        scalar::Test::OneOf { values, .. } => values.first().map(|v| (c.member.clone(), v.clone())),
         scalar::Test::Present(_) => None,
     };
     conditions.iter().filter_map(first).collect()
