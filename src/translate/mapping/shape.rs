@@ -205,6 +205,20 @@ impl Shape {
         fixed.chain(rules).chain(repeats).chain(add).chain(&self.ignore[side]).cloned().collect()
     }
 
+    /// A body's members that mean something on a side, as an object.
+    #[must_use]
+    pub fn only_named(&self, side: Side, body: &Object<'_>) -> String {
+        let mut out = String::from("{");
+        for member in body.members().filter(|m| self.knows(side, &m.key)) {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.extend([member.raw_key, ":", member.value]);
+        }
+        out.push('}');
+        out
+    }
+
     /// Whether the whole body is one value on this side, rather than an object.
     #[must_use]
     pub fn is_whole(&self, side: Side) -> bool {

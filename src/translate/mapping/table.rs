@@ -301,6 +301,12 @@ impl Table {
         fit.or_else(|| candidates.iter().find(fits)).map(|c| c.0)
     }
 
+    /// Whether requests of this root are mapped.
+    #[must_use]
+    pub fn has_command_at(&self, root: &str) -> bool {
+        self.commands_by_root.contains_key(root)
+    }
+
     /// The rows of a dialect that a legacy response of this name may answer.
     #[must_use]
     pub fn answered_by(&self, dialect: usize, response: &str) -> &[usize] {
@@ -313,21 +319,25 @@ impl Table {
         (0..self.dialects.len()).any(|d| !self.answered_by(d, response).is_empty())
     }
 
-    /// The rows of a legacy notification: one for each dialect, and one for each topic.
+    /// The rows of a legacy notification: one for each dialect, and one for each topic. Of two dialects
+    /// that write to one topic it is the newer's: nobody is to see one event twice.
     #[must_use]
     pub fn events_named(&self, name: &str, data: &Object<'_>) -> EventRows {
         let Some(candidates) = self.events_by_name.get(name) else { return EventRows::NotMapped };
         let mut rows: Vec<usize> = Vec::new();
         let dialect = |i: usize| self.events.get(i).map(|e| e.dialect);
-        let topic = |i: usize| self.events.get(i).and_then(|e| e.topic.as_ref());
         for (i, _) in candidates.iter().filter(|c| all_hold(&c.1, |m| data.get(m))) {
-            let taken = |&r: &usize| {
-                dialect(r) == dialect(*i) || (topic(r).is_some() && topic(r) == topic(*i))
-            };
-            if !rows.iter().any(taken) {
+            if !rows.iter().any(|&r| dialect(r) == dialect(*i)) {
                 rows.push(*i);
             }
         }
+        let topic = |i: usize| self.events.get(i).and_then(|e| e.topic.as_ref());
+        let place = |i: usize| (dialect(i).map(|d| self.rank(d)), i);
+        let is_first = |&i: &usize| {
+            let same = |&&r: &&usize| topic(r).is_some() && topic(r) == topic(i);
+            !rows.iter().filter(same).any(|&r| place(r) < place(i))
+        };
+        let rows: Vec<usize> = rows.iter().copied().filter(is_first).collect();
         if rows.is_empty() { EventRows::NoneFits } else { EventRows::Rows(rows) }
     }
 

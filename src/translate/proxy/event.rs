@@ -9,7 +9,7 @@ use super::{Action, Identity, Passed, Proxy, Sent};
 use crate::translate::clock::Now;
 use crate::translate::json::{self, Object};
 use crate::translate::legacy::{self, Kind};
-use crate::translate::mapping::shape::{Given as Source, Side, Values};
+use crate::translate::mapping::shape::{Side, Values};
 use crate::translate::mapping::table::EventRows;
 use crate::translate::mapping::{Announced, Wire};
 use crate::translate::name::DomainName;
@@ -186,7 +186,7 @@ impl Proxy {
         let Some(call) = self.given.get(at) else { return false };
         let row = table.command(call.row);
         if let (Origin::Mqtt(_), Some(row)) = (&call.origin, row) {
-            self.answer_by_notification(at, row, &wire, &data, now);
+            self.answer_by_notification(at, row, (&wire, &data), read, now);
         }
         if let Some(handler) = self.end_given(at, now) {
             self.give_next(&handler, now);
@@ -198,22 +198,26 @@ impl Proxy {
         &mut self,
         at: usize,
         row: &crate::translate::mapping::Command,
-        wire: &Wire,
-        data: &Object<'_>,
+        (wire, data): (&Wire, &Object<'_>),
+        read: &Read<'_>,
         now: Now,
     ) {
         let Some(call) = self.given.get(at) else { return };
         let Some(answer) = legacy_answer(row, wire, data, Some(&call.values)) else { return };
         // The notification is published for itself: of it, the answer has only what the row names.
-        let mut failure = row.clone();
-        let fixed = answer.shape.fixed.mqtt.iter();
-        let constants = fixed.map(|(n, c)| (n.clone(), Source::Constant(c.clone())));
-        failure.failure = Some(constants.collect());
+        let body = answer.shape.only_named(Side::Legacy, data);
+        let context = self.context(now, &read.message.source, Some(&call.values));
+        let mut payload = Vec::with_capacity(body.len() + 64);
+        let made = answer.shape.translate(Side::Legacy, &body, &context, &mut payload);
         let (topic, correlation) = (call.reply.clone(), call.correlation.clone());
         let values = call.values.clone();
         let reply =
             Reply { topic: &topic, correlation: correlation.as_ref(), values: Some(&values) };
-        self.tell_mqtt(&failure, &reply, now);
+        match made {
+            Ok(()) => self.reply_to_mqtt(row, &reply, payload),
+            // The notification itself is counted, and refused if need be, as what it is.
+            Err(_) => self.tell_mqtt(row, &reply, now),
+        }
     }
 
     /// A notification from MQTT: the copy of those whose own call it answers says so.

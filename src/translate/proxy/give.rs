@@ -59,8 +59,14 @@ impl Proxy {
         let table = Arc::clone(&self.table);
         let guess = named_by(&message, root, suffix, &payload, None);
         let Some(index) = table.command_at(root, guess.name.as_ref(), &payload) else {
-            let detail = format!("no row has the topic {:?}", message.topic);
-            return self.refuse(Reason::NotMapped, detail, guess.known(), head(&message.payload));
+            let (reason, detail) = match &text {
+                Err(error) => (Reason::NotJson, error.to_string()),
+                Ok(_) if table.has_command_at(root) => {
+                    (Reason::BadValue, format!("no row of {root} fits the request"))
+                }
+                Ok(_) => (Reason::NotMapped, format!("no row has the topic {:?}", message.topic)),
+            };
+            return self.refuse(reason, detail, guess.known(), head(&message.payload));
         };
         let Some(row) = table.command(index) else { return };
         let Some(handler) = self.handles(row, &payload) else {
