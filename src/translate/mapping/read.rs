@@ -187,6 +187,7 @@ impl<'d> Reader<'_, 'd> {
             self.add(value.span(), format!("the member `{mqtt}` has no legacy side"), help);
         }
         let names: Vec<&str> = legacy.iter().map(|t| t.text.as_str()).collect();
+        let whole = legacy.iter().find(|t| t.text == ".").map(|t| t.span.clone());
         let also = fields.texts("also", self.found).into_iter().map(|t| t.text).collect();
         let optional = fields.flag("optional", self.found).unwrap_or(false);
         let default = self.defaults(&mut fields);
@@ -194,7 +195,7 @@ impl<'d> Reader<'_, 'd> {
         let convert = self.convert(&mut fields);
         fields.finish(self.found);
         let mqtt = Place::Members { written: vec![mqtt.into()], read: also };
-        let place = Both { legacy: self.place(&names, value.span()), mqtt };
+        let place = Both { legacy: self.place(&names, whole.unwrap_or(value.span())), mqtt };
         Some(Rule { place, optional, convert: convert?, default, leave_out })
     }
 
@@ -274,8 +275,10 @@ impl<'d> Reader<'_, 'd> {
             all.push(Convert::Prefix(text.text));
         }
         if all.len() > 1 {
+            let ways = ["values", "null", "encoding", "each", "starting", "prefix"];
+            let second = ways.iter().filter(|w| fields.has(w)).nth(1).copied().unwrap_or_default();
             let help = "keep one of `values`, `null`, `encoding`, `each`, `starting`, `prefix`";
-            self.add(fields.span(), "a value is converted in one way", help);
+            self.add(fields.span_of(second), "a value is converted in one way", help);
             return None;
         }
         Some(all.pop().unwrap_or(Convert::Carry))

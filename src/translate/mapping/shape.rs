@@ -195,6 +195,18 @@ impl From<NotAnObject> for Fault {
 }
 
 impl Shape {
+    /// What takes the place of members that are absent, on either side, by their MQTT names.
+    #[must_use]
+    pub fn defaults(&self) -> Vec<(String, Given)> {
+        let mut all = Vec::new();
+        for rule in &self.rules {
+            let name = rule.place.mqtt.names().next().cloned().unwrap_or_default();
+            let both = [&rule.default.legacy, &rule.default.mqtt];
+            all.extend(both.into_iter().flatten().map(|given| (name.clone(), given.clone())));
+        }
+        all
+    }
+
     /// The names that mean something on a side.
     #[must_use]
     pub fn names(&self, side: Side) -> BTreeSet<String> {
