@@ -58,6 +58,12 @@ impl<T> IndexMut<Side> for Both<T> {
     }
 }
 
+/// A body that is read: as it stands, and taken apart if it is an object.
+struct Body<'a> {
+    text: &'a str,
+    object: Object<'a>,
+}
+
 /// Where a value stands on one side.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Place {
@@ -73,11 +79,11 @@ pub enum Place {
 }
 
 impl Place {
-    fn read<'a>(&self, whole: &'a str, object: &Object<'a>) -> Option<&'a str> {
+    fn read<'a>(&self, body: &Body<'a>) -> Option<&'a str> {
         match self {
-            Self::Whole => Some(whole),
+            Self::Whole => Some(body.text),
             Self::Members { written, read } => {
-                written.iter().chain(read).find_map(|name| object.get(name))
+                written.iter().chain(read).find_map(|name| body.object.get(name))
             }
         }
     }
@@ -250,24 +256,25 @@ impl Shape {
     ) -> Result<(), Fault> {
         let to = from.other();
         let object = if self.is_whole(from) { Object::default() } else { Object::parse(text)? };
+        let body = &Body { text, object };
         if self.is_whole(to) {
             let whole = self.rules.iter().find(|r| r.place[to] == Place::Whole);
             return whole
-                .map_or(Ok(()), |rule| self.whole(rule, from, text, &object, context, out));
+                .map_or(Ok(()), |rule| self.whole(rule, from, body, context, out));
         }
         let mut writer = Writer::new(out, to, context.instead);
         for (name, constant) in &self.fixed[to] {
-            writer.member(name, context, &object, |out| Ok(constant.write(out)))?;
+            writer.member(name, context, body, |out| Ok(constant.write(out)))?;
         }
         for rule in &self.rules {
-            self.member(rule, from, text, &object, context, &mut writer)?;
+            self.member(rule, from, body, context, &mut writer)?;
         }
-        self.repeated(to, context, &object, &mut writer)?;
+        self.repeated(to, context, body, &mut writer)?;
         for (name, given) in &self.add[to] {
-            writer.member(name, context, &object, |out| give(given, context, &object, out))?;
+            writer.member(name, context, body, |out| give(given, context, body, out))?;
         }
         if !self.is_whole(from) {
-            self.carry_the_rest(from, &object, &mut writer)?;
+            self.carry_the_rest(from, &body.object, &mut writer)?;
         }
         writer.end();
         Ok(())
@@ -277,13 +284,12 @@ impl Shape {
         &self,
         rule: &Rule,
         from: Side,
-        text: &str,
-        object: &Object<'_>,
+        body: &Body<'_>,
         context: &Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
-        let value = rule.place[from].read(text, object).ok_or_else(|| missing(rule, from))?;
-        if let Some(extra) = object.members().find(|m| !self.knows(from, &m.key)) {
+        let value = rule.place[from].read(body).ok_or_else(|| missing(rule, from))?;
+        if let Some(extra) = body.object.members().find(|m| !self.knows(from, &m.key)) {
             let name = String::from_utf8_lossy(&extra.key);
             return Err(Fault::Bad(format!("there is no place for the member {name:?}")));
         }
@@ -294,14 +300,13 @@ impl Shape {
         &self,
         rule: &Rule,
         from: Side,
-        text: &str,
-        object: &Object<'_>,
+        body: &Body<'_>,
         context: &Context<'_>,
         writer: &mut Writer<'_, '_>,
     ) -> Result<(), Fault> {
         let to = from.other();
         let Place::Members { written, .. } = &rule.place[to] else { return Ok(()) };
-        let Some(value) = rule.place[from].read(text, object) else {
+        let Some(value) = rule.place[from].read(body) else {
             let repeated = |r: &Repeat| r.written && written.contains(&r.member);
             if self.repeats[to].iter().any(repeated) {
                 return Ok(());
@@ -310,15 +315,15 @@ impl Shape {
                 return if rule.optional { Ok(()) } else { Err(missing(rule, from)) };
             };
             for name in written {
-                writer.member(name, context, object, |out| give(given, context, object, out))?;
+                writer.member(name, context, body, |out| give(given, context, body, out))?;
             }
             return Ok(());
         };
-        if rule.leave_out[to].as_ref().is_some_and(|l| l.applies(value, object)) {
+        if rule.leave_out[to].as_ref().is_some_and(|l| l.applies(value, &body.object)) {
             return Ok(());
         }
         for name in written {
-            writer.member(name, context, object, |out| {
+            writer.member(name, context, body, |out| {
                 value::convert(&rule.convert, from, value, context, out)
                     .map_err(|fault| at(fault, rule, from))
             })?;
@@ -330,14 +335,14 @@ impl Shape {
         &self,
         to: Side,
         context: &Context<'_>,
-        object: &Object<'_>,
+        body: &Body<'_>,
         writer: &mut Writer<'_, '_>,
     ) -> Result<(), Fault> {
         for repeat in self.repeats[to].iter().filter(|r| r.written) {
             if !writer.has(repeat.member.as_bytes()) {
                 let given = Given::Request(repeat.request.clone());
-                writer.member(&repeat.member, context, object, |out| {
-                    give(&given, context, object, out)
+                writer.member(&repeat.member, context, body, |out| {
+                    give(&given, context, body, out)
                 })?;
             }
         }
@@ -395,14 +400,14 @@ fn at(fault: Fault, rule: &Rule, side: Side) -> Fault {
 fn give(
     given: &Given,
     context: &Context<'_>,
-    object: &Object<'_>,
+    body: &Body<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), Fault> {
     match given {
         Given::Constant(constant) => constant.write(out),
         Given::Copy(name) => {
-            let value =
-                object.get(name).ok_or_else(|| Fault::Missing(format!("{name:?} is missing")))?;
+            let value = if name == "." { Some(body.text) } else { body.object.get(name) };
+            let value = value.ok_or_else(|| Fault::Missing(format!("{name:?} is missing")))?;
             json::push_on_line(out, value);
         }
         Given::Request(name) => {
@@ -445,7 +450,7 @@ impl<'o, 'c> Writer<'o, 'c> {
         &mut self,
         name: &str,
         context: &Context<'_>,
-        object: &Object<'_>,
+        body: &Body<'_>,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         if self.has(name.as_bytes()) {
@@ -455,7 +460,7 @@ impl<'o, 'c> Writer<'o, 'c> {
         json::push_string(self.out, name);
         self.out.push(b':');
         match self.instead.iter().find(|(n, _)| n == name) {
-            Some((_, given)) => give(given, context, object, self.out),
+            Some((_, given)) => give(given, context, body, self.out),
             None => write(self.out),
         }
     }
