@@ -337,7 +337,8 @@ impl Table {
             let same = |&&r: &&usize| topic(r).is_some() && topic(r) == topic(i);
             !rows.iter().filter(same).any(|&r| place(r) < place(i))
         };
-        let rows: Vec<usize> = rows.iter().copied().filter(is_first).collect();
+        let mut rows: Vec<usize> = rows.iter().copied().filter(is_first).collect();
+        rows.sort_unstable();
         if rows.is_empty() { EventRows::NoneFits } else { EventRows::Rows(rows) }
     }
 
