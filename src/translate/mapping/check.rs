@@ -103,7 +103,8 @@ fn below(path: &str, key: &str) -> String {
 fn copies(shape: &Shape, path: &str, origin: &Origin, found: &mut Findings) {
     for (side, key) in [(Side::Legacy, "legacy"), (Side::Mqtt, "mqtt")] {
         let there = shape.names(side.other());
-        let add = shape.add[side].iter().map(|(n, g)| (n, g, below(path, &format!("add.{key}.{n}"))));
+        let add =
+            shape.add[side].iter().map(|(n, g)| (n, g, below(path, &format!("add.{key}.{n}"))));
         let default = shape.rules.iter().filter_map(|r| {
             let name = r.place.mqtt.names().next()?;
             let path = below(path, &format!("members.{name}.default.{key}"));
@@ -240,7 +241,13 @@ fn same_topic(rows: &Rows, found: &mut Findings) {
                 continue;
             };
             if a.dialect == b.dialect && !apart {
-                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin, "topic"), CONDITIONS, found);
+                clash(
+                    &what,
+                    (&a.name, &a.origin),
+                    (&b.name, &b.origin, "topic"),
+                    CONDITIONS,
+                    found,
+                );
             } else if a.dialect != b.dialect && !x.named && !y.named && !supersedes(x, y) && !apart
             {
                 clash(&what, (&a.name, &a.origin), (&b.name, &b.origin, "topic"), DIALECTS, found);
@@ -257,7 +264,13 @@ fn same_topic(rows: &Rows, found: &mut Findings) {
             };
             let apart = told_apart(&a.when.mqtt, &b.when.mqtt);
             if a.dialect == b.dialect && !apart {
-                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin, "topic"), CONDITIONS, found);
+                clash(
+                    &what,
+                    (&a.name, &a.origin),
+                    (&b.name, &b.origin, "topic"),
+                    CONDITIONS,
+                    found,
+                );
             } else if a.dialect != b.dialect && !supersedes(x, y) && !apart {
                 clash(&what, (&a.name, &a.origin), (&b.name, &b.origin, "topic"), DIALECTS, found);
             }

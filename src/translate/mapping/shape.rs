@@ -259,8 +259,7 @@ impl Shape {
         let body = &Body { text, object };
         if self.is_whole(to) {
             let whole = self.rules.iter().find(|r| r.place[to] == Place::Whole);
-            return whole
-                .map_or(Ok(()), |rule| self.whole(rule, from, body, context, out));
+            return whole.map_or(Ok(()), |rule| self.whole(rule, from, body, context, out));
         }
         let mut writer = Writer::new(out, to, context.instead);
         for (name, constant) in &self.fixed[to] {
