@@ -120,6 +120,20 @@ impl Proxy {
         })
     }
 
+    /// What is wrong with a notification apart from its sender, if it goes to MQTT: that counts first.
+    pub(super) fn fault_of_event(
+        &self,
+        read: &Read<'_>,
+        route: &Route,
+        now: Now,
+    ) -> Option<(Reason, String)> {
+        let to_mqtt = matches!(route, Route::Mqtt(_));
+        if read.message.name == STATE || matches!(route, Route::Direct(_)) {
+            return None;
+        }
+        self.events(read, now).err().filter(|(reason, _)| to_mqtt || *reason != Reason::NotMapped)
+    }
+
     /// `etat_domu`, as the MVP's router is told it: what changed is told to everyone.
     fn state(&mut self, read: &Read<'_>, now: Now) {
         let from = read.from(self);
