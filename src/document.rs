@@ -287,3 +287,24 @@ pub fn texts(
         None => text(source, value, what, found).into_iter().collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_found_by_its_path_or_by_what_it_says() {
+        let text = "a.b = [\"x\", { \"y?\" = \"x\" }]\nc = \"x\"\n";
+        let source = Arc::new(Source { name: "m.toml".into(), text: text.into() });
+        let mut found = Findings::default();
+        let table = parse(&source, &mut found);
+        let fields = table.as_ref().map(|t| Fields::new(&source, t.get_ref(), 0..0, "a file"));
+        let places = fields.map(|f| f.places()).unwrap_or_default();
+        let at = |span: Option<Range<usize>>| span.and_then(|s| text.get(s));
+        assert_eq!(at(places.value("a.b.0")), Some("\"x\""));
+        assert_eq!(places.mention("a", "x").map(|s| s.start), text.find("\"x\" }"));
+        assert_eq!(at(places.mention("a.b", "y")), Some("\"y?\""));
+        assert_eq!(places.mention("c", "y"), None);
+        assert_eq!(places.value("a.c"), None);
+    }
+}

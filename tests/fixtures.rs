@@ -7,6 +7,7 @@ use passerelle::translate::mapping::scalar::all_hold;
 use passerelle::translate::mapping::shape::Side;
 use passerelle::translate::mapping::table::Speaks;
 use passerelle::translate::mapping::{Answer, Command, Event, Table, Topic, Wire};
+use passerelle::translate::refusal::Reason;
 use std::error::Error;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -99,6 +100,24 @@ fn good_files_pass_alone_and_together() -> Outcome {
     for set in sets {
         let output = passerelle().arg("check").args(&set).output()?;
         assert!(output.status.success(), "{set:?}: {}", said(&output));
+    }
+    Ok(())
+}
+
+/// These need a broker, or belong to limits that conversations do not reach.
+const ELSEWHERE: [Reason; 4] =
+    [Reason::NoSuchDomain, Reason::RateLimited, Reason::NotAllowed, Reason::StoreFull];
+
+#[test]
+fn every_reason_has_a_conversation() -> Outcome {
+    for reason in Reason::ALL.iter().filter(|r| !ELSEWHERE.contains(r)) {
+        let path = Path::new(CONVERSATIONS).join(format!("refusals/{reason}.jsonl"));
+        let steps = steps(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let mut effects = steps.iter().flat_map(|s| &s.1);
+        let shown = effects.any(|e| {
+            Object::parse(e).is_ok_and(|e| text(&e, "refused").as_deref() == Some(reason.as_str()))
+        });
+        assert!(shown, "{}", path.display());
     }
     Ok(())
 }

@@ -387,4 +387,24 @@ mod tests {
         assert_eq!(Topic::parse("a/b/notification"), Topic::Other);
         assert_eq!(Topic::parse(""), Topic::Other);
     }
+
+    #[test]
+    fn of_two_dialects_that_write_to_one_topic_it_is_the_newer() {
+        let event = "[[event]]\nname = \"E\"\nlegacy = \"e\"\ntopic = \"t\"\n";
+        let file = |name: &str, text: String| Arc::new(Source { name: name.into(), text });
+        let older = file("older", format!("dialect = \"older\"\n{event}"));
+        let newer = file("newer", format!("dialect = \"newer\"\nsupersedes = \"older\"\n{event}"));
+        for files in [[&older, &newer], [&newer, &older]] {
+            let table = Table::compile(&files.map(Arc::clone), &Speaks::default());
+            let table = table.unwrap_or_default();
+            let EventRows::Rows(rows) = table.events_named("e", &Object::default()) else {
+                unreachable!("the event is mapped");
+            };
+            let names: Vec<_> = rows
+                .iter()
+                .filter_map(|&r| table.event(r).map(|e| e.origin.source.name.as_str()))
+                .collect();
+            assert_eq!(names, ["newer"]);
+        }
+    }
 }

@@ -194,3 +194,31 @@ fn each(
     out.push(b']');
     if was_an_array { Ok(()) } else { Err(Fault::Bad("not an array".into())) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::clock::Now;
+    use crate::translate::mapping::scalar::Scalar;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn values_that_are_only_read_are_never_written() -> Result<(), Fault> {
+        let pair = |mqtt: &str| (Scalar::Text(mqtt.into()), Scalar::Text("absent".into()));
+        let (pairs, also) = (vec![pair("diconnected")], vec![pair("disconnected")]);
+        let rule = Convert::Values { pairs, also, open: false };
+        let now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
+        let context = Context { now, source: "", request: None, instead: &[], limit: 1 };
+        for (from, raw, expected) in [
+            (Side::Mqtt, "\"diconnected\"", "\"absent\""),
+            (Side::Mqtt, "\"disconnected\"", "\"absent\""),
+            (Side::Legacy, "\"absent\"", "\"diconnected\""),
+        ] {
+            let mut out = Vec::new();
+            convert(&rule, from, raw, &context, &mut out)?;
+            assert_eq!(String::from_utf8_lossy(&out), expected, "{raw}");
+        }
+        assert!(convert(&rule, Side::Mqtt, "\"gone\"", &context, &mut Vec::new()).is_err());
+        Ok(())
+    }
+}
