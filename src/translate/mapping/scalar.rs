@@ -101,7 +101,7 @@ impl Condition {
             (
                 Test::OneOf { values: a, or_absent: a_absent },
                 Test::OneOf { values: b, or_absent: b_absent },
-            ) => !a.iter().any(|v| b.contains(v)) && !(*a_absent && *b_absent),
+            ) => !(a.iter().any(|v| b.contains(v)) || *a_absent && *b_absent),
             (Test::Present(a), Test::Present(b)) => a != b,
             (Test::Present(present), Test::OneOf { or_absent, .. })
             | (Test::OneOf { or_absent, .. }, Test::Present(present)) => !present && !or_absent,

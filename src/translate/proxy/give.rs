@@ -95,7 +95,8 @@ impl Proxy {
             Err((reason, detail)) => {
                 self.refuse(reason, detail, asker.known(), head_of);
                 let reply = Reply { values: Some(&values), ..reply };
-                if !matches!(reason, Reason::SpoofedSource | Reason::BadName) {
+                // An answer to a name that is not the requester's would be taken for another call's.
+                if asker.fault.is_none() && !self.is_spoofed(&asker) {
                     self.tell_mqtt(row, &reply, now);
                 }
                 return;
@@ -162,13 +163,17 @@ impl Proxy {
         Ok(line)
     }
 
+    /// Whether a requester calls itself by a name that is not to be had on MQTT.
+    fn is_spoofed(&self, asker: &Asker) -> bool {
+        let taken = |n: &DomainName| n.is_dom0() || n.is_everyone() || self.is_legacy(n);
+        asker.name.as_ref().is_some_and(taken)
+    }
+
     /// Whether a well-made request may be given to the domain.
     fn admit(&self, asker: &Asker, message: &Received) -> Result<(), (Reason, String)> {
-        if let Some(name) = &asker.name {
-            if name.is_dom0() || name.is_everyone() || self.is_legacy(name) {
-                let detail = format!("a requester on MQTT may not call itself {name}");
-                return Err((Reason::SpoofedSource, detail));
-            }
+        if self.is_spoofed(asker) {
+            let detail = format!("a requester on MQTT may not call itself {}", asker.known());
+            return Err((Reason::SpoofedSource, detail));
         }
         if let Some(fault) = &asker.fault {
             return Err(fault.clone());
