@@ -97,7 +97,7 @@ impl Proxy {
         now: Now,
     ) -> Option<(Reason, String)> {
         let fault = match (route, kind) {
-            (Route::Mqtt(_) | Route::Everyone, Kind::Notification) => self.event_fault(read, now),
+            (_, Kind::Notification) => self.fault_of_event(read, route, now),
             (Route::Everyone, Kind::Command) => self.request_fault(read, route, now),
             _ => None,
         };
