@@ -29,12 +29,30 @@ pub enum NotJson {
 /// # Errors
 /// [`NotJson`] says what is wrong.
 pub fn check(bytes: &[u8], max_depth: usize) -> Result<&str, NotJson> {
+    let text = text(bytes, max_depth)?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|e| NotJson::Syntax(e.to_string()))?;
+    Ok(text)
+}
+
+fn text(bytes: &[u8], max_depth: usize) -> Result<&str, NotJson> {
     let text = std::str::from_utf8(bytes).map_err(|e| NotJson::NotUtf8(e.valid_up_to()))?;
     if depth(bytes) > max_depth {
         return Err(NotJson::TooDeep(max_depth));
     }
-    serde_json::from_str::<IgnoredAny>(text).map_err(|e| NotJson::Syntax(e.to_string()))?;
     Ok(text)
+}
+
+/// What [`check`] and then [`Object::parse`] say, but that a good object, which may be long, is read
+/// once for both.
+///
+/// # Errors
+/// [`NotJson`], or why it is no object.
+pub fn object(bytes: &[u8], max_depth: usize) -> Result<Result<Object<'_>, NotAnObject>, NotJson> {
+    let text = text(bytes, max_depth)?;
+    match Object::parse(text) {
+        Ok(object) => Ok(Ok(object)),
+        Err(error) => check(bytes, max_depth).map(|_| Err(error)),
+    }
 }
 
 /// How deep the brackets of a text go, strings left out. The text need not be JSON.
@@ -98,8 +116,10 @@ impl<'a> Object<'a> {
     pub fn parse(text: &'a str) -> Result<Self, NotAnObject> {
         let mut members: Vec<Member<'a>> = Vec::new();
         let visitor = MembersVisitor { members: &mut members };
-        serde_json::Deserializer::from_str(text)
+        let mut reader = serde_json::Deserializer::from_str(text);
+        reader
             .deserialize_map(visitor)
+            .and_then(|()| reader.end())
             .map_err(|_| NotAnObject::OtherKind)?;
         match duplicate(&members) {
             Some(key) => Err(NotAnObject::Duplicate(String::from_utf8_lossy(key).into_owned())),
@@ -331,6 +351,35 @@ mod tests {
             assert!(matches!(check(bad.as_bytes(), 8), Err(NotJson::Syntax(_))), "{bad:?}");
         }
         assert_eq!(check(b"{\"\xff\":1}", 8), Err(NotJson::NotUtf8(2)));
+    }
+
+    #[test]
+    fn an_object_read_at_once_is_what_it_is_read_twice() {
+        for text in [
+            "",
+            "{",
+            "{}",
+            " {} ",
+            "{}x",
+            "{} {}",
+            "[1]",
+            "[1]x",
+            "{\"a\":01}",
+            "{\"a\":\"\u{1}\"}",
+            r#"{"a":1}]"#,
+            r#"{"\x":1}"#,
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":1,"a":}"#,
+            r#"{1:2}"#,
+            "\"a\"",
+            r#"{"\ud800":"\ud800"}"#,
+            r#"{"a":{"b":[[[[]]]]}}"#,
+            r#"{"a":nul}"#,
+            r#"{"a":1,}"#,
+        ] {
+            let twice = check(text.as_bytes(), 5).map(Object::parse);
+            assert_eq!(object(text.as_bytes(), 5), twice, "{text}");
+        }
     }
 
     #[test]

@@ -59,9 +59,9 @@ pub type Unreadable = (Reason, String);
 /// # Errors
 /// `not_json`, `not_an_envelope` or `unknown_type`, and what is wrong.
 pub fn parse(line: &[u8], max_depth: usize) -> Result<Message<'_>, Unreadable> {
-    let text = json::check(line, max_depth).map_err(|e| (Reason::NotJson, e.to_string()))?;
+    let object = json::object(line, max_depth).map_err(|e| (Reason::NotJson, e.to_string()))?;
     let bad = |what: String| (Reason::NotAnEnvelope, what);
-    let object = Object::parse(text).map_err(|e| bad(format!("the message is {e}")))?;
+    let object = object.map_err(|e| bad(format!("the message is {e}")))?;
     let string = |object: &Object<'_>, name: &str| {
         let raw = object.get(name).ok_or_else(|| bad(format!("{name:?} is missing")))?;
         json::decode_str(raw)

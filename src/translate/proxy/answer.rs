@@ -48,7 +48,7 @@ impl Proxy {
         let mut handlers = Vec::new();
         let mut counted = false;
         for id in &calls {
-            handlers.extend(self.answer_call(read, *id, &name, body, &mut counted, now));
+            handlers.extend(self.answer_call(read, *id, (&name, body, &data), &mut counted, now));
         }
         for handler in handlers {
             self.give_next(&handler, now);
@@ -83,8 +83,7 @@ impl Proxy {
         &mut self,
         read: &Read<'_>,
         id: u64,
-        name: &str,
-        body: &str,
+        (name, body, data): (&str, &str, &Object<'_>),
         counted: &mut bool,
         now: Now,
     ) -> Option<DomainName> {
@@ -92,9 +91,8 @@ impl Proxy {
         let at = self.given.iter().position(|g| g.id == id)?;
         let call = self.given.get(at)?;
         let row = table.command(call.row)?;
-        let data = Object::parse(body).unwrap_or_default();
         let wire = Wire::Response(name.to_owned());
-        let answer = legacy_answer(row, &wire, &data, Some(&call.values))?;
+        let answer = legacy_answer(row, &wire, data, Some(&call.values))?;
         let payload = match self.to_mqtt(answer, body, read, Some(&call.values), now) {
             Ok(payload) => payload,
             Err((reason, detail)) => {

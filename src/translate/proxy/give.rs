@@ -50,8 +50,9 @@ impl Proxy {
     }
 
     fn request(&mut self, message: Received, root: &str, suffix: Option<&str>, now: Now) {
-        let text = json::check(&message.payload, self.limits.depth).map(str::to_owned);
-        let object = text.as_deref().ok().map(Object::parse);
+        let bytes = message.payload.clone();
+        let text = json::check(&bytes, self.limits.depth);
+        let object = text.as_ref().ok().map(|text| Object::parse(text));
         let payload = match &object {
             Some(Ok(object)) => object.clone(),
             _ => Object::default(),
@@ -91,7 +92,7 @@ impl Proxy {
         let body = text.unwrap_or_default();
         let line = match fault {
             Some(fault) => Err(fault),
-            None => self.request_line(row, &body, &asker, &handler, now),
+            None => self.request_line(row, body, &asker, &handler, now),
         };
         let line = match line.and_then(|line| self.admit(&asker, &message).map(|()| line)) {
             Ok(line) => line,
