@@ -33,6 +33,9 @@ pub(super) struct Task {
     pub lost: bool,
 }
 
+/// The most bytes of notices that wait for the broker.
+const NOTICES: usize = 1024 * 1024;
+
 /// Tokens of publishes that are handed over begin here, so that they differ from the hub's own.
 const HANDED_OVER: u64 = 1 << 63;
 
@@ -97,11 +100,18 @@ impl Task {
         }
     }
 
+    /// Publishes a notice, unless there are too many that the broker has not taken: the log has all.
+    fn notice(&mut self, publish: Publish) {
+        if self.session.outbox().1 < NOTICES {
+            self.session.publish(publish);
+        }
+    }
+
     fn act(&mut self, delivery: Option<Delivery>) {
         let directory = self.directory.borrow().clone();
         for action in self.hub.take_actions() {
             match action {
-                Action::Publish(publish) => self.session.publish(publish),
+                Action::Publish(publish) => self.notice(publish),
                 Action::PassAll(passed) => directory.put_all(&passed),
                 Action::Acknowledge(_) => {
                     if let Some(delivery) = delivery {
@@ -120,7 +130,7 @@ impl Task {
         }
         for action in self.hub.take_actions() {
             if let Action::Publish(publish) = action {
-                self.session.publish(publish);
+                self.notice(publish);
             }
         }
     }
