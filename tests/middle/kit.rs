@@ -2,7 +2,7 @@
 
 use passerelle::conversation;
 use passerelle::diagnostic::Source;
-use passerelle::translate::gateway::{Effect, Gateway};
+use passerelle::translate::gateway::Gateway;
 use passerelle::translate::limits::Limits;
 use passerelle::translate::mapping::Table;
 use passerelle::translate::mapping::table::Speaks;
@@ -156,21 +156,4 @@ pub fn assert_ledger(gateway: &Gateway) {
         counters.ended() + under_way as u64,
         "{counters}, {under_way} under way"
     );
-}
-
-/// The effects that are no notices of the gateway's own session.
-pub fn without_notices(effects: Vec<String>) -> Vec<String> {
-    let notice = |e: &String| e.contains(r#""as":"passerelle-dom0""#);
-    effects.into_iter().filter(|e| !notice(e)).collect()
-}
-
-/// One line for each effect: what it is, and where.
-pub fn in_short(effects: &[Effect]) -> Vec<String> {
-    let short = |effect: &Effect| match effect {
-        Effect::Published(client, publish) => format!("{client} publishes {}", publish.topic),
-        Effect::Written(name, _) => format!("{name} is written to"),
-        Effect::Refused(refusal) => format!("refused {} from {}", refusal.reason, refusal.from),
-        Effect::Ignored(why, from) => format!("ignored {} from {from}", why.as_str()),
-    };
-    effects.iter().map(short).collect()
 }
