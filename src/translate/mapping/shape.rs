@@ -237,7 +237,10 @@ impl Shape {
         }
         let mut writer = Writer::new(out, to, context.instead);
         for (name, constant) in &self.fixed[to] {
-            writer.member(name, context, body, |out| Ok(constant.write(out)))?;
+            writer.member(name, context, body, |out| {
+                constant.write(out);
+                Ok(())
+            })?;
         }
         for rule in &self.rules {
             self.member(rule, from, body, context, &mut writer)?;

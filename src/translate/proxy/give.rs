@@ -29,6 +29,7 @@ struct Asker {
 
 impl Proxy {
     /// A message from the session: a request or a response, by its topic.
+    #[allow(clippy::wrong_self_convention, reason = "where it comes from, not what it becomes")]
     pub(super) fn from_mqtt(&mut self, message: Received, delivery: Delivery, now: Now) {
         match Topic::parse(&message.topic) {
             Topic::Request(root, suffix) => {
@@ -168,11 +169,11 @@ impl Proxy {
 
     /// Whether a well-made request may be given to the domain.
     fn admit(&self, asker: &Asker, message: &Received) -> Result<(), (Reason, String)> {
-        if let Some(name) = &asker.name {
-            if name.is_dom0() || name.is_everyone() || self.is_elsewhere(name) {
-                let detail = format!("a requester on MQTT may not call itself {name}");
-                return Err((Reason::SpoofedSource, detail));
-            }
+        if let Some(name) = &asker.name
+            && (name.is_dom0() || name.is_everyone() || self.is_elsewhere(name))
+        {
+            let detail = format!("a requester on MQTT may not call itself {name}");
+            return Err((Reason::SpoofedSource, detail));
         }
         if let Some(fault) = &asker.fault {
             return Err(fault.clone());

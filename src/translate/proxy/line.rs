@@ -52,10 +52,10 @@ impl Proxy {
             }
         };
         let source = DomainName::parse(&message.source).ok();
-        if let (Identity::Behind { local, .. }, Some(name)) = (&self.identity, &source) {
-            if local.contains(name) {
-                return self.ignore(Why::Echo, &Some(name.as_str().to_owned()));
-            }
+        if let (Identity::Behind { local, .. }, Some(name)) = (&self.identity, &source)
+            && local.contains(name)
+        {
+            return self.ignore(Why::Echo, &Some(name.as_str().to_owned()));
         }
         let source = source.filter(|name| match &self.identity {
             Identity::Domain(own) => own == name,
