@@ -67,6 +67,8 @@ pub(super) struct End {
     pub counters: Counters,
     /// Messages that it still had.
     pub left: usize,
+    /// Whether its channel was there, so that it has to be taken up again.
+    pub connected: bool,
 }
 
 struct Link {
@@ -77,6 +79,8 @@ struct Link {
 /// The parts that change.
 struct Life {
     link: Option<Link>,
+    /// Whether there is anything to connect to, as far as is known.
+    present: bool,
     /// When to try the channel again.
     retry: Option<Instant>,
     pause: Duration,
@@ -105,6 +109,7 @@ impl Station {
     pub async fn run(mut self) -> End {
         let mut life = Life {
             link: None,
+            present: true,
             retry: Some(Instant::now()),
             pause: RETRY.0,
             session: None,
@@ -186,15 +191,15 @@ impl Station {
     async fn control(&mut self, control: Control, life: &mut Life) {
         match control {
             Control::Appeared => {
+                life.present = true;
                 life.pause = RETRY.0;
                 if life.link.is_none() {
                     life.retry = Some(Instant::now());
                 }
             }
             Control::Disappeared => {
-                if life.link.is_none() {
-                    life.retry = None;
-                }
+                life.present = false;
+                life.retry = None;
             }
             Control::Removed => {
                 while let Ok(letter) = self.mailbox.try_recv() {
@@ -230,7 +235,10 @@ impl Station {
             }
             Err(error) => {
                 tracing::debug!(domain = %self.name, %error, "no channel yet");
-                life.retry = Some(Instant::now() + life.pause);
+                let gone = error.kind() == io::ErrorKind::NotFound;
+                let told_when_back = matches!(self.place, Place::Unix(_));
+                life.present = !(gone && told_when_back);
+                life.retry = life.present.then(|| Instant::now() + life.pause);
                 life.pause = (life.pause * 2).min(RETRY.1);
             }
         }
@@ -238,7 +246,7 @@ impl Station {
 
     async fn down(&mut self, life: &mut Life, why: &str) {
         life.link = None;
-        life.retry = Some(Instant::now() + RETRY.0);
+        life.retry = life.present.then(|| Instant::now() + RETRY.0);
         let lost = self.proxy.disconnected(self.clock.now());
         tracing::info!(domain = %self.name, why, bytes_of_a_torn_line = lost, "channel lost");
     }
@@ -367,6 +375,7 @@ impl Station {
             self.act(&mut life).await;
             tracing::info!(domain = %self.name, "no longer a legacy domain here");
         }
+        let connected = life.link.is_some();
         if let Some(link) = life.link.take() {
             let channel = link.reader.unsplit(link.writer);
             drain(&channel, DRAIN).await;
@@ -382,7 +391,7 @@ impl Station {
             Session::new(self.settings.clone()).close(true).await;
         }
         let left = self.proxy.under_way();
-        End { name: self.name, counters: self.proxy.counters().clone(), left }
+        End { name: self.name, counters: self.proxy.counters().clone(), left, connected }
     }
 }
 

@@ -286,7 +286,7 @@ impl Supervisor {
         self.gone.add(&end.counters);
         let Some(running) = self.running.remove(&end.name) else { return };
         self.publish_directory();
-        if running.again {
+        if running.again || (running.leaving && end.connected) {
             self.start(Identity::Domain(end.name), running.place);
         }
     }
