@@ -13,7 +13,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// What is logged: error, warn, info, debug or trace; the configuration's `log.level` otherwise
-    #[arg(long, env = "PASSERELLE_LOG", value_name = "LEVEL")]
+    #[arg(long, env = "PASSERELLE_LOG", hide_env_values = true, value_name = "LEVEL")]
     log: Option<String>,
     /// How log lines look; the configuration's `log.format` otherwise
     #[arg(long, value_enum, value_name = "FORMAT")]
