@@ -262,6 +262,16 @@ fn the_worked_example_of_the_readme_is_what_the_program_says() {
 }
 
 #[test]
+fn the_rows_of_the_readme_are_good() {
+    let readme = shipped("README.md");
+    let (_, rows) = readme.split_once("```toml\ndialect").unwrap();
+    let rows = format!("dialect{}", rows.split_once("```").unwrap().0);
+    let here = folder(&[("business.toml", &rows)]);
+    let shown = passerelle(here.path(), &["check", &psec(), "business.toml"], "");
+    assert_eq!(shown, ended(0, "", ""));
+}
+
+#[test]
 fn test_shows_what_differs() {
     let header = format!("{{\"mappings\":[\"{}\"],\"legacy\":[\"vm-gui\"]}}", psec());
     let good = format!("{header}\n# nothing is pending\n{{\"elapse\":\"1h\"}}\n");
@@ -338,7 +348,8 @@ fn every_key_is_in_the_example_and_in_the_readme() {
     for key in keys {
         let forms = [format!("{key} = "), format!("[{key}]")];
         assert!(forms.iter().any(|form| example.contains(form)), "the example has no {key}");
-        let named = [format!("`{key}`"), format!("`{key} "), format!(".{key}`")];
+        let named =
+            [format!("[{key}]"), format!("`{key}`"), format!("`{key} "), format!(".{key}`")];
         assert!(named.iter().any(|form| readme.contains(form)), "the README has no {key}");
     }
 }
