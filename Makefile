@@ -4,6 +4,7 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
+ADVISORIES = https://github.com/RustSec/advisory-db
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
 BIN = $(DESTDIR)$(PREFIX)/bin
@@ -33,8 +34,11 @@ test:
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
-	@if $(CARGO) deny --version >/dev/null 2>&1; \
-	then echo "$(CARGO) deny check"; $(CARGO) deny check; \
+	@set -e; if $(CARGO) deny --version >/dev/null 2>&1; \
+	then $(CARGO) deny check bans licenses sources; \
+	     if git ls-remote $(ADVISORIES) HEAD >/dev/null 2>&1; \
+	     then $(CARGO) deny check advisories; \
+	     else echo "$(ADVISORIES) is out of reach: advisories not checked"; fi; \
 	else echo "cargo-deny is not installed (cargo install --locked cargo-deny): not checked"; fi
 
 # The binary must be there (`make`), so that root need not build it. Configuration that is there

@@ -333,8 +333,14 @@ impl Reader<'_, '_> {
             }
         }
         for (key, place) in [("depth", &mut limits.depth), ("calls", &mut limits.calls)] {
-            let number = table.number(key, self.found).and_then(|n| usize::try_from(n).ok());
-            *place = number.filter(|n| *n > 0).unwrap_or(*place);
+            let Some(number) = table.number(key, self.found) else { continue };
+            match usize::try_from(number) {
+                Ok(number) if number > 0 => *place = number,
+                _ => {
+                    let help = "write 1 or more, or leave it out for the default";
+                    self.add(table.span_of(key), format!("`{key}` cannot be {number}"), help);
+                }
+            }
         }
         for (key, place) in [
             ("stuck", &mut limits.stuck),

@@ -41,12 +41,13 @@ pub enum Input {
     Disconnect(DomainName),
     /// A domain no longer reads.
     Stall(DomainName),
+    /// Nobody on MQTT subscribes to this topic any more.
+    Nobody(String),
     /// Time passes.
     Elapse(Duration),
 }
 
-const KINDS: &str =
-    "an input has one of \"legacy\", \"mqtt\", \"connect\", \"disconnect\", \"stall\", \"elapse\"";
+const KINDS: &str = "an input has one of \"legacy\", \"mqtt\", \"connect\", \"disconnect\", \"stall\", \"nobody\", \"elapse\"";
 
 /// Reads an input.
 ///
@@ -108,6 +109,10 @@ pub fn parse(line: &str) -> Result<Input, String> {
             mark: text("mark")?,
         })));
     }
+    if let Some(topic) = text("nobody")? {
+        known(&["nobody"])?;
+        return Ok(Input::Nobody(topic));
+    }
     if let Some(span) = text("elapse")? {
         known(&["elapse"])?;
         let span = humantime::parse_duration(&span).map_err(|e| format!("\"elapse\": {e}"))?;
@@ -149,6 +154,7 @@ pub fn apply(gateway: &mut Gateway, input: Input) -> Result<Vec<Effect>, String>
         Input::Connect(name) => gateway.connect(&name),
         Input::Disconnect(name) => gateway.disconnect(&name),
         Input::Stall(name) => gateway.stall(&name),
+        Input::Nobody(topic) => gateway.desert(topic),
         Input::Elapse(span) => gateway.elapse(span),
     }
     Ok(gateway.take_effects())
@@ -235,7 +241,7 @@ pub fn is_effect(line: &str) -> Result<bool, String> {
     let has = |keys: &[&str]| keys.iter().any(|k| object.get(k).is_some());
     if has(&["publish", "write", "refused", "ignored"]) {
         Ok(true)
-    } else if has(&["legacy", "mqtt", "connect", "disconnect", "stall", "elapse"]) {
+    } else if has(&["legacy", "mqtt", "connect", "disconnect", "stall", "nobody", "elapse"]) {
         Ok(false)
     } else {
         Err(format!(

@@ -1,6 +1,7 @@
 //! Reading TOML so that every key is asked for, and what is left over is a finding.
 
 use crate::diagnostic::{Findings, Source};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,10 +37,30 @@ impl<'d> Fields<'d> {
         self.span.clone()
     }
 
+    /// Where everything in the table stands.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        let mut places = Places::default();
+        places.walk_table("", self.table);
+        places
+    }
+
+    /// The place of a key's value, or else the table's.
+    #[must_use]
+    pub fn span_of(&self, key: &str) -> Range<usize> {
+        self.table.get(key).map_or_else(|| self.span(), Spanned::span)
+    }
+
     /// The value of a key, if it is there.
     pub fn get(&mut self, key: &'static str) -> Option<&'d Value<'d>> {
         self.asked.push(key);
         self.table.get(key)
+    }
+
+    /// Whether a key is there.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
     }
 
     /// A text, if the key is there.
@@ -156,6 +177,63 @@ impl<'d> Fields<'d> {
     }
 }
 
+/// Where every key and value of a table stands, by its path (`answer.0.members.disk`): what is found
+/// wrong after the reading can still be underlined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places(BTreeMap<String, Place>);
+
+/// A key or a list's element: where its name stands (an element's is itself), and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    key: Range<usize>,
+    value: Range<usize>,
+    /// The key, and the value if it is a text.
+    says: Vec<String>,
+}
+
+impl Places {
+    /// The value at a path.
+    #[must_use]
+    pub fn value(&self, path: &str) -> Option<Range<usize>> {
+        self.0.get(path).map(|p| p.value.clone())
+    }
+
+    /// The last place at or below a path that says `text`, as a key or as a value.
+    #[must_use]
+    pub fn mention(&self, below: &str, text: &str) -> Option<Range<usize>> {
+        let inside = |path: &str| {
+            path.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let said = self.0.iter().filter(|(path, _)| inside(path)).filter_map(|(_, place)| {
+            let at = place.says.iter().position(|s| s.trim_end_matches('?') == text)?;
+            Some(if at == 0 { place.key.clone() } else { place.value.clone() })
+        });
+        said.max_by_key(|span| span.start)
+    }
+
+    fn walk(&mut self, path: &str, key: &Range<usize>, name: &str, value: &Value<'_>) {
+        let mut says = vec![name.to_owned()];
+        says.extend(value.get_ref().as_str().map(str::to_owned));
+        let place = Place { key: key.clone(), value: value.span(), says };
+        self.0.insert(path.to_owned(), place);
+        match value.get_ref() {
+            DeValue::Table(table) => self.walk_table(&format!("{path}."), table),
+            DeValue::Array(array) => {
+                for (i, element) in array.iter().enumerate() {
+                    self.walk(&format!("{path}.{i}"), &element.span(), "", element);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn walk_table(&mut self, prefix: &str, table: &DeTable<'_>) {
+        for (key, value) in table.iter() {
+            self.walk(&format!("{prefix}{}", key.get_ref()), &key.span(), key.get_ref(), value);
+        }
+    }
+}
+
 /// A text with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text {
@@ -170,7 +248,8 @@ pub fn parse<'s>(source: &'s Arc<Source>, found: &mut Findings) -> Option<Spanne
     let (table, errors) = DeTable::parse_recoverable(&source.text);
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
-        found.add(source, span, format!("not TOML: {}", error.message()), "");
+        let message = format!("not TOML: {}", error.message());
+        found.add(source, span, message, "mend the syntax here, or just before it; see toml.io");
     }
     errors.is_empty().then_some(table)
 }
@@ -206,5 +285,26 @@ pub fn texts(
     match value.get_ref().as_array() {
         Some(array) => array.iter().filter_map(|v| text(source, v, what, found)).collect(),
         None => text(source, value, what, found).into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_found_by_its_path_or_by_what_it_says() {
+        let text = "a.b = [\"x\", { \"y?\" = \"x\" }]\nc = \"x\"\n";
+        let source = Arc::new(Source { name: "m.toml".into(), text: text.into() });
+        let mut found = Findings::default();
+        let table = parse(&source, &mut found);
+        let fields = table.as_ref().map(|t| Fields::new(&source, t.get_ref(), 0..0, "a file"));
+        let places = fields.map(|f| f.places()).unwrap_or_default();
+        let at = |span: Option<Range<usize>>| span.and_then(|s| text.get(s));
+        assert_eq!(at(places.value("a.b.0")), Some("\"x\""));
+        assert_eq!(places.mention("a", "x").map(|s| s.start), text.find("\"x\" }"));
+        assert_eq!(at(places.mention("a.b", "y")), Some("\"y?\""));
+        assert_eq!(places.mention("c", "y"), None);
+        assert_eq!(places.value("a.c"), None);
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Task {
     pub mail: mpsc::Receiver<ToHub>,
     pub clock: Clock,
     pub stop: CancellationToken,
+    /// Whether the last that was logged of the session is that it was lost.
+    pub lost: bool,
 }
 
 /// Tokens of publishes that are handed over begin here, so that they differ from the hub's own.
@@ -76,7 +78,10 @@ impl Task {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Ready => tracing::info!("the gateway's own session is ready"),
+            Event::Ready => {
+                self.lost = false;
+                tracing::info!("the gateway's own session is ready");
+            }
             Event::Received(message, delivery) => {
                 self.hub.deliver(&message, 0, self.clock.now());
                 self.act(Some(delivery));
@@ -84,7 +89,10 @@ impl Task {
             Event::Acknowledged { .. } => {}
             Event::Refused { why, .. } => tracing::warn!(why, "the broker refused a notice"),
             Event::Lost { why, contested } => {
-                tracing::warn!(why, contested, "the gateway's own session is lost");
+                if !self.lost || contested {
+                    tracing::warn!(why, contested, "the gateway's own session is lost");
+                }
+                self.lost = true;
             }
         }
     }

@@ -85,6 +85,8 @@ struct Life {
     retry: Option<Instant>,
     pause: Duration,
     session: Option<Session>,
+    /// Whether the last that was logged of the session is that it was lost.
+    lost: bool,
     deliveries: HashMap<u64, Delivery>,
     next_delivery: u64,
     retiring: bool,
@@ -113,6 +115,7 @@ impl Station {
             retry: Some(Instant::now()),
             pause: RETRY.0,
             session: None,
+            lost: false,
             deliveries: HashMap::new(),
             next_delivery: 0,
             retiring: false,
@@ -266,7 +269,10 @@ impl Station {
     fn event(&mut self, event: Event, life: &mut Life) {
         let now = self.clock.now();
         match event {
-            Event::Ready => tracing::info!(domain = %self.name, "session ready"),
+            Event::Ready => {
+                life.lost = false;
+                tracing::info!(domain = %self.name, "session ready");
+            }
             Event::Received(message, delivery) => {
                 life.next_delivery += 1;
                 life.deliveries.insert(life.next_delivery, delivery);
@@ -279,7 +285,10 @@ impl Station {
             Event::Lost { why, contested } => {
                 // The broker sends again what was not acknowledged on the connection that is gone.
                 life.deliveries.clear();
-                tracing::warn!(domain = %self.name, why, contested, "session lost");
+                if !life.lost || contested {
+                    tracing::warn!(domain = %self.name, why, contested, "session lost");
+                }
+                life.lost = true;
             }
         }
     }

@@ -145,6 +145,7 @@ impl Supervisor {
             mail,
             clock: self.clock,
             stop,
+            lost: false,
         };
         tokio::spawn(task.run(limit))
     }

@@ -48,6 +48,8 @@ pub struct Gateway {
     now: Now,
     effects: Vec<Effect>,
     gone: Counters,
+    /// Topics to which nobody on MQTT subscribes.
+    deserted: BTreeSet<String>,
 }
 
 impl Gateway {
@@ -62,6 +64,7 @@ impl Gateway {
             now,
             effects: Vec::new(),
             gone: Counters::default(),
+            deserted: BTreeSet::new(),
         };
         for name in legacy {
             gateway.connect(name);
@@ -129,6 +132,11 @@ impl Gateway {
     /// A domain no longer reads.
     pub fn stall(&mut self, name: &DomainName) {
         self.with(name, |station| station.stalled = true);
+    }
+
+    /// From now on nobody on MQTT subscribes to this topic: the broker says so with its PUBACK.
+    pub fn desert(&mut self, topic: String) {
+        self.deserted.insert(topic);
     }
 
     /// Bytes from a domain. Says whether it is connected.
@@ -248,9 +256,10 @@ impl Gateway {
         match action {
             Action::Publish(publish) => {
                 let token = publish.token;
+                let matched = !self.deserted.contains(&publish.topic);
                 self.effects.push(Effect::Published(name.as_str().to_owned(), publish));
                 if let Some(station) = self.find(name).and_then(|i| self.stations.get_mut(i)) {
-                    station.proxy.acknowledged(token, true, now);
+                    station.proxy.acknowledged(token, matched, now);
                 }
             }
             Action::HandOver(publish) => self.publish_as_hub(publish),

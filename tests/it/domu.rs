@@ -1,7 +1,9 @@
 //! In a DomU: a migrated application here, and a Dom0 that is still MVP behind the serial port.
 
 use crate::peers::mqtt_peer::Message;
-use crate::peers::{Broker, Disks, ERROR, Gateway, MqttPeer, MvpServer, NEW_FILE, Pty, ROOTS};
+use crate::peers::{
+    Broker, Disks, ERROR, Gateway, Line, MqttPeer, MvpServer, NEW_FILE, Pty, ROOTS,
+};
 use crate::setting::{Outcome, PROGRAM, mappings};
 use serde_json::json;
 
@@ -95,5 +97,10 @@ async fn notifications_cross_the_port_once() -> Outcome {
     on.app.expect("the error", |m| m.json()["description"] == "from there").await?;
     // Once as the application's own message, which the broker gives it too.
     assert_eq!(on.app.inbox.count(|m| m.json()["description"] == "from here"), 1);
+    // What came from behind the port does not go back there.
+    on.app.call("system/disks/list_disks", &json!({})).await?;
+    on.far.domain.expect("the command", |line| line.asks("liste_disques")).await?;
+    let back = |line: &Line| line.tells("erreur") && line.data()["message"] == "from there";
+    assert_eq!(on.far.domain.inbox.count(back), 0);
     Ok(())
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(5);
-/// A connection that stayed for this long was a good one: the next attempt comes soon.
-const GOOD: Duration = Duration::from_secs(5);
 /// A connection closed before this age may have been taken over.
 const SOON: Duration = Duration::from_secs(2);
+/// How many such connections in a row are a contest.
+const STRIKES: u32 = 3;
 /// The wait while the client id is contested.
 const CONTESTED: Duration = Duration::from_secs(60);
 
@@ -27,12 +27,13 @@ pub(super) enum End {
     },
 }
 
-/// The waits between attempts: 50 to 100 ms at first, doubled each time up to 5 s.
+/// The waits between attempts: 50 to 100 ms after a connection that the broker had accepted, doubled
+/// each time that it does not, up to 5 s.
 ///
-/// *Contested*: two connections in a row were accepted and closed by the broker within 2 s. Two
-/// clients with one id look like that, and would throw each other out for ever, so the attempts
-/// become rare. A broker that restarts closes connections too, but then refuses the next attempt,
-/// which clears the suspicion.
+/// *Contested*: three connections in a row were accepted at the first attempt and closed by the
+/// broker within 2 s. Two clients with one id look like that, and would throw each other out for
+/// ever, so the attempts become rare. A broker that restarts closes connections too, but then it
+/// refuses the next attempt, which comes at once, and that clears the suspicion.
 #[derive(Debug)]
 pub(super) struct Backoff {
     failures: u32,
@@ -51,11 +52,13 @@ impl Backoff {
     /// How long to wait now, and whether the client id is contested.
     pub fn after(&mut self, end: End) -> (Duration, bool) {
         match end {
-            End::Lost { lasted, .. } if lasted >= GOOD => (self.failures, self.strikes) = (0, 0),
             End::Lost { lasted, closed: true } if lasted < SOON => self.strikes += 1,
             End::Lost { .. } | End::Failed => self.strikes = 0,
         }
-        if self.strikes >= 2 {
+        if matches!(end, End::Lost { .. }) {
+            self.failures = 0;
+        }
+        if self.strikes >= STRIKES {
             return (CONTESTED, true);
         }
         let full = FIRST.saturating_mul(1 << self.failures.min(6)).min(LONGEST);
@@ -84,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_a_limit_and_start_again_after_a_good_connection() {
+    fn waits_double_up_to_a_limit_and_start_again_after_a_connection() {
         let mut backoff = Backoff::new(42);
         let mut full = FIRST;
         for _ in 0..100 {
@@ -96,8 +99,9 @@ mod tests {
     }
 
     #[test]
-    fn two_early_closes_in_a_row_are_a_contest() {
+    fn three_early_closes_in_a_row_are_a_contest() {
         let mut backoff = Backoff::new(0);
+        assert!(!backoff.after(closed_after(100)).1);
         assert!(!backoff.after(closed_after(100)).1);
         assert_eq!(backoff.after(closed_after(1_999)), (CONTESTED, true));
         assert_eq!(backoff.after(closed_after(10)), (CONTESTED, true));
@@ -109,7 +113,8 @@ mod tests {
     fn a_broker_that_restarts_is_no_contest() {
         let mut backoff = Backoff::new(0);
         for _ in 0..10 {
-            assert!(!backoff.after(closed_after(10)).1);
+            let (wait, contested) = backoff.after(closed_after(10));
+            assert!(wait <= FIRST && !contested, "the next attempt must come while it is away");
             assert!(!backoff.after(End::Failed).1);
         }
     }

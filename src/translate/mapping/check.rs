@@ -1,44 +1,33 @@
 //! What is wrong with rows that are each well written: between them, or within one.
 
 use super::load::Rows;
-use super::scalar::{Condition, Test};
+use super::scalar::Condition;
 use super::shape::{Given, Shape, Side};
 use super::value::Convert;
-use super::{Answer, Command, Dialect, Event, Origin};
+use super::{Command, Dialect, Event, Origin};
 use crate::diagnostic::Findings;
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 /// Checks all rows together.
 pub fn check(rows: &Rows, found: &mut Findings) {
     for command in &rows.commands {
         handlers(command, found);
         request_members(command, found);
-        whole(&command.request, command.origin.span.clone(), &command.origin, found);
-        for answer in &command.answers {
-            one_answer(command, answer, found);
+        whole(&command.request, "request", &command.origin, found);
+        for (i, answer) in command.answers.iter().enumerate() {
+            body(&answer.shape, &format!("answer.{i}"), &command.origin, found);
         }
         announcements(command, &rows.events, found);
     }
     for event in &rows.events {
-        whole(&event.shape, event.origin.span.clone(), &event.origin, found);
-        copies(&event.shape, event.origin.span.clone(), &event.origin, found);
+        body(&event.shape, "", &event.origin, found);
     }
     same_legacy_name(rows, found);
     same_topic(rows, found);
 }
 
 fn covers(earlier: &[Condition], later: &[Condition]) -> bool {
-    earlier.iter().all(|e| {
-        later.iter().any(|l| {
-            e.member == l.member
-                && match (&e.test, &l.test) {
-                    (Test::OneOf(a), Test::OneOf(b)) => b.iter().all(|v| a.contains(v)),
-                    (Test::Present(true), Test::OneOf(_)) => true,
-                    (a, b) => a == b,
-                }
-        })
-    })
+    earlier.iter().all(|e| later.iter().any(|l| e.covers(l)))
 }
 
 fn handlers(command: &Command, found: &mut Findings) {
@@ -51,14 +40,16 @@ fn handlers(command: &Command, found: &mut Findings) {
                 command.name, condition.member
             );
             let help = format!("the request's members are: {}", list(&names));
-            found.add(&command.origin.source, command.origin.span.clone(), message, help);
+            let span = command.origin.mention(&format!("handler.{i}.when"), &condition.member);
+            found.add(&command.origin.source, span, message, help);
         }
         let before = command.handlers.iter().take(i);
         if before.into_iter().any(|h| !h.when.is_empty() && covers(&h.when, &handler.when)) {
             let message = format!("{}: no request can reach the handler {who:?}", command.name);
             let help =
                 "a handler before it takes all of its requests; change the order or the values";
-            found.add(&command.origin.source, command.origin.span.clone(), message, help);
+            let span = command.origin.value(&format!("handler.{i}"));
+            found.add(&command.origin.source, span, message, help);
         }
     }
 }
@@ -91,68 +82,83 @@ fn request_members(command: &Command, found: &mut Findings) {
             ),
             Some(_) => continue,
         };
-        found.add(&command.origin.source, command.origin.span.clone(), message, help);
+        let origin = &command.origin;
+        let said = ["answer", "announced", "failure"];
+        let span = said.iter().find_map(|below| origin.places.mention(below, name));
+        found.add(&origin.source, span.unwrap_or_else(|| origin.span.clone()), message, help);
     }
 }
 
-fn one_answer(command: &Command, answer: &Answer, found: &mut Findings) {
-    whole(&answer.shape, answer.span.clone(), &command.origin, found);
-    copies(&answer.shape, answer.span.clone(), &command.origin, found);
+fn body(shape: &Shape, path: &str, origin: &Origin, found: &mut Findings) {
+    whole(shape, path, origin, found);
+    copies(shape, path, origin, found);
+}
+
+/// A path within a row.
+fn below(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// A copy is of something that the other side has.
-fn copies(shape: &Shape, span: Range<usize>, origin: &Origin, found: &mut Findings) {
-    for side in [Side::Legacy, Side::Mqtt] {
+fn copies(shape: &Shape, path: &str, origin: &Origin, found: &mut Findings) {
+    for (side, key) in [(Side::Legacy, "legacy"), (Side::Mqtt, "mqtt")] {
         let there = shape.names(side.other());
-        for (name, given) in &shape.add[side] {
+        let add =
+            shape.add[side].iter().map(|(n, g)| (n, g, below(path, &format!("add.{key}.{n}"))));
+        let default = shape.rules.iter().filter_map(|r| {
+            let name = r.place.mqtt.names().next()?;
+            let path = below(path, &format!("members.{name}.default.{key}"));
+            Some((name, r.default[side].as_ref()?, path))
+        });
+        for (name, given, path) in add.chain(default) {
             let Given::Copy(from) = given else { continue };
             if !there.contains(from) && !shape.is_whole(side.other()) {
                 let message =
                     format!("`{name}` cannot be built: the other side gives no member `{from}`");
                 let help = format!("it gives: {}", list(&there));
-                found.add(&origin.source, span.clone(), message, help);
+                found.add(&origin.source, origin.mention(&path, from), message, help);
             }
         }
     }
     for rule in &shape.rules {
-        if let Convert::Each(element) = &rule.convert {
-            whole(element, span.clone(), origin, found);
-            copies(element, span.clone(), origin, found);
+        if let (Convert::Each(element), Some(name)) =
+            (&rule.convert, rule.place.mqtt.names().next())
+        {
+            body(element, &below(path, &format!("members.{name}.each")), origin, found);
         }
     }
 }
 
 /// A body is one value or an object, and each of its members has one origin.
-fn whole(shape: &Shape, span: Range<usize>, origin: &Origin, found: &mut Findings) {
+fn whole(shape: &Shape, path: &str, origin: &Origin, found: &mut Findings) {
+    let members = below(path, "members");
     for side in [Side::Legacy, Side::Mqtt] {
         if shape.is_whole(side) && shape.rules.len() > 1 {
             let message = "\".\" is the whole legacy value, so no other member has a place";
-            found.add(
-                &origin.source,
-                span.clone(),
-                message,
-                "keep one member, or name its legacy side",
-            );
+            let help = "keep one member, or name its legacy side";
+            found.add(&origin.source, origin.mention(&members, "."), message, help);
         }
         let mut seen = BTreeSet::new();
         for name in shape.rules.iter().flat_map(|r| r.place[side].names()) {
             if !seen.insert(name) {
                 let message = format!("the member `{name}` has two origins");
-                found.add(&origin.source, span.clone(), message, "keep one of them");
+                let span = origin.mention(&members, name);
+                found.add(&origin.source, span, message, "keep one of them");
             }
         }
     }
 }
 
 fn announcements(command: &Command, events: &[Event], found: &mut Findings) {
-    for announced in &command.announced {
+    for (i, announced) in command.announced.iter().enumerate() {
         let known = events
             .iter()
             .any(|e| e.dialect == command.dialect && e.topic.as_ref() == Some(&announced.topic));
         if !known {
             let message = format!("no event of this dialect has the topic {:?}", announced.topic);
             let help = "write an event's whole topic, with its suffix";
-            found.add(&command.origin.source, announced.span.clone(), message, help);
+            let span = command.origin.value(&format!("announced.{i}.topic"));
+            found.add(&command.origin.source, span, message, help);
         }
     }
 }
@@ -165,30 +171,40 @@ fn told_apart(a: &[Condition], b: &[Condition]) -> bool {
     a.iter().any(|x| b.iter().any(|y| x.excludes(y)))
 }
 
-fn clash(what: &str, a: (&str, &Origin), b: (&str, &Origin), help: &str, found: &mut Findings) {
+/// Reports `b`, which stands after `a`, at the text at `path` that they share.
+fn clash(
+    what: &str,
+    a: (&str, &Origin),
+    (name, origin, path): (&str, &Origin, &str),
+    help: &str,
+    found: &mut Findings,
+) {
     let line = a.1.source.line(a.1.span.start);
     let message = format!(
-        "{} and {} ({}:{line}) share {what}, and nothing tells them apart",
-        b.0, a.0, a.1.source.name
+        "{name} and {} ({}:{line}) share {what}, and nothing tells them apart",
+        a.0, a.1.source.name
     );
-    found.add(&b.1.source, b.1.span.clone(), message, help);
+    found.add(&origin.source, origin.value(path), message, help);
 }
 
 const CONDITIONS: &str = "give one of them a `when`, or both `when`s that exclude each other";
 
 fn same_legacy_name(rows: &Rows, found: &mut Findings) {
-    let mut names: Vec<(&Command, &str, &[Condition])> = Vec::new();
+    let mut names: Vec<(&Command, &str, &[Condition], &str)> = Vec::new();
     for command in rows.commands.iter().filter(|c| c.direction.goes_from(Side::Legacy)) {
-        names.push((command, &command.legacy, &command.when.legacy));
+        names.push((command, &command.legacy, &command.when.legacy, "legacy"));
         names.extend(
-            command.aliases.iter().map(|a| (command, a.legacy.as_str(), a.when.as_slice())),
+            command
+                .aliases
+                .iter()
+                .map(|a| (command, a.legacy.as_str(), a.when.as_slice(), "alias.legacy")),
         );
     }
-    for (i, (b, name, when)) in names.iter().enumerate() {
-        for (a, other, earlier) in names.iter().take(i) {
+    for (i, (b, name, when, path)) in names.iter().enumerate() {
+        for (a, other, earlier, _) in names.iter().take(i) {
             if a.dialect == b.dialect && name == other && !told_apart(earlier, when) {
                 let what = format!("the legacy name {name:?}");
-                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin), CONDITIONS, found);
+                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin, path), CONDITIONS, found);
             }
         }
     }
@@ -199,7 +215,8 @@ fn same_legacy_name(rows: &Rows, found: &mut Findings) {
             let same = a.dialect == b.dialect && a.legacy == b.legacy;
             if same && !told_apart(&a.when.legacy, &b.when.legacy) {
                 let what = format!("the legacy name {:?}", b.legacy);
-                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin), CONDITIONS, found);
+                let b = (b.name.as_str(), &b.origin, "legacy");
+                clash(&what, (&a.name, &a.origin), b, CONDITIONS, found);
             }
         }
     }
@@ -224,10 +241,16 @@ fn same_topic(rows: &Rows, found: &mut Findings) {
                 continue;
             };
             if a.dialect == b.dialect && !apart {
-                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin), CONDITIONS, found);
+                clash(
+                    &what,
+                    (&a.name, &a.origin),
+                    (&b.name, &b.origin, "topic"),
+                    CONDITIONS,
+                    found,
+                );
             } else if a.dialect != b.dialect && !x.named && !y.named && !supersedes(x, y) && !apart
             {
-                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin), DIALECTS, found);
+                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin, "topic"), DIALECTS, found);
             }
         }
     }
@@ -241,9 +264,15 @@ fn same_topic(rows: &Rows, found: &mut Findings) {
             };
             let apart = told_apart(&a.when.mqtt, &b.when.mqtt);
             if a.dialect == b.dialect && !apart {
-                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin), CONDITIONS, found);
+                clash(
+                    &what,
+                    (&a.name, &a.origin),
+                    (&b.name, &b.origin, "topic"),
+                    CONDITIONS,
+                    found,
+                );
             } else if a.dialect != b.dialect && !supersedes(x, y) && !apart {
-                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin), DIALECTS, found);
+                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin, "topic"), DIALECTS, found);
             }
         }
     }

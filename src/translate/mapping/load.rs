@@ -90,7 +90,7 @@ fn qos(fields: &mut Fields<'_>, source: &Arc<Source>, usual: Qos, found: &mut Fi
         Some(1) => Qos::AtLeastOnce,
         Some(_) => {
             let help = "write 0 (at most once) or 1 (at least once)";
-            found.add(source, fields.span(), "`qos` is 0 or 1", help);
+            found.add(source, fields.span_of("qos"), "`qos` is 0 or 1", help);
             usual
         }
     }
@@ -147,7 +147,7 @@ fn command<'d>(
     let direction = direction(row, reader);
     let (when, _) = reader.when(row, false);
     let handlers = handlers(row, reader);
-    if handlers.is_empty() && direction != Direction::ToMqtt {
+    if !row.has("handler") && direction != Direction::ToMqtt {
         let help = "add `handler = \"a legacy domain\"`, or \"*\" for every one";
         reader.add(row.span(), "the command has no handler", help);
     }
@@ -201,7 +201,7 @@ fn command<'d>(
         announced,
         failure,
         keeps,
-        origin: Origin { source: Arc::clone(reader.source), span: row.span() },
+        origin: origin(row, reader),
     })
 }
 
@@ -336,8 +336,12 @@ fn event<'d>(
         when,
         qos,
         shape,
-        origin: Origin { source: Arc::clone(reader.source), span: row.span() },
+        origin: origin(row, reader),
     })
+}
+
+fn origin(row: &Fields<'_>, reader: &Reader<'_, '_>) -> Origin {
+    Origin { source: Arc::clone(reader.source), span: row.span(), places: row.places() }
 }
 
 /// The request's members that its answers compare or write.
@@ -357,6 +361,7 @@ fn keeps(
     for answer in answers {
         given(&answer.shape.add.mqtt);
         given(&answer.shape.add.legacy);
+        given(&answer.shape.defaults());
     }
     for announced in announced {
         given(&announced.legacy);

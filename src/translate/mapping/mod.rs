@@ -11,6 +11,7 @@ pub mod value;
 use super::name::DomainName;
 use super::publish::Qos;
 use crate::diagnostic::Source;
+use crate::document::Places;
 use scalar::{Condition, Scalar};
 use shape::{Both, Given, Shape, Side};
 use std::ops::Range;
@@ -63,8 +64,24 @@ impl Direction {
 pub struct Origin {
     /// The file.
     pub source: Arc<Source>,
-    /// The row's header and keys.
+    /// The row's header.
     pub span: Range<usize>,
+    /// Its keys and values.
+    pub places: Places,
+}
+
+impl Origin {
+    /// The value at a path within the row, or else the row.
+    #[must_use]
+    pub fn value(&self, path: &str) -> Range<usize> {
+        self.places.value(path).unwrap_or_else(|| self.span.clone())
+    }
+
+    /// Where `text` is last said at or below a path within the row, or else what is at the path.
+    #[must_use]
+    pub fn mention(&self, below: &str, text: &str) -> Range<usize> {
+        self.places.mention(below, text).unwrap_or_else(|| self.value(below))
+    }
 }
 
 /// One more legacy name under which a command comes.
@@ -233,7 +250,7 @@ impl Command {
 #[must_use]
 pub fn constants(conditions: &[Condition]) -> Vec<(String, Scalar)> {
     let first = |c: &Condition| match &c.test {
-        scalar::Test::OneOf(values) => values.first().map(|v| (c.member.clone(), v.clone())),
+        scalar::Test::OneOf { values, .. } => values.first().map(|v| (c.member.clone(), v.clone())),
         scalar::Test::Present(_) => None,
     };
     conditions.iter().filter_map(first).collect()

@@ -41,33 +41,48 @@ impl<'d> Reader<'_, 'd> {
         scalar
     }
 
-    /// `{ member = value, member = [value, ...], member = { present = true } }`
+    /// `{ member = value, member = [value, ...], member = { present = true } }`, or
+    /// `{ member = { one_of = [value, ...], or_absent = true } }`
     pub fn conditions(&mut self, table: &'d DeTable<'d>) -> Vec<Condition> {
         let mut all = Vec::new();
         for (key, value) in table.iter() {
             let test = match value.get_ref() {
-                DeValue::Array(values) => {
-                    let values: Vec<_> = values.iter().filter_map(|v| self.scalar(v)).collect();
-                    if values.is_empty() {
-                        self.add(value.span(), "no value satisfies this", "name one value or more");
-                    }
-                    Test::OneOf(values)
-                }
-                DeValue::Table(inner) => {
-                    let mut fields = Fields::new(self.source, inner, value.span(), "a condition");
-                    let present = fields.flag("present", self.found);
-                    fields.finish(self.found);
-                    let Some(present) = present else {
-                        self.add(value.span(), "a condition says `present = true` or `false`", "");
-                        continue;
-                    };
-                    Test::Present(present)
-                }
-                _ => Test::OneOf(self.scalar(value).into_iter().collect()),
+                DeValue::Table(inner) => self.condition(inner, value),
+                _ => Some(Test::OneOf { values: self.one_of(value), or_absent: false }),
             };
-            all.push(Condition { member: key.get_ref().to_string(), test });
+            all.extend(test.map(|test| Condition { member: key.get_ref().to_string(), test }));
         }
         all
+    }
+
+    fn condition(&mut self, table: &'d DeTable<'d>, value: &'d Value<'d>) -> Option<Test> {
+        let mut fields = Fields::new(self.source, table, value.span(), "a condition");
+        let present = fields.flag("present", self.found);
+        let values = fields.get("one_of").map(|v| self.one_of(v));
+        let or_absent = fields.flag("or_absent", self.found);
+        fields.finish(self.found);
+        match (present, values, or_absent) {
+            (Some(present), None, None) => Some(Test::Present(present)),
+            (None, Some(values), absent) => {
+                Some(Test::OneOf { values, or_absent: absent.unwrap_or(false) })
+            }
+            _ => {
+                let help = "write { present = true }, { present = false } or { one_of = [...], or_absent = true }";
+                self.add(value.span(), "a condition is `present` or `one_of`", help);
+                None
+            }
+        }
+    }
+
+    /// A value, or a list of them.
+    fn one_of(&mut self, value: &'d Value<'d>) -> Vec<Scalar> {
+        let Some(list) = value.get_ref().as_array() else {
+            return self.scalar(value).into_iter().collect();
+        };
+        if list.is_empty() {
+            self.add(value.span(), "no value satisfies this", "name one value or more");
+        }
+        list.iter().filter_map(|v| self.scalar(v)).collect()
     }
 
     pub fn conditions_at(&mut self, fields: &mut Fields<'d>, key: &'static str) -> Vec<Condition> {
@@ -172,6 +187,7 @@ impl<'d> Reader<'_, 'd> {
             self.add(value.span(), format!("the member `{mqtt}` has no legacy side"), help);
         }
         let names: Vec<&str> = legacy.iter().map(|t| t.text.as_str()).collect();
+        let whole = legacy.iter().find(|t| t.text == ".").map(|t| t.span.clone());
         let also = fields.texts("also", self.found).into_iter().map(|t| t.text).collect();
         let optional = fields.flag("optional", self.found).unwrap_or(false);
         let default = self.defaults(&mut fields);
@@ -179,7 +195,7 @@ impl<'d> Reader<'_, 'd> {
         let convert = self.convert(&mut fields);
         fields.finish(self.found);
         let mqtt = Place::Members { written: vec![mqtt.into()], read: also };
-        let place = Both { legacy: self.place(&names, value.span()), mqtt };
+        let place = Both { legacy: self.place(&names, whole.unwrap_or(value.span())), mqtt };
         Some(Rule { place, optional, convert: convert?, default, leave_out })
     }
 
@@ -225,8 +241,13 @@ impl<'d> Reader<'_, 'd> {
     fn convert(&mut self, fields: &mut Fields<'d>) -> Option<Convert> {
         let mut all = Vec::new();
         let open = fields.flag("open", self.found).unwrap_or(false);
-        if let Some((table, span)) = fields.table("values", self.found) {
-            all.push(self.values(table, span, open));
+        let values = fields.table("values", self.found);
+        let more = fields.table("also_values", self.found);
+        if let Some((table, span)) = values {
+            all.push(self.values(table, span, more.as_ref().map(|m| m.0), open));
+        } else if let Some((_, span)) = more {
+            let help = "add `values`, which says what is written";
+            self.add(span, "`also_values` are only read", help);
         }
         if let Some(value) = fields.get("null") {
             all.extend(self.scalar(value).map(Convert::Null));
@@ -254,14 +275,23 @@ impl<'d> Reader<'_, 'd> {
             all.push(Convert::Prefix(text.text));
         }
         if all.len() > 1 {
+            let ways = ["values", "null", "encoding", "each", "starting", "prefix"];
+            let second = ways.iter().filter(|w| fields.has(w)).nth(1).copied().unwrap_or_default();
             let help = "keep one of `values`, `null`, `encoding`, `each`, `starting`, `prefix`";
-            self.add(fields.span(), "a value is converted in one way", help);
+            self.add(fields.span_of(second), "a value is converted in one way", help);
             return None;
         }
         Some(all.pop().unwrap_or(Convert::Carry))
     }
 
-    fn values(&mut self, table: &'d DeTable<'d>, span: Range<usize>, open: bool) -> Convert {
+    /// `values`, which serve both directions, and `also_values`, which are only read on MQTT.
+    fn values(
+        &mut self,
+        table: &'d DeTable<'d>,
+        span: Range<usize>,
+        more: Option<&'d DeTable<'d>>,
+        open: bool,
+    ) -> Convert {
         let mut pairs: Vec<(Scalar, Scalar)> = Vec::new();
         for (key, value) in table.iter() {
             let Some(legacy) = self.scalar(value) else { continue };
@@ -272,7 +302,7 @@ impl<'d> Reader<'_, 'd> {
                     key.get_ref(),
                     legacy.json()
                 );
-                let help = "give each MQTT value a legacy value of its own";
+                let help = "give each MQTT value a legacy value of its own, or put one that is only read into `also_values`";
                 self.add(value.span(), message, help);
             }
             pairs.push((mqtt_value(key.get_ref()), legacy));
@@ -280,7 +310,17 @@ impl<'d> Reader<'_, 'd> {
         if pairs.is_empty() {
             self.add(span, "the enumeration is empty", "write `{ mqtt_value = \"legacy value\" }`");
         }
-        Convert::Values { pairs, open }
+        let mut also = Vec::new();
+        for (key, value) in more.into_iter().flat_map(|m| m.iter()) {
+            let Some(legacy) = self.scalar(value) else { continue };
+            let mqtt = mqtt_value(key.get_ref());
+            if pairs.iter().any(|(m, _)| *m == mqtt) {
+                let message = format!("{} is among the `values` already", mqtt.json());
+                self.add(key.span(), message, "keep one of the two");
+            }
+            also.push((mqtt, legacy));
+        }
+        Convert::Values { pairs, also, open }
     }
 
     fn encoding(&mut self, text: &Text) -> Option<Convert> {

@@ -55,7 +55,12 @@ pub struct Condition {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Test {
     /// It has one of these values; the first is what is written in the other direction.
-    OneOf(Vec<Scalar>),
+    OneOf {
+        /// The values.
+        values: Vec<Scalar>,
+        /// Whether it may also be absent.
+        or_absent: bool,
+    },
     /// It is there, or is not.
     Present(bool),
 }
@@ -65,10 +70,25 @@ impl Condition {
     #[must_use]
     pub fn holds(&self, value: Option<&str>) -> bool {
         match (&self.test, value) {
-            (Test::OneOf(values), Some(raw)) => values.iter().any(|v| v.is(raw)),
-            (Test::OneOf(_), None) => false,
+            (Test::OneOf { values, .. }, Some(raw)) => values.iter().any(|v| v.is(raw)),
+            (Test::OneOf { or_absent, .. }, None) => *or_absent,
             (Test::Present(wanted), found) => *wanted == found.is_some(),
         }
+    }
+
+    /// Whether whatever satisfies `narrow` satisfies this as well.
+    #[must_use]
+    pub fn covers(&self, narrow: &Self) -> bool {
+        self.member == narrow.member
+            && match (&self.test, &narrow.test) {
+                (
+                    Test::OneOf { values: a, or_absent: a_absent },
+                    Test::OneOf { values: b, or_absent: b_absent },
+                ) => b.iter().all(|v| a.contains(v)) && (*a_absent || !b_absent),
+                (Test::Present(true), Test::OneOf { or_absent, .. }) => !or_absent,
+                (Test::OneOf { or_absent, .. }, Test::Present(false)) => *or_absent,
+                (a, b) => a == b,
+            }
     }
 
     /// Whether no value can satisfy both.
@@ -78,11 +98,13 @@ impl Condition {
             return false;
         }
         match (&self.test, &other.test) {
-            (Test::OneOf(a), Test::OneOf(b)) => !a.iter().any(|v| b.contains(v)),
+            (
+                Test::OneOf { values: a, or_absent: a_absent },
+                Test::OneOf { values: b, or_absent: b_absent },
+            ) => !(a.iter().any(|v| b.contains(v)) || *a_absent && *b_absent),
             (Test::Present(a), Test::Present(b)) => a != b,
-            (Test::Present(present), Test::OneOf(_)) | (Test::OneOf(_), Test::Present(present)) => {
-                !present
-            }
+            (Test::Present(present), Test::OneOf { or_absent, .. })
+            | (Test::OneOf { or_absent, .. }, Test::Present(present)) => !present && !or_absent,
         }
     }
 }
@@ -90,4 +112,38 @@ impl Condition {
 /// Whether every condition holds; `get` gives a member's value.
 pub fn all_hold<'a>(conditions: &[Condition], get: impl Fn(&str) -> Option<&'a str>) -> bool {
     conditions.iter().all(|c| c.holds(get(&c.member)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_of(number: i64, or_absent: bool) -> Condition {
+        let test = Test::OneOf { values: vec![Scalar::Integer(number)], or_absent };
+        Condition { member: "m".into(), test }
+    }
+
+    fn present(wanted: bool) -> Condition {
+        Condition { member: "m".into(), test: Test::Present(wanted) }
+    }
+
+    #[test]
+    fn a_member_that_may_be_absent_is_not_another_that_may() {
+        assert!(one_of(1, true).holds(None) && !one_of(1, false).holds(None));
+        assert!(!one_of(1, true).holds(Some("2")));
+        assert!(one_of(1, true).excludes(&one_of(2, false)));
+        assert!(!one_of(1, true).excludes(&one_of(2, true)));
+        assert!(one_of(1, false).excludes(&present(false)));
+        assert!(!one_of(1, true).excludes(&present(false)));
+        assert!(!one_of(1, true).excludes(&present(true)));
+    }
+
+    #[test]
+    fn the_wider_condition_covers_the_narrower() {
+        assert!(one_of(1, true).covers(&one_of(1, false)));
+        assert!(!one_of(1, false).covers(&one_of(1, true)));
+        assert!(one_of(1, true).covers(&present(false)));
+        assert!(present(true).covers(&one_of(1, false)));
+        assert!(!present(true).covers(&one_of(1, true)));
+    }
 }

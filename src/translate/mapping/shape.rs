@@ -60,7 +60,7 @@ impl<T> IndexMut<Side> for Both<T> {
 
 /// A body that is read: as it stands, and taken apart if it is an object.
 struct Body<'a> {
-    whole: &'a str,
+    text: &'a str,
     object: Object<'a>,
 }
 
@@ -81,7 +81,7 @@ pub enum Place {
 impl Place {
     fn read<'a>(&self, body: &Body<'a>) -> Option<&'a str> {
         match self {
-            Self::Whole => Some(body.whole),
+            Self::Whole => Some(body.text),
             Self::Members { written, read } => {
                 written.iter().chain(read).find_map(|name| body.object.get(name))
             }
@@ -201,6 +201,18 @@ impl From<NotAnObject> for Fault {
 }
 
 impl Shape {
+    /// What takes the place of members that are absent, on either side, by their MQTT names.
+    #[must_use]
+    pub fn defaults(&self) -> Vec<(String, Given)> {
+        let mut all = Vec::new();
+        for rule in &self.rules {
+            let name = rule.place.mqtt.names().next().cloned().unwrap_or_default();
+            let both = [&rule.default.legacy, &rule.default.mqtt];
+            all.extend(both.into_iter().flatten().map(|given| (name.clone(), given.clone())));
+        }
+        all
+    }
+
     /// The names that mean something on a side.
     #[must_use]
     pub fn names(&self, side: Side) -> BTreeSet<String> {
@@ -209,6 +221,20 @@ impl Shape {
         let repeats = self.repeats[side].iter().map(|r| &r.member);
         let add = self.add[side].iter().map(|(name, _)| name);
         fixed.chain(rules).chain(repeats).chain(add).chain(&self.ignore[side]).cloned().collect()
+    }
+
+    /// A body's members that mean something on a side, as an object.
+    #[must_use]
+    pub fn only_named(&self, side: Side, body: &Object<'_>) -> String {
+        let mut out = String::from("{");
+        for member in body.members().filter(|m| self.knows(side, &m.key)) {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.extend([member.raw_key, ":", member.value]);
+        }
+        out.push('}');
+        out
     }
 
     /// Whether the whole body is one value on this side, rather than an object.
@@ -230,7 +256,7 @@ impl Shape {
     ) -> Result<(), Fault> {
         let to = from.other();
         let object = if self.is_whole(from) { Object::default() } else { Object::parse(text)? };
-        let body = &Body { whole: text, object };
+        let body = &Body { text, object };
         if self.is_whole(to) {
             let whole = self.rules.iter().find(|r| r.place[to] == Place::Whole);
             return whole.map_or(Ok(()), |rule| self.whole(rule, from, body, context, out));
@@ -381,11 +407,9 @@ fn give(
 ) -> Result<(), Fault> {
     match given {
         Given::Constant(constant) => constant.write(out),
-        Given::Copy(name) if name == "." => json::push_on_line(out, body.whole),
         Given::Copy(name) => {
-            let object = &body.object;
-            let value =
-                object.get(name).ok_or_else(|| Fault::Missing(format!("{name:?} is missing")))?;
+            let value = if name == "." { Some(body.text) } else { body.object.get(name) };
+            let value = value.ok_or_else(|| Fault::Missing(format!("{name:?} is missing")))?;
             json::push_on_line(out, value);
         }
         Given::Request(name) => {

@@ -301,6 +301,12 @@ impl Table {
         fit.or_else(|| candidates.iter().find(fits)).map(|c| c.0)
     }
 
+    /// Whether requests of this root are mapped.
+    #[must_use]
+    pub fn has_command_at(&self, root: &str) -> bool {
+        self.commands_by_root.contains_key(root)
+    }
+
     /// The rows of a dialect that a legacy response of this name may answer.
     #[must_use]
     pub fn answered_by(&self, dialect: usize, response: &str) -> &[usize] {
@@ -313,21 +319,26 @@ impl Table {
         (0..self.dialects.len()).any(|d| !self.answered_by(d, response).is_empty())
     }
 
-    /// The rows of a legacy notification: one for each dialect, and one for each topic.
+    /// The rows of a legacy notification: one for each dialect, and one for each topic. Of two dialects
+    /// that write to one topic it is the newer's: nobody is to see one event twice.
     #[must_use]
     pub fn events_named(&self, name: &str, data: &Object<'_>) -> EventRows {
         let Some(candidates) = self.events_by_name.get(name) else { return EventRows::NotMapped };
         let mut rows: Vec<usize> = Vec::new();
         let dialect = |i: usize| self.events.get(i).map(|e| e.dialect);
-        let topic = |i: usize| self.events.get(i).and_then(|e| e.topic.as_ref());
         for (i, _) in candidates.iter().filter(|c| all_hold(&c.1, |m| data.get(m))) {
-            let taken = |&r: &usize| {
-                dialect(r) == dialect(*i) || (topic(r).is_some() && topic(r) == topic(*i))
-            };
-            if !rows.iter().any(taken) {
+            if !rows.iter().any(|&r| dialect(r) == dialect(*i)) {
                 rows.push(*i);
             }
         }
+        let topic = |i: usize| self.events.get(i).and_then(|e| e.topic.as_ref());
+        let place = |i: usize| (dialect(i).map(|d| self.rank(d)), i);
+        let is_first = |&i: &usize| {
+            let same = |&&r: &&usize| topic(r).is_some() && topic(r) == topic(i);
+            !rows.iter().filter(same).any(|&r| place(r) < place(i))
+        };
+        let mut rows: Vec<usize> = rows.iter().copied().filter(is_first).collect();
+        rows.sort_unstable();
         if rows.is_empty() { EventRows::NoneFits } else { EventRows::Rows(rows) }
     }
 
@@ -375,5 +386,25 @@ mod tests {
         assert_eq!(Topic::parse("a/b/response"), Topic::Response("a/b", None));
         assert_eq!(Topic::parse("a/b/notification"), Topic::Other);
         assert_eq!(Topic::parse(""), Topic::Other);
+    }
+
+    #[test]
+    fn of_two_dialects_that_write_to_one_topic_it_is_the_newer() {
+        let event = "[[event]]\nname = \"E\"\nlegacy = \"e\"\ntopic = \"t\"\n";
+        let file = |name: &str, text: String| Arc::new(Source { name: name.into(), text });
+        let older = file("older", format!("dialect = \"older\"\n{event}"));
+        let newer = file("newer", format!("dialect = \"newer\"\nsupersedes = \"older\"\n{event}"));
+        for files in [[&older, &newer], [&newer, &older]] {
+            let table = Table::compile(&files.map(Arc::clone), &Speaks::default());
+            let table = table.unwrap_or_default();
+            let EventRows::Rows(rows) = table.events_named("e", &Object::default()) else {
+                unreachable!("the event is mapped");
+            };
+            let names: Vec<_> = rows
+                .iter()
+                .filter_map(|&r| table.event(r).map(|e| e.origin.source.name.as_str()))
+                .collect();
+            assert_eq!(names, ["newer"]);
+        }
     }
 }

@@ -16,6 +16,8 @@ pub enum Convert {
     Values {
         /// The pairs.
         pairs: Vec<(Scalar, Scalar)>,
+        /// More pairs, which are only read on MQTT: a misspelt value beside the proper one.
+        also: Vec<(Scalar, Scalar)>,
         /// Whether a value that is in no pair is carried as it stands.
         open: bool,
     },
@@ -47,7 +49,10 @@ pub fn convert(
 ) -> Result<(), Fault> {
     match rule {
         Convert::Carry => carry(from, raw, out),
-        Convert::Values { pairs, open } => values(pairs, *open, from, raw, out)?,
+        Convert::Values { pairs, also, open } => {
+            let also: &[_] = if from == Side::Mqtt { also } else { &[] };
+            values(pairs, also, *open, from, raw, out)?;
+        }
         Convert::Null(stand_in) => match from {
             Side::Legacy if raw == "null" => stand_in.write(out),
             Side::Mqtt if stand_in.is(raw) => out.extend_from_slice(b"null"),
@@ -89,6 +94,7 @@ fn carry(from: Side, raw: &str, out: &mut Vec<u8>) {
 
 fn values(
     pairs: &[(Scalar, Scalar)],
+    also: &[(Scalar, Scalar)],
     open: bool,
     from: Side,
     raw: &str,
@@ -98,7 +104,7 @@ fn values(
         Side::Legacy => (pair.1.clone(), pair.0.clone()),
         Side::Mqtt => pair.clone(),
     };
-    if let Some((_, there)) = pairs.iter().map(ends).find(|(here, _)| here.is(raw)) {
+    if let Some((_, there)) = pairs.iter().chain(also).map(ends).find(|(here, _)| here.is(raw)) {
         there.write(out);
         return Ok(());
     }
@@ -187,4 +193,32 @@ fn each(
     })?;
     out.push(b']');
     if was_an_array { Ok(()) } else { Err(Fault::Bad("not an array".into())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::clock::Now;
+    use crate::translate::mapping::scalar::Scalar;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn values_that_are_only_read_are_never_written() -> Result<(), Fault> {
+        let pair = |mqtt: &str| (Scalar::Text(mqtt.into()), Scalar::Text("absent".into()));
+        let (pairs, also) = (vec![pair("diconnected")], vec![pair("disconnected")]);
+        let rule = Convert::Values { pairs, also, open: false };
+        let now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
+        let context = Context { now, source: "", request: None, instead: &[], limit: 1 };
+        for (from, raw, expected) in [
+            (Side::Mqtt, "\"diconnected\"", "\"absent\""),
+            (Side::Mqtt, "\"disconnected\"", "\"absent\""),
+            (Side::Legacy, "\"absent\"", "\"diconnected\""),
+        ] {
+            let mut out = Vec::new();
+            convert(&rule, from, raw, &context, &mut out)?;
+            assert_eq!(String::from_utf8_lossy(&out), expected, "{raw}");
+        }
+        assert!(convert(&rule, Side::Mqtt, "\"gone\"", &context, &mut Vec::new()).is_err());
+        Ok(())
+    }
 }

@@ -9,7 +9,7 @@ use super::{Action, Identity, Passed, Proxy, Sent};
 use crate::translate::clock::Now;
 use crate::translate::json::{self, Object};
 use crate::translate::legacy::{self, Kind};
-use crate::translate::mapping::shape::{Given as Source, Side, Values};
+use crate::translate::mapping::shape::{Side, Values};
 use crate::translate::mapping::table::EventRows;
 use crate::translate::mapping::{Announced, Event, Table, Wire};
 use crate::translate::name::DomainName;
@@ -70,19 +70,14 @@ impl Proxy {
                     let detail = "too much waits for the broker";
                     return self.refuse(Reason::StoreFull, detail, from, head(read.line));
                 }
-                let mark = legacy.then(|| Arc::clone(&self.instance));
-                self.publish_all(publishes, &from, mark, head(read.line));
+                self.publish_all(publishes, &from, head(read.line));
             }
         }
     }
 
-    fn publish_all(
-        &mut self,
-        publishes: Publishes,
-        from: &DomainName,
-        mark: Option<Arc<str>>,
-        head: String,
-    ) {
+    /// Publishes a legacy domain's notification. It is marked, for those legacy domains that it is for
+    /// have it already: the gateway's own session must not give it to them again.
+    fn publish_all(&mut self, publishes: Publishes, from: &DomainName, head: String) {
         let table = Arc::clone(&self.table);
         for (i, (index, payload)) in publishes.into_iter().enumerate() {
             let Some(event) = table.event(index) else { continue };
@@ -96,7 +91,7 @@ impl Proxy {
                 response_topic: None,
                 correlation: None,
                 source: Some(from.clone()),
-                mark: mark.clone(),
+                mark: Some(Arc::clone(&self.instance)),
                 expiry: None,
             };
             let sent = Sent {
@@ -118,6 +113,20 @@ impl Proxy {
             let Some(event) = table.event(row) else { return Ok(()) };
             event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
         })
+    }
+
+    /// What is wrong with a notification apart from its sender, if it goes to MQTT: that counts first.
+    pub(super) fn fault_of_event(
+        &self,
+        read: &Read<'_>,
+        route: &Route,
+        now: Now,
+    ) -> Option<(Reason, String)> {
+        let to_mqtt = matches!(route, Route::Mqtt(_));
+        if read.message.name == STATE || matches!(route, Route::Direct(_)) {
+            return None;
+        }
+        self.events(read, now).err().filter(|(reason, _)| to_mqtt || *reason != Reason::NotMapped)
     }
 
     /// `etat_domu`, as the MVP's router is told it: what changed is told to everyone.
@@ -160,8 +169,7 @@ impl Proxy {
         });
         match publishes {
             Ok(publishes) if !publishes.is_empty() => {
-                let mark = Some(Arc::clone(&self.instance));
-                self.publish_all(publishes, &from, mark, head(read.line));
+                self.publish_all(publishes, &from, head(read.line));
             }
             _ => self.counters.delivered += 1,
         }
@@ -186,7 +194,7 @@ impl Proxy {
         let Some(call) = self.given.get(at) else { return false };
         let row = table.command(call.row);
         if let (Origin::Mqtt(_), Some(row)) = (&call.origin, row) {
-            self.answer_by_notification(at, row, &wire, &data, now);
+            self.answer_by_notification(at, row, (&wire, &data), read, now);
         }
         if let Some(handler) = self.end_given(at, now) {
             self.give_next(&handler, now);
@@ -198,22 +206,26 @@ impl Proxy {
         &mut self,
         at: usize,
         row: &crate::translate::mapping::Command,
-        wire: &Wire,
-        data: &Object<'_>,
+        (wire, data): (&Wire, &Object<'_>),
+        read: &Read<'_>,
         now: Now,
     ) {
         let Some(call) = self.given.get(at) else { return };
         let Some(answer) = legacy_answer(row, wire, data, Some(&call.values)) else { return };
         // The notification is published for itself: of it, the answer has only what the row names.
-        let mut failure = row.clone();
-        let fixed = answer.shape.fixed.mqtt.iter();
-        let constants = fixed.map(|(n, c)| (n.clone(), Source::Constant(c.clone())));
-        failure.failure = Some(constants.collect());
+        let body = answer.shape.only_named(Side::Legacy, data);
+        let context = self.context(now, &read.message.source, Some(&call.values));
+        let mut payload = Vec::with_capacity(body.len() + 64);
+        let made = answer.shape.translate(Side::Legacy, &body, &context, &mut payload);
         let (topic, correlation) = (call.reply.clone(), call.correlation.clone());
         let values = call.values.clone();
         let reply =
             Reply { topic: &topic, correlation: correlation.as_ref(), values: Some(&values) };
-        self.tell_mqtt(&failure, &reply, now);
+        match made {
+            Ok(()) => self.reply_to_mqtt(row, &reply, payload),
+            // The notification itself is counted, and refused if need be, as what it is.
+            Err(_) => self.tell_mqtt(row, &reply, now),
+        }
     }
 
     /// A notification from MQTT: the copy of those whose own call it answers says so.

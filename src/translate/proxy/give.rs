@@ -60,8 +60,14 @@ impl Proxy {
         let table = Arc::clone(&self.table);
         let guess = named_by(&message, root, suffix, &payload, None);
         let Some(index) = table.command_at(root, guess.name.as_ref(), &payload) else {
-            let detail = format!("no row has the topic {:?}", message.topic);
-            return self.refuse(Reason::NotMapped, detail, guess.known(), head(&message.payload));
+            let (reason, detail) = match &text {
+                Err(error) => (Reason::NotJson, error.to_string()),
+                Ok(_) if table.has_command_at(root) => {
+                    (Reason::BadValue, format!("no row of {root} fits the request"))
+                }
+                Ok(_) => (Reason::NotMapped, format!("no row has the topic {:?}", message.topic)),
+            };
+            return self.refuse(reason, detail, guess.known(), head(&message.payload));
         };
         let Some(row) = table.command(index) else { return };
         let Some(handler) = self.handles(row, &payload) else {
@@ -93,7 +99,8 @@ impl Proxy {
             Err((reason, detail)) => {
                 self.refuse(reason, detail, asker.known(), head_of);
                 let reply = Reply { values: Some(&values), ..reply };
-                if !matches!(reason, Reason::SpoofedSource | Reason::BadName) {
+                // An answer to a name that is not the requester's would be taken for another call's.
+                if asker.fault.is_none() && !self.is_spoofed(&asker) {
                     self.tell_mqtt(row, &reply, now);
                 }
                 return;
@@ -167,12 +174,16 @@ impl Proxy {
         Ok(line)
     }
 
+    /// Whether a requester calls itself by a name that is not to be had on MQTT.
+    fn is_spoofed(&self, asker: &Asker) -> bool {
+        let taken = |n: &DomainName| n.is_dom0() || n.is_everyone() || self.is_elsewhere(n);
+        asker.name.as_ref().is_some_and(taken)
+    }
+
     /// Whether a well-made request may be given to the domain.
     fn admit(&self, asker: &Asker, message: &Received) -> Result<(), (Reason, String)> {
-        if let Some(name) = &asker.name
-            && (name.is_dom0() || name.is_everyone() || self.is_elsewhere(name))
-        {
-            let detail = format!("a requester on MQTT may not call itself {name}");
+        if self.is_spoofed(asker) {
+            let detail = format!("a requester on MQTT may not call itself {}", asker.known());
             return Err((Reason::SpoofedSource, detail));
         }
         if let Some(fault) = &asker.fault {

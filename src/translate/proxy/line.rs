@@ -66,6 +66,14 @@ impl Proxy {
         match (&route, read.message.kind) {
             (Route::Mqtt(_), Kind::Command) => self.ask(&read, &route, now),
             (Route::Mqtt(to), Kind::Response) => self.answer(&read, to.as_ref(), now),
+            (_, Kind::Notification) if read.source.is_none() => {
+                match self.fault_of_event(&read, &route, now) {
+                    Some((reason, detail)) => {
+                        self.refuse(reason, detail, read.from(self), head(read.line));
+                    }
+                    None => self.refuse_spoofed(&read, now),
+                }
+            }
             (_, _) if read.source.is_none() => self.refuse_spoofed(&read, now),
             (_, Kind::Notification) => self.notification(&read, &route, now),
             (Route::Direct(to), Kind::Command) => self.pass_command(&read, to),

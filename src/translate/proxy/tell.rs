@@ -100,6 +100,12 @@ impl Proxy {
         if shape.translate(Side::Legacy, "{}", &context, &mut payload).is_err() {
             return;
         }
+        self.reply_to_mqtt(row, reply, payload);
+    }
+
+    /// Publishes an answer that nobody counts: its call is counted where it ends.
+    pub(super) fn reply_to_mqtt(&mut self, row: &Command, reply: &Reply<'_>, payload: Vec<u8>) {
+        let name = self.name().clone();
         let token = Token(self.number());
         let publish = Publish {
             token,
