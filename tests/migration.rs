@@ -105,7 +105,7 @@ impl Machine {
             if output.status.success() && all {
                 return;
             }
-            let patient = output.status.success() && start.elapsed() < DEADLINE;
+            let patient = !expected.is_empty() && start.elapsed() < DEADLINE;
             assert!(patient, "{script}says\n{said}{errors}not\n{expected}\n{}", self.log());
             tokio::task::yield_now().await;
         }
