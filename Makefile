@@ -1,11 +1,56 @@
-# `make demo` needs nothing but Rust: it installs Mosquitto where it is absent.
+# Everything here needs Rust. `make demo` and `make test` install Mosquitto where it is absent.
 
 CARGO ?= cargo
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+ADVISORIES = https://github.com/RustSec/advisory-db
+TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo
+BIN = $(DESTDIR)$(PREFIX)/bin
+DOC = $(DESTDIR)$(PREFIX)/share/doc/passerelle
+ETC = $(DESTDIR)$(SYSCONFDIR)/passerelle
+INIT = $(DESTDIR)$(SYSCONFDIR)/init.d
+
+.PHONY: all demo test lint install
+
+all:
+	$(CARGO) build --release --bin passerelle
 
 # A private broker, the gateway and domains of both generations: every command, both ways.
 demo:
-	@sh demo/setup.sh
+	@sh demo/setup.sh mosquitto
 	$(CARGO) build --quiet --bin passerelle --example demo
 	$(CARGO) run --quiet --example demo
+
+# Every test, with a real Mosquitto. The command line's last lines are the runner's summary.
+test:
+	@sh demo/setup.sh mosquitto mosquitto_sub
+	@if $(CARGO) nextest --version >/dev/null 2>&1; \
+	then echo "$(CARGO) nextest run"; $(CARGO) nextest run --no-fail-fast; \
+	else echo "$(CARGO) test"; $(CARGO) test --no-fail-fast; fi
+
+# Formatting, the house rules (clippy.toml), and the dependencies' licences and advisories.
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	@set -e; if $(CARGO) deny --version >/dev/null 2>&1; \
+	then $(CARGO) deny check bans licenses sources; \
+	     if git ls-remote $(ADVISORIES) HEAD >/dev/null 2>&1; \
+	     then $(CARGO) deny check advisories; \
+	     else echo "$(ADVISORIES) is out of reach: advisories not checked"; fi; \
+	else echo "cargo-deny is not installed (cargo install --locked cargo-deny): not checked"; fi
+
+# The binary must be there (`make`), so that root need not build it. Configuration that is there
+# already is left alone: the example is installed under a name of its own.
+install:
+	@test -x $(TARGET)/release/passerelle || { echo "run 'make' first" >&2; exit 1; }
+	install -D -m 755 $(TARGET)/release/passerelle $(BIN)/passerelle
+	install -d $(ETC)/mappings
+	install -m 644 mappings/*.toml $(ETC)/mappings/
+	install -m 644 packaging/passerelle.toml $(ETC)/passerelle.toml.example
+	install -d $(INIT)
+	sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/etc/|$(SYSCONFDIR)/|' packaging/passerelle.initd > $(INIT)/passerelle
+	chmod 755 $(INIT)/passerelle
+	install -d $(DOC)
+	install -m 644 README.md MIGRATION.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE packaging/mosquitto.conf $(DOC)/

@@ -1,25 +1,33 @@
 #!/bin/sh
-# Installs Mosquitto where it is absent. The demo runs a broker of its own; Debian's package also
-# starts a system-wide one, on localhost only, which the demo does not use.
+# setup.sh PROGRAM...: installs Mosquitto, and its command-line clients, where these programs are
+# absent. The demo and the tests run brokers of their own; Debian's package also starts a system-wide
+# one, on localhost only, which is not used.
 set -eu
 
-if command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ]; then
-    exit 0
-fi
+packages=
+for program in "$@"; do
+    command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || case $program in
+        mosquitto) packages="$packages mosquitto" ;;
+        *) packages="$packages mosquitto-clients" ;;
+    esac
+done
+[ -n "$packages" ] || exit 0
 
 as_root=
 [ "$(id -u)" -eq 0 ] || as_root=$(command -v sudo || command -v doas) || {
-    echo "demo: mosquitto is absent, and installing it needs root" >&2
+    echo "this needs$packages, and installing them needs root" >&2
     exit 1
 }
 
+# $packages is a list.
+# shellcheck disable=SC2086
 if command -v apt-get >/dev/null; then
     $as_root apt-get update -qq
     $as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends mosquitto
+        apt-get install -y -qq --no-install-recommends $packages
 elif command -v apk >/dev/null; then
-    $as_root apk add --quiet mosquitto
+    $as_root apk add --quiet $packages
 else
-    echo "demo: neither apt-get nor apk is here: install mosquitto, then run 'make demo' again" >&2
+    echo "neither apt-get nor apk is here: install$packages, and try again" >&2
     exit 1
 fi

@@ -4,6 +4,7 @@
 //! `sys-usb` is migrated and `vm-gui`, which is still MVP, calls it. Every command of the dictionary
 //! and both notifications cross in each. The exit code is 0 only if all arrived.
 
+#![allow(clippy::disallowed_methods, reason = "the demo plays the edges")]
 #![allow(clippy::indexing_slicing, reason = "a JSON value has null for what is not there")]
 
 #[path = "../tests/peers/mod.rs"]

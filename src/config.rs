@@ -45,7 +45,7 @@ pub enum Channel {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// One line an event.
     Text,
@@ -128,6 +128,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     Ok(Config { table, instance, broker, channels, limits, grace, log_level, log_format })
 }
 
+#[allow(clippy::disallowed_methods, reason = "it reads the files that the configuration names")]
 fn mapping(source: &Source, names: &[Text], speaks: &Speaks) -> Result<Table, Error> {
     let folder = Path::new(&source.name).parent().unwrap_or(Path::new(""));
     let read = |name: &Text| {
@@ -373,15 +374,11 @@ impl Reader<'_, '_> {
         let level = log.text("level", self.found);
         let format = log.text("format", self.found);
         log.finish(self.found);
-        if let Some(level) = &level {
-            if !["error", "warn", "info", "debug", "trace"].contains(&level.text.as_str()) {
-                let message = format!("there is no log level {:?}", level.text);
-                self.add(
-                    level.span.clone(),
-                    message,
-                    "the levels are error, warn, info, debug, trace",
-                );
-            }
+        const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+        if let Some(level) = level.as_ref().filter(|l| !LEVELS.contains(&l.text.as_str())) {
+            let message = format!("there is no log level {:?}", level.text);
+            let help = "the levels are error, warn, info, debug, trace";
+            self.add(level.span.clone(), message, help);
         }
         let format = match format.as_ref().map(|t| t.text.as_str()) {
             None | Some("text") => LogFormat::Text,

@@ -1,4 +1,5 @@
 //! Channels: a pty stands for a serial port, a listener for a console backend.
+#![allow(clippy::disallowed_methods, reason = "tests play the edges")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use passerelle::edge::channel::{Channel, connect_unix, drain, open_serial};

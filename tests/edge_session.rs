@@ -1,4 +1,5 @@
 //! Sessions against a real Mosquitto.
+#![allow(clippy::disallowed_methods, reason = "tests play the edges")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod edge_support;

@@ -1,4 +1,5 @@
 //! The watch for sockets, in a directory of one's own.
+#![allow(clippy::disallowed_methods, reason = "tests play the edges")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use passerelle::edge::watch::{Change, Watch};

@@ -1,6 +1,8 @@
 //! The fixtures: conversations are played, mapping files with faults are checked word for word, and
 //! nothing of a mapping file is without a conversation.
 
+#![allow(clippy::disallowed_methods, reason = "tests play the edges")]
+
 use passerelle::cmd::read;
 use passerelle::translate::json::{self, Object};
 use passerelle::translate::mapping::scalar::all_hold;

@@ -1,7 +1,7 @@
 //! `passerelle run`: the gateway.
 
 use super::{GOOD, bad, read, show, unreadable};
-use crate::config::{self, Config};
+use crate::config::{self, Config, LogFormat};
 use crate::edge;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,8 +13,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// What is logged: error, warn, info, debug or trace; the configuration's `log.level` otherwise
-    #[arg(long, env = "PASSERELLE_LOG", value_name = "LEVEL")]
+    #[arg(long, env = "PASSERELLE_LOG", hide_env_values = true, value_name = "LEVEL")]
     log: Option<String>,
+    /// How log lines look; the configuration's `log.format` otherwise
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
 }
 
 /// Runs it: 0 after SIGTERM, 1 if the configuration is wrong, 2 if a file cannot be read or the
@@ -50,7 +53,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn start(args: &Args, config: Config) -> Result<(), String> {
     let level = args.log.as_deref().or(config.log_level.as_deref()).unwrap_or("info");
-    edge::log::start(level, config.log_format)?;
+    edge::log::start(level, args.log_format.unwrap_or(config.log_format))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -23,6 +23,7 @@ pub struct Args {
 
 /// Runs it: 0 if every conversation went as written, 1 if one did not, 2 if one cannot be read.
 #[must_use]
+#[allow(clippy::disallowed_methods, reason = "it reads the conversations that the user names")]
 pub fn run(args: &Args) -> ExitCode {
     let mut files = Vec::new();
     for path in &args.paths {

@@ -1,6 +1,9 @@
 //! The edges: sockets, sessions, files and signals. They decide nothing about messages.
 
-#![allow(clippy::disallowed_methods)] // the clock and the sockets are used here, and only here
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the clock, files and sockets are used here, and only here"
+)]
 
 pub mod channel;
 mod clock;

@@ -258,12 +258,11 @@ impl Station {
     /// broker keeps what comes for it.
     async fn leave_if_empty(&mut self, life: &mut Life) {
         let empty = life.session.as_ref().is_some_and(|s| s.outbox().0 == 0);
-        if life.link.is_none() && empty && !life.finishing {
-            if let Some(session) = life.session.take() {
-                session.close(false).await;
-                life.deliveries.clear();
-                tracing::debug!(domain = %self.name, "the session is left to the broker");
-            }
+        let leaves = life.link.is_none() && empty && !life.finishing;
+        if let Some(session) = life.session.take_if(|_| leaves) {
+            session.close(false).await;
+            life.deliveries.clear();
+            tracing::debug!(domain = %self.name, "the session is left to the broker");
         }
     }
 

@@ -38,6 +38,10 @@ impl Decoder {
     }
 
     /// The next line, if there is a whole one.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "it is no iterator: after `None` more may come"
+    )]
     pub fn next(&mut self) -> Option<Frame> {
         loop {
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();

@@ -1,4 +1,5 @@
 //! A Mosquitto of one's own, on a UNIX socket in a directory that goes with it.
+#![allow(clippy::disallowed_methods, reason = "tests play the edges")]
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::Bytes;

@@ -8,6 +8,10 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test reads the mappings that it is about, and a clock"
+)]
 
 mod cuts;
 mod kit;

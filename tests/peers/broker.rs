@@ -1,4 +1,4 @@
-//! A real Mosquitto on a private UNIX socket.
+//! A real Mosquitto on a private UNIX socket, with the configuration that the project ships.
 
 use super::{Inbox, Missing};
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,15 +16,16 @@ use tokio::sync::mpsc;
 /// Whether what the broker holds outlives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Persistence {
-    /// Every change is written at once.
+    /// Every change is written at once: the choice that the shipped configuration describes.
     Kept,
-    /// Sessions and messages are gone when it is killed.
+    /// As shipped, and it is killed before the first minute is over: sessions and messages are gone.
     Lost,
 }
 
 /// A running broker, killed when dropped.
 pub struct Broker {
     directory: TempDir,
+    persistence: Persistence,
     running: Option<(Child, Inbox<String>)>,
 }
 
@@ -43,25 +44,22 @@ impl Broker {
 
     /// Everything but the start: the socket's path is known, and nobody listens on it.
     pub fn prepare(persistence: Persistence, more: &str) -> Result<Self, Missing> {
-        let made = tempfile::tempdir().and_then(|directory| {
-            fs::write(
-                directory.path().join("mosquitto.conf"),
-                config(directory.path(), persistence, more),
-            )?;
-            let broker = Self { directory, running: None };
-            symlink(broker.socket(), broker.gate())?;
-            Ok(broker)
-        });
-        made.map_err(|e| Missing::new(format!("no place for a broker: {e}")))
+        let directory = tempfile::tempdir();
+        let directory =
+            directory.map_err(|e| Missing::new(format!("no place for a broker: {e}")))?;
+        let text = config(directory.path(), persistence, more)?;
+        let broker = Self { directory, persistence, running: None };
+        fs::write(broker.directory.path().join("mosquitto.conf"), text)
+            .and_then(|()| symlink(broker.socket(), broker.gate()))
+            .map_err(|e| Missing::new(format!("no place for a broker: {e}")))?;
+        Ok(broker)
     }
 
     /// Starts it, or starts it again after [`Broker::kill`]. Returns once it accepts connections.
     pub async fn run(&mut self) -> Result<(), Missing> {
-        match fs::remove_file(self.socket()) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(Missing::new(format!("the old socket stays: {e}")));
-            }
-            _ => {}
+        remove(&self.socket())?;
+        if self.persistence == Persistence::Lost {
+            remove(&self.directory.path().join("mosquitto.db"))?;
         }
         let mut child = Command::new(program())
             .arg("-c")
@@ -163,20 +161,42 @@ fn program() -> &'static Path {
     if debian.exists() { debian } else { Path::new("mosquitto") }
 }
 
-fn config(directory: &Path, persistence: Persistence, more: &str) -> String {
-    let persistence = match persistence {
-        Persistence::Lost => "persistence false".to_owned(),
-        Persistence::Kept => format!(
-            "persistence true\npersistence_location {}/\nautosave_on_changes true\nautosave_interval 1",
-            directory.display()
-        ),
-    };
-    format!(
-        "listener 0 {}/mqtt.sock\nallow_anonymous true\nuser root\n{persistence}\n\
-         max_queued_messages 0\nlog_dest stderr\n\
-         log_type error\nlog_type warning\nlog_type notice\nlog_type information\nlog_type subscribe\n{more}\n",
-        directory.display()
-    )
+/// Removes a file that may not be there.
+fn remove(file: &Path) -> Result<(), Missing> {
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(Missing::new(format!("{} stays: {e}", file.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The configuration that is shipped; other are only the places, where the log goes and, for
+/// [`Persistence::Kept`], how often the data is written.
+fn config(directory: &Path, persistence: Persistence, more: &str) -> Result<String, Missing> {
+    const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/mosquitto.conf");
+    let mut text =
+        fs::read_to_string(SHIPPED).map_err(|e| Missing::new(format!("{SHIPPED}: {e}")))?;
+    let place = directory.display();
+    let mut replaced = vec![
+        ("listener 0 /run/mosquitto/mqtt.sock", format!("listener 0 {place}/mqtt.sock")),
+        ("persistence_location /var/lib/mosquitto/", format!("persistence_location {place}/")),
+        ("log_dest syslog", "log_dest stderr".to_owned()),
+    ];
+    if persistence == Persistence::Kept {
+        let often = "autosave_on_changes true\nautosave_interval 1";
+        replaced.push(("autosave_interval 60", often.to_owned()));
+    }
+    for (shipped, here) in replaced {
+        let line = format!("\n{shipped}\n");
+        if text.matches(&line).count() != 1 {
+            return Err(Missing::new(format!("{SHIPPED} has no line {shipped:?}, or several")));
+        }
+        text = text.replace(&line, &format!("\n{here}\n"));
+    }
+    // It keeps root's rights, if it has them: only root may enter a temporary directory of root's.
+    text += &format!("user root\nlog_type information\nlog_type subscribe\n{more}\n");
+    Ok(text)
 }
 
 fn log_of(child: &mut Child) -> mpsc::UnboundedReceiver<String> {

@@ -9,6 +9,7 @@
     unused_imports,
     reason = "each program that takes this module in uses a part of it"
 )]
+#![allow(clippy::disallowed_methods, reason = "tests and the demo play the edges")]
 #![allow(clippy::indexing_slicing, reason = "a JSON value has null for what is not there")]
 
 pub mod broker;

@@ -276,7 +276,7 @@ impl Proxy {
             self.actions.push(Action::Acknowledge(delivery));
             return;
         }
-        self.take_publish(message, delivery, now);
+        self.from_mqtt(message, delivery, now);
     }
 
     /// Something from another domain, or from the gateway's own session.

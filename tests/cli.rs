@@ -1,0 +1,456 @@
+//! The command line, with its exact texts and exit codes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and plays the edges"
+)]
+
+use passerelle::config::{self, Config};
+use passerelle::diagnostic::Source;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// How a run of the program ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// Runs the program in a folder.
+fn passerelle(folder: &Path, args: &[&str], input: &str) -> Ended {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_passerelle"))
+        .args(args)
+        .current_dir(folder)
+        .env("COLUMNS", "100")
+        .env_remove("PASSERELLE_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that ends at once does not read it.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ended {
+        code: output.status.code().unwrap(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
+}
+
+/// A folder with these files.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+fn shipped(path: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
+}
+
+fn psec() -> String {
+    format!("{ROOT}/mappings/psec.toml")
+}
+
+/// Compares with `fixtures/cli/<name>.txt`, or writes it when `PASSERELLE_BLESS` is set.
+#[track_caller]
+fn as_kept(name: &str, text: &str) {
+    let path = Path::new(ROOT).join("fixtures/cli").join(format!("{name}.txt"));
+    if std::env::var_os("PASSERELLE_BLESS").is_some() {
+        fs::write(&path, text).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == text, "{} says\n{kept}\nbut it is\n{text}", path.display());
+}
+
+fn ended(code: i32, out: &str, err: &str) -> Ended {
+    Ended { code, out: out.to_owned(), err: err.to_owned() }
+}
+
+#[test]
+fn help_is_as_kept() {
+    let here = folder(&[]);
+    for (name, args) in [
+        ("help", &["--help"][..]),
+        ("run", &["run", "--help"]),
+        ("check", &["check", "--help"]),
+        ("translate", &["translate", "--help"]),
+        ("test", &["test", "--help"]),
+    ] {
+        let shown = passerelle(here.path(), args, "");
+        assert_eq!((shown.code, shown.err.as_str()), (0, ""), "{args:?}");
+        as_kept(name, &shown.out);
+    }
+    // Without arguments, the help is an error.
+    let shown = passerelle(here.path(), &[], "");
+    assert_eq!((shown.code, shown.out.as_str()), (2, ""));
+    as_kept("help", &shown.err);
+    let version = concat!("passerelle ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(passerelle(here.path(), &["--version"], ""), ended(0, version, ""));
+}
+
+#[test]
+fn arguments_that_are_missing_or_unknown_are_told() {
+    let here = folder(&[]);
+    for (name, args) in [
+        ("run-without-config", &["run"][..]),
+        ("run-wrong-log-format", &["run", "--config", "c", "--log-format", "xml"]),
+        ("check-without-file", &["check"]),
+        ("translate-without-mapping", &["translate"]),
+        ("translate-wrong-dialect", &["translate", "-m", "m", "--dialect", "vm-gui"]),
+        ("translate-wrong-name", &["translate", "-m", "m", "--legacy", "vm/gui"]),
+        ("test-without-path", &["test"]),
+        ("unknown-subcommand", &["watch"]),
+    ] {
+        let shown = passerelle(here.path(), args, "");
+        assert_eq!((shown.code, shown.out.as_str()), (2, ""), "{args:?}");
+        as_kept(name, &shown.err);
+    }
+}
+
+#[test]
+fn check_says_nothing_about_good_files() {
+    let here = folder(&[("passerelle.toml", &shipped("packaging/passerelle.toml"))]);
+    fs::create_dir(here.path().join("mappings")).unwrap();
+    fs::copy(psec(), here.path().join("mappings/psec.toml")).unwrap();
+    let args = ["check", "passerelle.toml", "mappings/psec.toml"];
+    assert_eq!(passerelle(here.path(), &args, ""), ended(0, "", ""));
+}
+
+#[test]
+fn check_of_a_file_that_cannot_be_read_is_2() {
+    let here = folder(&[("passerelle.toml", CONFIG)]);
+    fs::create_dir(here.path().join("folder")).unwrap();
+    fs::write(here.path().join("latin1.toml"), b"dialect = \"\xe9\"\n").unwrap();
+    for (file, error) in [
+        ("absent.toml", "absent.toml: No such file or directory (os error 2)"),
+        ("folder", "folder: Is a directory (os error 21)"),
+        ("latin1.toml", "latin1.toml: stream did not contain valid UTF-8"),
+        // The mapping that a configuration names.
+        ("passerelle.toml", "mappings/psec.toml: No such file or directory (os error 2)"),
+    ] {
+        let shown = passerelle(here.path(), &["check", file], "");
+        assert_eq!(shown, ended(2, "", &format!("error: {error}\n")));
+    }
+}
+
+#[test]
+fn check_shows_every_finding_of_a_mapping_at_once() {
+    let here = folder(&[("business.toml", WRONG_MAPPING)]);
+    let shown = passerelle(here.path(), &["check", "business.toml"], "");
+    assert_eq!((shown.code, shown.err.as_str()), (1, ""));
+    as_kept("check-mapping-findings", &shown.out);
+}
+
+#[test]
+fn check_shows_every_finding_of_a_configuration_at_once() {
+    let here = folder(&[("passerelle.toml", WRONG_CONFIG)]);
+    let shown = passerelle(here.path(), &["check", "passerelle.toml"], "");
+    assert_eq!((shown.code, shown.err.as_str()), (1, ""));
+    as_kept("check-config-findings", &shown.out);
+}
+
+#[test]
+fn run_does_not_start_with_a_wrong_configuration() {
+    let here = folder(&[("wrong.toml", WRONG_CONFIG), ("passerelle.toml", CONFIG)]);
+    let shown = passerelle(here.path(), &["run", "--config", "wrong.toml"], "");
+    assert_eq!((shown.code, shown.out.as_str()), (1, ""));
+    as_kept("check-config-findings", &shown.err.replace("wrong.toml", "passerelle.toml"));
+    let error = "error: absent.toml: No such file or directory (os error 2)\n";
+    let shown = passerelle(here.path(), &["run", "--config", "absent.toml"], "");
+    assert_eq!(shown, ended(2, "", error));
+    let error = "error: mappings/psec.toml: No such file or directory (os error 2)\n";
+    let shown = passerelle(here.path(), &["run", "--config", "passerelle.toml"], "");
+    assert_eq!(shown, ended(2, "", error));
+}
+
+#[test]
+fn run_does_not_start_where_its_sockets_folder_is_absent() {
+    let here = folder(&[("passerelle.toml", CONFIG)]);
+    fs::create_dir(here.path().join("mappings")).unwrap();
+    fs::copy(psec(), here.path().join("mappings/psec.toml")).unwrap();
+    let shown = passerelle(here.path(), &["run", "--config", "passerelle.toml"], "");
+    let error = "error: /absent/*-msg.sock: /absent: No such file or directory (os error 2)\n";
+    assert_eq!(shown, ended(2, "", error));
+    let args = ["run", "--config", "passerelle.toml", "--log", "a=b=c"];
+    let shown = passerelle(here.path(), &args, "");
+    assert_eq!((shown.code, shown.out.as_str()), (2, ""));
+    as_kept("run-wrong-log", &shown.err);
+}
+
+#[test]
+fn translate_says_which_line_is_wrong() {
+    let here = folder(&[]);
+    let args = ["translate", "-m", &psec(), "--legacy", "vm-gui"];
+    for (input, error) in [
+        (
+            "{\"elapse\":\"1s\"}\n{\"nope\":1}\n",
+            "line 2: an input has one of \"legacy\", \"mqtt\", \"connect\", \"disconnect\", \"stall\", \"nobody\", \"elapse\"",
+        ),
+        (
+            "\n{\"legacy\":\"vm-gui\",\"massage\":{}}\n",
+            "line 2: unknown key \"massage\" (known: legacy, message, line)",
+        ),
+        (
+            "{\"legacy\":\"vm-scan\",\"message\":{}}\n",
+            "line 1: vm-scan is not connected: name it in --legacy, or write {\"connect\":\"vm-scan\"} before",
+        ),
+        ("{\"legacy\":\"vm-gui\"}\n", "line 1: a legacy input has a \"message\" or a \"line\""),
+    ] {
+        assert_eq!(
+            passerelle(here.path(), &args, input),
+            ended(1, "", &format!("error: {error}\n")),
+            "{input}"
+        );
+    }
+}
+
+#[test]
+fn translate_does_not_start_without_its_mapping() {
+    let here = folder(&[("business.toml", WRONG_MAPPING)]);
+    let error = "error: absent.toml: No such file or directory (os error 2)\n";
+    let shown = passerelle(here.path(), &["translate", "-m", "absent.toml"], "");
+    assert_eq!(shown, ended(2, "", error));
+    let shown = passerelle(here.path(), &["translate", "-m", "business.toml"], "");
+    assert_eq!((shown.code, shown.out.as_str()), (1, ""));
+    as_kept("check-mapping-findings", &shown.err);
+    let args = ["translate", "-m", &psec(), "--dialect", "sys-usb=esperanto"];
+    let error = "error: no dialect \"esperanto\" is loaded; there are: psec\n";
+    assert_eq!(passerelle(here.path(), &args, ""), ended(1, "", error));
+}
+
+#[test]
+fn the_worked_example_of_the_readme_is_what_the_program_says() {
+    let readme = shipped("README.md");
+    let block = |kind: &str| {
+        let mark = format!("```{kind} worked\n");
+        let (_, rest) = readme.split_once(&mark).unwrap_or_else(|| panic!("no {mark}"));
+        rest.split_once("```").unwrap().0.to_owned()
+    };
+    let script = block("sh");
+    let here = folder(&[]);
+    std::os::unix::fs::symlink(format!("{ROOT}/mappings"), here.path().join("mappings")).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_passerelle")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("sh")
+        .args(["-eu", "-c", &script])
+        .current_dir(here.path())
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), block("json"));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
+fn the_rows_of_the_readme_are_good() {
+    let readme = shipped("README.md");
+    let (_, rows) = readme.split_once("```toml\ndialect").unwrap();
+    let rows = format!("dialect{}", rows.split_once("```").unwrap().0);
+    let here = folder(&[("business.toml", &rows)]);
+    let shown = passerelle(here.path(), &["check", &psec(), "business.toml"], "");
+    assert_eq!(shown, ended(0, "", ""));
+}
+
+#[test]
+fn test_shows_what_differs() {
+    let header = format!("{{\"mappings\":[\"{}\"],\"legacy\":[\"vm-gui\"]}}", psec());
+    let good = format!("{header}\n# nothing is pending\n{{\"elapse\":\"1h\"}}\n");
+    let differs = format!(
+        "{header}\n\n{}\n{}\n{}\n",
+        r#"{"legacy":"vm-gui","message":{"type":"commande","source":"vm-gui","destination":"sys-usb","payload":{"commande":"liste_disques","arguments":{}}}}"#,
+        r#"{"publish":"system/disks/list_disks/request","payload":{"source":"vm-gui"},"qos":0,"as":"vm-gui"}"#,
+        r#"{"refused":"not_mapped","from":"vm-gui"}"#,
+    );
+    let here = folder(&[
+        ("cases/a/good.jsonl", &good),
+        ("cases/b/differs.jsonl", &differs),
+        ("cases/c/header.jsonl", "{\"mapping\":[]}\n"),
+        ("cases/c/inputs.jsonl", &format!("{header}\n{{\"nope\":1}}\n")),
+        ("cases/c/none.jsonl", &format!("{header}\n")),
+        ("cases/read-me.txt", "no conversation"),
+        ("empty/read-me.txt", "no conversation"),
+    ]);
+    let shown = passerelle(here.path(), &["test", "cases/a"], "");
+    assert_eq!(shown, ended(0, "1 conversations, 0 failed\n", ""));
+    let shown = passerelle(here.path(), &["test", "cases"], "");
+    assert_eq!((shown.code, shown.err.as_str()), (1, ""));
+    as_kept("test-differences", &shown.out);
+    let error = "error: there is no conversation (*.jsonl) here\n";
+    assert_eq!(passerelle(here.path(), &["test", "empty"], ""), ended(2, "", error));
+    let error = "error: absent: No such file or directory (os error 2)\n";
+    assert_eq!(passerelle(here.path(), &["test", "absent"], ""), ended(2, "", error));
+}
+
+/// The shipped example with every key that is commented out put in.
+fn every_key() -> String {
+    let begins = |line: &str| line.starts_with(|c: char| c.is_ascii_lowercase());
+    let put_in = |line: &str| match line.strip_prefix('#').filter(|rest| begins(rest)) {
+        Some(rest) => format!("{rest}\n"),
+        None => format!("{line}\n"),
+    };
+    shipped("packaging/passerelle.toml").lines().map(put_in).collect()
+}
+
+fn load(text: String) -> Config {
+    let name = format!("{ROOT}/passerelle.toml");
+    config::load(&Arc::new(Source { name, text })).unwrap()
+}
+
+#[test]
+fn the_shipped_example_has_every_key_at_its_default() {
+    let (example, full) = (load(shipped("packaging/passerelle.toml")), load(every_key()));
+    let without: String =
+        every_key().lines().take_while(|l| *l != "[limits]").map(|l| format!("{l}\n")).collect();
+    for other in [&full, &load(without)] {
+        assert_eq!(example.limits, other.limits);
+        assert_eq!(example.grace, other.grace);
+        assert_eq!(example.instance, other.instance);
+        assert_eq!(example.channels, other.channels);
+        assert_eq!(example.log_format, other.log_format);
+        assert_eq!(example.broker.keep_alive, other.broker.keep_alive);
+        assert_eq!(example.broker.session_expiry, other.broker.session_expiry);
+    }
+    assert_eq!(full.log_level.as_deref(), Some("info"));
+}
+
+#[test]
+fn every_key_is_in_the_example_and_in_the_readme() {
+    // An unknown key in each table: the findings name the known ones.
+    let wrong = "x = 1\nmappings = [\"m\"]\n[broker]\nurl = \"tcp://h:1\"\nx = 1\n[limits]\nx = 1\n\
+                 [log]\nx = 1\n[[channel]]\nunix = \"/a/*-msg.sock\"\nx = 1\n";
+    let source = Arc::new(Source { name: "passerelle.toml".into(), text: wrong.into() });
+    let Err(config::Error::Findings(findings)) = config::load(&source) else { panic!() };
+    assert_eq!(findings.len(), 5, "{findings:?}");
+    let keys: BTreeSet<&str> =
+        findings.iter().flat_map(|f| f.help.rsplit_once(": ").unwrap().1.split(", ")).collect();
+    assert!(keys.len() > 25, "{keys:?}");
+    let (example, readme) = (shipped("packaging/passerelle.toml"), shipped("README.md"));
+    for key in keys {
+        let forms = [format!("{key} = "), format!("[{key}]")];
+        assert!(forms.iter().any(|form| example.contains(form)), "the example has no {key}");
+        let named =
+            [format!("[{key}]"), format!("`{key}`"), format!("`{key} "), format!(".{key}`")];
+        assert!(named.iter().any(|form| readme.contains(form)), "the README has no {key}");
+    }
+}
+
+#[test]
+fn every_refusal_reason_is_in_the_readme() {
+    let readme = shipped("README.md");
+    for reason in passerelle::translate::refusal::Reason::ALL {
+        assert!(readme.contains(&format!("| `{reason}` |")), "{reason}");
+    }
+}
+
+#[test]
+fn what_is_installed_is_what_the_documentation_names() {
+    let here = folder(&[]);
+    let target = here.path().join("target/release");
+    fs::create_dir_all(&target).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_passerelle"), target.join("passerelle")).unwrap();
+    let install = || {
+        let status = Command::new("make")
+            .args(["--silent", "install", "PREFIX=/usr"])
+            .arg(format!("DESTDIR={}/root", here.path().display()))
+            .env("CARGO_TARGET_DIR", here.path().join("target"))
+            .current_dir(ROOT)
+            .status()
+            .unwrap();
+        assert!(status.success());
+    };
+    install();
+    install();
+    let root = here.path().join("root");
+    for file in [
+        "usr/bin/passerelle",
+        "etc/passerelle/passerelle.toml.example",
+        "etc/passerelle/mappings/psec.toml",
+        "etc/init.d/passerelle",
+        "usr/share/doc/passerelle/README.md",
+        "usr/share/doc/passerelle/mosquitto.conf",
+    ] {
+        assert!(root.join(file).is_file(), "{file}");
+    }
+    let service = fs::read_to_string(root.join("etc/init.d/passerelle")).unwrap();
+    assert!(service.contains("command=\"/usr/bin/passerelle\""));
+    assert!(service.contains("passerelle_config:=/etc/passerelle/passerelle.toml"));
+    let example = PathBuf::from("etc/passerelle/passerelle.toml.example");
+    let shown = passerelle(&root, &["check", example.to_str().unwrap()], "");
+    assert_eq!(shown, ended(0, "", ""));
+}
+
+const CONFIG: &str = "\
+mappings = [\"mappings/psec.toml\"]
+[broker]
+url = \"unix:/absent/mqtt.sock\"
+[[channel]]
+unix = \"/absent/*-msg.sock\"
+";
+
+const WRONG_CONFIG: &str = "\
+mapping = [\"mappings/psec.toml\"]
+instance = \"dom 0\"
+grace = \"soon\"
+
+[broker]
+url = \"mqtt://localhost\"
+password_file = \"password\"
+
+[[channel]]
+unix = \"/var/run/*\"
+
+[[channel]]
+serial = \"/dev/hvc2\"
+
+[limits]
+line = \"16 megabytes\"
+calls = \"many\"
+
+[log]
+level = \"loud\"
+format = \"xml\"
+";
+
+const WRONG_MAPPING: &str = "\
+dialect = \"business\"
+requesters = \"named\"
+requester_member = \"source\"
+
+[[command]]
+name = \"SCAN\"
+legacy = \"scan\"
+topic = \"business/#\"
+handler = \"vm-scan\"
+colour = \"blue\"
+
+[[command.answer]]
+reponse = \"scan\"
+members.verdict = { legacy = \"verdict\", values = { clean = \"sain\", infected = \"sain\" } }
+
+[[event]]
+name = \"SCANNED\"
+legacy = \"scanned\"
+topic = \"business/scanned\"
+[event.members]
+file = 3
+";

@@ -1,0 +1,291 @@
+//! MIGRATION.md, carried out: its `sh run` blocks in order, with a real Mosquitto, the built gateway
+//! and domains of both generations.
+//!
+//! `/etc`, `/usr`, `/run` and `/var` are in a temporary folder, and what changes the machine itself
+//! (`apk`, `adduser`, `rc-service`...) has stand-ins; `rc-service` starts what the installed service
+//! and configuration say. What a `text` block says must come out of the block before it, which is
+//! repeated until it does.
+//!
+//! With `PASSERELLE_BLESS` set, the document's table of calls is written anew.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and plays the edges"
+)]
+
+#[path = "peers/mod.rs"]
+mod peers;
+
+use peers::{DEADLINE, Dialect, Disks, LegacyDomain, MqttServer, MvpServer};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tempfile::TempDir;
+use tokio::process::Command;
+use toml::de::{DeTable, DeValue};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_passerelle");
+
+fn shipped(path: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
+}
+
+/// A machine in a folder; its processes end with it.
+struct Machine(TempDir);
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self(tempfile::tempdir().unwrap());
+        for folder in
+            ["bin", "etc/mosquitto", "run/mosquitto", "var/run", "var/log", "var/lib/mosquitto"]
+        {
+            fs::create_dir_all(machine.path(folder)).unwrap();
+        }
+        let built = machine.path("target/release");
+        fs::create_dir_all(&built).unwrap();
+        fs::copy(PROGRAM, built.join("passerelle")).unwrap();
+        machine.stand_in("rc-service", RC_SERVICE);
+        for name in ["apk", "adduser", "deluser", "rc-update"] {
+            machine.stand_in(name, "");
+        }
+        machine
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn stand_in(&self, name: &str, script: &str) {
+        let file = self.path("bin").join(name);
+        fs::write(&file, format!("#!/bin/sh -eu\n{script}")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The script with the machine's own folders in the place of the real ones.
+    fn here(&self, script: &str) -> String {
+        let mut text = script.to_owned();
+        for folder in ["etc", "usr", "run", "var"] {
+            for before in [" ", "\"unix:"] {
+                let real = format!("{before}/{folder}/");
+                text = text.replace(&real, &format!("{before}{}/", self.path(folder).display()));
+            }
+        }
+        text
+    }
+
+    /// Runs a script until it has said all of `expected`.
+    async fn run(&self, script: &str, expected: &str) {
+        let start = Instant::now();
+        let path = std::env::var("PATH").unwrap();
+        loop {
+            let output = Command::new("sh")
+                .args(["-eu", "-c", &self.here(script)])
+                .current_dir(ROOT)
+                .env("ROOT", self.0.path())
+                .env("DESTDIR", self.0.path())
+                .env("CARGO_TARGET_DIR", self.path("target"))
+                .env(
+                    "PATH",
+                    format!("{0}/bin:{0}/usr/bin:{path}:/usr/sbin", self.0.path().display()),
+                )
+                .output()
+                .await
+                .unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            let all = expected.lines().all(|line| said.contains(line));
+            if output.status.success() && all {
+                return;
+            }
+            let patient = !expected.is_empty() && start.elapsed() < DEADLINE;
+            assert!(patient, "{script}says\n{said}{errors}not\n{expected}\n{}", self.log());
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("var/log/passerelle.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        for service in ["passerelle", "mosquitto"] {
+            let id = fs::read_to_string(self.path(service).with_extension("pid"));
+            let pid = id.ok().and_then(|id| Pid::from_raw(id.trim().parse().ok()?));
+            if let Some(pid) = pid {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// Starts and stops the two services as OpenRC would.
+const RC_SERVICE: &str = r#"
+here() { sed "s|/run/mosquitto|$ROOT/run/mosquitto|; s|/var/lib|$ROOT/var/lib|; s|/var/run|$ROOT/var/run|
+    s|log_dest syslog|log_dest stderr|" "$1"; }
+case "$1 $2" in
+"mosquitto restart")
+    { here "$ROOT/etc/mosquitto/mosquitto.conf"; echo "user root"; } > "$ROOT/mosquitto.conf"
+    mosquitto -c "$ROOT/mosquitto.conf" >/dev/null 2>&1 &
+    echo $! > "$ROOT/mosquitto.pid" ;;
+"passerelle start")
+    here "$ROOT/etc/passerelle/passerelle.toml" > "$ROOT/etc/passerelle/here.toml"
+    passerelle_config="$ROOT/etc/passerelle/here.toml"
+    checkpath() { :; }
+    . "$ROOT/etc/init.d/passerelle"
+    command=$ROOT$command
+    start_pre
+    "$command" $command_args 2>> "$ROOT$error_log" >/dev/null &
+    echo $! > "$ROOT/passerelle.pid" ;;
+"passerelle counters") kill -USR1 "$(cat "$ROOT/passerelle.pid")" ;;
+"passerelle stop")
+    pid=$(cat "$ROOT/passerelle.pid")
+    kill -TERM "$pid"
+    while [ -d "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status"; do :; done
+    rm "$ROOT/passerelle.pid" ;;
+*) echo "no such service, or command: $*"; exit 1 ;;
+esac
+"#;
+
+/// What the document has done, in its order.
+#[derive(Debug, PartialEq)]
+enum Step {
+    Run { script: String, expected: String },
+    Scene(String),
+}
+
+fn steps(document: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut lines = document.lines();
+    while let Some(line) = lines.next() {
+        let mut block = || -> String {
+            lines.by_ref().take_while(|l| *l != "```").map(|l| format!("{l}\n")).collect()
+        };
+        match line {
+            "```sh run" => steps.push(Step::Run { script: block(), expected: String::new() }),
+            "```text" => match steps.last_mut() {
+                Some(Step::Run { expected, .. }) => *expected = block(),
+                _ => panic!("a text block without a script before it"),
+            },
+            "```toml" => drop(block()),
+            other => {
+                assert!(!other.starts_with("```"), "a block that nothing runs: {other}");
+                if let Some(scene) = other.strip_prefix("<!-- test: ") {
+                    steps.push(Step::Scene(scene.trim_end_matches(" -->").to_owned()));
+                }
+            }
+        }
+    }
+    steps
+}
+
+#[tokio::test]
+async fn the_migration_goes_as_written() -> Result<(), Box<dyn std::error::Error>> {
+    let machine = Machine::new();
+    let sockets = machine.path("var/run");
+    let _gui = LegacyDomain::start(&sockets, "vm-gui")?;
+    let mut usb = Some(MvpServer::start(&sockets, "sys-usb", Disks::new()?)?);
+    let mut moved = None;
+    let mut scripts = 0;
+    for step in steps(&shipped("MIGRATION.md")) {
+        match step {
+            Step::Run { script, expected } => {
+                machine.run(&script, &expected).await;
+                scripts += 1;
+            }
+            Step::Scene(scene) => {
+                assert_eq!(scene, "sys-usb moves");
+                drop(usb.take());
+                fs::remove_file(sockets.join("sys-usb-msg.sock")).ok();
+                let broker = machine.path("run/mosquitto/mqtt.sock");
+                moved = Some(
+                    MqttServer::start(&broker, "sys-usb", Dialect::Psec, Disks::new()?).await?,
+                );
+            }
+        }
+    }
+    assert!(moved.is_some());
+    assert!(scripts >= 10, "{scripts}");
+    assert!(!machine.path("etc/passerelle").exists());
+    Ok(())
+}
+
+#[test]
+fn the_table_of_calls_is_the_mappings() {
+    let path = Path::new(ROOT).join("MIGRATION.md");
+    let document = shipped("MIGRATION.md");
+    let (before, rest) = document.split_once("<!-- rows -->\n").unwrap();
+    let (kept, after) = rest.split_once("<!-- end of rows -->").unwrap();
+    let table = table();
+    if std::env::var_os("PASSERELLE_BLESS").is_some() {
+        let text = format!("{before}<!-- rows -->\n{table}<!-- end of rows -->{after}");
+        fs::write(&path, text).unwrap();
+    } else {
+        assert!(kept == table, "MIGRATION.md has\n{kept}\nbut the mapping says\n{table}");
+    }
+}
+
+/// The rows of psec.toml as a table.
+fn table() -> String {
+    let text = shipped("mappings/psec.toml");
+    let document = DeTable::parse(&text).unwrap();
+    let mut table = String::from(
+        "| legacy | topic | MQTT member = legacy one | answered on the legacy wire by |\n|--|--|--|--|\n",
+    );
+    for kind in ["command", "event"] {
+        for row in items(document.get_ref().get(kind).map(|v| v.get_ref())) {
+            let Some(topic) = member(row, &["topic"]).and_then(DeValue::as_str) else { continue };
+            let legacy = member(row, &["legacy"]).and_then(DeValue::as_str).unwrap();
+            let path = if kind == "command" { &["request", "members"][..] } else { &["members"] };
+            let members = member(row, path).and_then(DeValue::as_table);
+            let members: Vec<String> = members
+                .iter()
+                .flat_map(|m| m.iter())
+                .map(|(mqtt, legacy)| format!("{} = {}", mqtt.get_ref(), name(legacy.get_ref())))
+                .collect();
+            let mut answers: Vec<String> = Vec::new();
+            for answer in items(member(row, &["answer"])) {
+                let said = ["reponse", "evenement"].into_iter().find_map(|kind| {
+                    let name = member(answer, &[kind])?.as_str()?;
+                    Some(format!("{kind} `{name}`"))
+                });
+                answers.extend(said.filter(|s| !answers.contains(s)));
+            }
+            let _ = writeln!(
+                table,
+                "| {} `{legacy}` | `{topic}` | {} | {} |",
+                if kind == "command" { "commande" } else { "evenement" },
+                members.join(", "),
+                answers.join(", ")
+            );
+        }
+    }
+    table
+}
+
+fn items<'d>(rows: Option<&'d DeValue<'d>>) -> impl Iterator<Item = &'d DeValue<'d>> {
+    rows.and_then(DeValue::as_array).into_iter().flat_map(|a| a.iter()).map(|v| v.get_ref())
+}
+
+fn member<'d>(value: &'d DeValue<'d>, path: &[&str]) -> Option<&'d DeValue<'d>> {
+    path.iter().try_fold(value, |value, key| Some(value.as_table()?.get(*key)?.get_ref()))
+}
+
+/// The legacy member that a declaration names.
+fn name(value: &DeValue<'_>) -> String {
+    let legacy = member(value, &["legacy"]).unwrap_or(value);
+    let encoding = member(value, &["encoding"]).and_then(DeValue::as_str);
+    match legacy.as_str() {
+        Some(name) => encoding.map_or(name.to_owned(), |encoding| format!("{name}, in {encoding}")),
+        None => items(Some(legacy)).filter_map(DeValue::as_str).collect::<Vec<_>>().join(" or "),
+    }
+}
