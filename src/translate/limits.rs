@@ -27,6 +27,19 @@ pub struct Limits {
     pub mirror_size: usize,
 }
 
+/// What a message counts against a limit. One that is larger than the limit counts as most of it: so
+/// it finds room beside small ones and leaves room for some, and there are never two of its kind.
+#[must_use]
+pub fn weight(size: usize, limit: usize) -> usize {
+    size.min(limit - limit / 4)
+}
+
+/// Whether a message of `size` bytes may join those that wait, which weigh `waiting`.
+#[must_use]
+pub fn has_room(waiting: usize, size: usize, limit: usize) -> bool {
+    waiting == 0 || waiting.saturating_add(weight(size, limit)) <= limit
+}
+
 impl Default for Limits {
     fn default() -> Self {
         const MIB: usize = 1024 * 1024;
@@ -42,5 +55,20 @@ impl Default for Limits {
             mirror: true,
             mirror_size: 64 * 1024,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{has_room, weight};
+
+    #[test]
+    fn a_message_larger_than_the_limit_finds_room_beside_small_ones_and_leaves_some() {
+        const LIMIT: usize = 100;
+        assert!(has_room(0, 5000, LIMIT) && has_room(25, 5000, LIMIT));
+        let large = weight(5000, LIMIT);
+        assert!(has_room(large, 25, LIMIT) && !has_room(large, 26, LIMIT));
+        assert!(!has_room(large, 5000, LIMIT));
+        assert!(has_room(60, 40, LIMIT) && !has_room(61, 40, LIMIT));
     }
 }

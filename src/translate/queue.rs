@@ -1,5 +1,6 @@
 //! What waits to be written to a domain.
 
+use super::limits::{has_room, weight};
 use super::name::DomainName;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -36,19 +37,22 @@ pub struct Entry {
 }
 
 /// Lines in order, the first perhaps written in part.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
+    /// What may wait, in bytes.
+    limit: usize,
     entries: VecDeque<Entry>,
-    bytes: usize,
+    /// What the entries weigh against the limit.
+    weight: usize,
     written: usize,
     progress: Duration,
 }
 
 impl Queue {
-    /// Whether `size` more bytes find room below `limit`; one message alone always does.
+    /// A queue for about `limit` bytes, or one line, if that is larger.
     #[must_use]
-    pub fn has_room(&self, size: usize, limit: usize) -> bool {
-        self.entries.is_empty() || self.bytes.saturating_add(size) <= limit
+    pub fn new(limit: usize) -> Self {
+        Self { limit, entries: VecDeque::new(), weight: 0, written: 0, progress: Duration::ZERO }
     }
 
     /// Adds a line.
@@ -56,7 +60,7 @@ impl Queue {
         if self.entries.is_empty() {
             self.progress = now;
         }
-        self.bytes += entry.line.len();
+        self.weight += weight(entry.line.len(), self.limit);
         self.entries.push_back(entry);
     }
 
@@ -76,7 +80,7 @@ impl Queue {
         }
         self.written = 0;
         let entry = self.entries.pop_front()?;
-        self.bytes -= entry.line.len();
+        self.weight -= weight(entry.line.len(), self.limit);
         Some(entry)
     }
 
@@ -101,7 +105,7 @@ impl Queue {
     pub fn give_up(&mut self) -> Vec<Entry> {
         let keep = usize::from(self.written > 0);
         let given_up: Vec<_> = self.entries.drain(keep.min(self.entries.len())..).collect();
-        self.bytes = self.entries.iter().map(|e| e.line.len()).sum();
+        self.weight = self.entries.iter().map(|e| weight(e.line.len(), self.limit)).sum();
         given_up
     }
 
@@ -117,10 +121,10 @@ impl Queue {
         self.entries.is_empty()
     }
 
-    /// How many bytes wait.
+    /// Whether a line of `size` bytes finds room.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    pub fn has_room(&self, size: usize) -> bool {
+        has_room(self.weight, size, self.limit)
     }
 
     /// The lines that wait.

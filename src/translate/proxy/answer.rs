@@ -106,7 +106,6 @@ impl Proxy {
         };
         let reply = (call.reply.clone(), call.correlation.clone());
         let publish = self.response_publish(row, reply, payload, read);
-        let size = publish.size();
         if !self.has_room_for(&publish) {
             let call = self.given.remove(at);
             let detail = "too much waits for the broker";
@@ -116,22 +115,16 @@ impl Proxy {
             self.give_up(&call, Reason::StoreFull, detail, now);
             return Some(call.handler);
         }
-        self.publish_answer(publish, size, !std::mem::replace(counted, true), read);
+        self.publish_answer(publish, !std::mem::replace(counted, true), read);
         if let Some(call) = self.given.get_mut(at) {
             call.answers += 1;
         }
         answer.ends.then(|| self.end_given(at, now)).flatten()
     }
 
-    fn publish_answer(&mut self, publish: Publish, size: usize, counted: bool, read: &Read<'_>) {
-        let sent = Sent {
-            size,
-            call: None,
-            counted,
-            to: None,
-            head: head(read.line),
-            from: read.from(self),
-        };
+    fn publish_answer(&mut self, publish: Publish, counted: bool, read: &Read<'_>) {
+        let sent =
+            Sent { call: None, counted, to: None, head: head(read.line), from: read.from(self) };
         self.publish(publish, sent);
     }
 
@@ -292,8 +285,7 @@ impl Proxy {
         if !self.has_room_for(&publish) {
             return refuse(self, Reason::StoreFull, "too much waits for the broker".into());
         }
-        let size = publish.size();
-        self.publish_answer(publish, size, true, read);
+        self.publish_answer(publish, true, read);
     }
 
     /// A response from this domain to another legacy one: it may end an exclusive call.
@@ -342,8 +334,7 @@ impl Proxy {
             publish.mark = Some(Arc::clone(&self.instance));
             publish.expiry = Some(row.timeout);
             if self.has_room_for(&publish) {
-                let size = publish.size();
-                self.publish_answer(publish, size, false, read);
+                self.publish_answer(publish, false, read);
             }
             return;
         }

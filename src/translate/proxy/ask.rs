@@ -5,6 +5,7 @@ use super::line::{Read, Route};
 use super::{Action, Identity, Proxy, Sent};
 use crate::translate::clock::Now;
 use crate::translate::json::Object;
+use crate::translate::limits::{has_room, weight};
 use crate::translate::mapping::Command;
 use crate::translate::mapping::scalar::all_hold;
 use crate::translate::mapping::shape::{Fault, Side};
@@ -70,9 +71,13 @@ impl Proxy {
             return self.refuse_request(read, Reason::DomainStuck, detail, now);
         }
         let size: usize = requests.iter().map(|r| r.payload.len()).sum();
-        let held = self.asked.iter().filter_map(|a| a.held.as_ref()).map(Publish::size);
+        let held = self
+            .asked
+            .iter()
+            .filter_map(|a| a.held.as_ref())
+            .map(|p| weight(p.size(), self.limits.outbox));
         let waiting = held.fold(self.outbox, usize::saturating_add);
-        if waiting > 0 && waiting.saturating_add(size) > self.limits.outbox {
+        if !has_room(waiting, size, self.limits.outbox) {
             let detail = "too much waits for the broker";
             return self.refuse_request(read, Reason::StoreFull, detail, now);
         }
@@ -204,7 +209,6 @@ impl Proxy {
 
     fn publish_call(&mut self, publish: Publish, id: u64, to: Option<DomainName>) {
         let sent = Sent {
-            size: publish.size(),
             call: Some(id),
             counted: false,
             to,
@@ -224,7 +228,6 @@ impl Proxy {
         extra: bool,
     ) {
         let sent = Sent {
-            size: publish.size(),
             call: None,
             counted: !extra,
             to: to.cloned(),

@@ -16,7 +16,7 @@ pub(in crate::translate) use event::events;
 
 use super::clock::Now;
 use super::frame::{Decoder, Frame};
-use super::limits::Limits;
+use super::limits::{Limits, has_room, weight};
 use super::mapping::Table;
 use super::mapping::shape::{Context, Values};
 use super::name::DomainName;
@@ -105,7 +105,6 @@ pub enum Passed {
 /// A publish that the broker has not acknowledged.
 #[derive(Debug)]
 struct Sent {
-    size: usize,
     /// The call that it asks, if it is a request with an answer.
     call: Option<u64>,
     /// Whether a message ends when it is acknowledged.
@@ -130,7 +129,8 @@ pub struct Proxy {
     asked: Vec<Asked>,
     given: Vec<Given>,
     ended: VecDeque<Ended>,
-    sent: HashMap<Token, Sent>,
+    /// What the broker has not acknowledged, with what it weighs against the limit of the outbox.
+    sent: HashMap<Token, (usize, Sent)>,
     outbox: usize,
     /// What `etat_domu` last said.
     ready: Option<String>,
@@ -167,7 +167,7 @@ impl Proxy {
             instance: Arc::clone(&setting.instance),
             nonce: Arc::clone(&setting.nonce),
             roster: Arc::default(),
-            queue: Queue::default(),
+            queue: Queue::new(setting.limits.queue),
             asked: Vec::new(),
             given: Vec::new(),
             ended: VecDeque::new(),
@@ -210,7 +210,7 @@ impl Proxy {
         self.asked.iter().filter(|a| !a.extra).count()
             + self.given.len()
             + self.queue.iter().filter(messages).count()
-            + self.sent.values().filter(|s| s.counted).count()
+            + self.sent.values().filter(|(_, s)| s.counted).count()
     }
 
     /// Who is a legacy domain here has changed.
@@ -333,8 +333,8 @@ impl Proxy {
 
     /// The broker has acknowledged a publish; `matched` says whether anybody subscribes to its topic.
     pub fn acknowledged(&mut self, token: Token, matched: bool, now: Now) {
-        let Some(sent) = self.sent.remove(&token) else { return };
-        self.outbox -= sent.size;
+        let Some((weight, sent)) = self.sent.remove(&token) else { return };
+        self.outbox -= weight;
         if let (false, Some(to)) = (matched, &sent.to) {
             let detail = format!("nobody on MQTT carries out requests to {to}");
             self.request_failed(sent, Reason::NoSuchDomain, &detail, now);
@@ -345,16 +345,16 @@ impl Proxy {
 
     /// The broker will never take a publish.
     pub fn not_published(&mut self, token: Token, why: &str, now: Now) {
-        if let Some(sent) = self.sent.remove(&token) {
-            self.outbox -= sent.size;
+        if let Some((weight, sent)) = self.sent.remove(&token) {
+            self.outbox -= weight;
             self.request_failed(sent, Reason::LineTooLong, why, now);
         }
     }
 
     /// A publish was forgotten before it was sent, as [`Action::Withdraw`] asked.
     pub fn withdrawn(&mut self, token: Token) {
-        if let Some(sent) = self.sent.remove(&token) {
-            self.outbox -= sent.size;
+        if let Some((weight, _)) = self.sent.remove(&token) {
+            self.outbox -= weight;
         }
     }
 
@@ -368,12 +368,13 @@ impl Proxy {
     }
 
     fn has_room_for(&self, publish: &Publish) -> bool {
-        self.outbox == 0 || self.outbox.saturating_add(publish.size()) <= self.limits.outbox
+        has_room(self.outbox, publish.size(), self.limits.outbox)
     }
 
     fn publish(&mut self, publish: Publish, sent: Sent) {
-        self.outbox += sent.size;
-        self.sent.insert(publish.token, sent);
+        let weight = weight(publish.size(), self.limits.outbox);
+        self.outbox += weight;
+        self.sent.insert(publish.token, (weight, sent));
         self.actions.push(Action::Publish(publish));
     }
 
@@ -381,7 +382,7 @@ impl Proxy {
     fn enqueue(&mut self, entry: Entry, now: Now) -> Result<(), Entry> {
         // One line is let in all the same, or nobody would see that the domain reads again.
         let stuck = self.stuck && !self.queue.is_empty();
-        if stuck || !self.queue.has_room(entry.line.len(), self.limits.queue) {
+        if stuck || !self.queue.has_room(entry.line.len()) {
             return Err(entry);
         }
         self.queue.push(entry, now.monotonic);

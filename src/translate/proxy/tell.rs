@@ -123,14 +123,7 @@ impl Proxy {
         if !self.has_room_for(&publish) {
             return;
         }
-        let sent = Sent {
-            size: publish.size(),
-            call: None,
-            counted: false,
-            to: None,
-            head: String::new(),
-            from: name,
-        };
+        let sent = Sent { call: None, counted: false, to: None, head: String::new(), from: name };
         self.publish(publish, sent);
     }
 
