@@ -1,8 +1,9 @@
 //! Pending calls: who asked what, until when, and whose answer something is.
 
 use crate::translate::json::{self, Object};
-use crate::translate::mapping::Command;
+use crate::translate::mapping::scalar::all_hold;
 use crate::translate::mapping::shape::{Repeat, Rule, Side, Values};
+use crate::translate::mapping::{Answer, Command, Wire};
 use crate::translate::name::DomainName;
 use crate::translate::publish::{Publish, Received, Token};
 use bytes::Bytes;
@@ -162,4 +163,36 @@ pub(super) fn keep(row: &Command, side: Side, request: &Object<'_>) -> Values {
         values.extend(value.map(|v| (name.clone(), v.to_owned())));
     }
     values
+}
+
+/// The way in which a legacy message answers a call of a row.
+pub(super) fn legacy_answer<'r>(
+    row: &'r Command,
+    wire: &Wire,
+    data: &Object<'_>,
+    request: Option<&Values>,
+) -> Option<&'r Answer> {
+    row.answers.iter().find(|a| {
+        a.direction.goes_from(Side::Legacy)
+            && a.wire == *wire
+            && all_hold(&a.when.legacy, |m| data.get(m))
+            && request.is_none_or(|r| all_hold(&a.request, |m| value(r, m)))
+    })
+}
+
+/// The way in which an MQTT response answers a call of a row.
+pub(super) fn mqtt_answer<'r>(
+    row: &'r Command,
+    payload: &Object<'_>,
+    request: Option<&Values>,
+) -> Option<&'r Answer> {
+    row.answers.iter().find(|a| {
+        a.direction.goes_from(Side::Mqtt)
+            && all_hold(&a.when.mqtt, |m| payload.get(m))
+            && request.is_none_or(|r| all_hold(&a.request, |m| value(r, m)))
+    })
+}
+
+fn value<'v>(values: &'v Values, name: &str) -> Option<&'v str> {
+    values.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
 }

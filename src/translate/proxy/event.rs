@@ -1,8 +1,7 @@
 //! Notifications: what a legacy domain announces, and what it is told of others'.
 
-use super::answer::legacy_answer;
 use super::ask::reason_of;
-use super::calls::{Given, Match, Origin, State, choose, compare};
+use super::calls::{Given, Match, Origin, State, choose, compare, legacy_answer};
 use super::line::{Read, Route};
 use super::tell::Reply;
 use super::{Action, Identity, Passed, Proxy, Sent};

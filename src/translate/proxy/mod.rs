@@ -8,6 +8,7 @@ mod calls;
 mod event;
 mod give;
 mod line;
+mod response;
 mod tell;
 mod time;
 

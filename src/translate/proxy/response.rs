@@ -1,0 +1,274 @@
+//! Responses from MQTT, to legacy requesters.
+
+use super::ask::{handler, reason_of};
+use super::calls::{Asked, Match, choose, compare, mqtt_answer};
+use super::give::sender;
+use super::{Action, Identity, Proxy};
+use crate::translate::clock::Now;
+use crate::translate::json::{self, Object};
+use crate::translate::legacy::{self, Kind};
+use crate::translate::mapping::shape::{Fault, Side, Values};
+use crate::translate::mapping::{Answer, Command, Wire};
+use crate::translate::name::DomainName;
+use crate::translate::publish::Received;
+use crate::translate::queue::{Delivery, Entry, Purpose};
+use crate::translate::refusal::{Reason, Why, head};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What one answer becomes, and why it may not.
+type Translated<T> = Result<T, (Reason, String)>;
+
+impl Proxy {
+    /// A response on MQTT: which of this channel's calls does it answer?
+    pub(super) fn response(
+        &mut self,
+        message: &Received,
+        root: &str,
+        suffix: Option<&str>,
+        delivery: Delivery,
+        now: Now,
+    ) {
+        let done = Action::Acknowledge(delivery);
+        let text = match json::check(&message.payload, self.limits.depth) {
+            Ok(text) => text,
+            Err(error) => {
+                self.bad_response(
+                    message,
+                    root,
+                    suffix,
+                    &(Reason::NotJson, error.to_string()),
+                    now,
+                );
+                return self.actions.push(done);
+            }
+        };
+        let payload = Object::parse(text).unwrap_or_default();
+        let to = suffix.and_then(|s| DomainName::parse(s).ok());
+        let Some(at) = self.asked_by(message, root, to.as_ref(), &payload) else {
+            self.response_without_call(message, root, to.as_ref(), text, delivery, now);
+            return;
+        };
+        let table = Arc::clone(&self.table);
+        let Some(call) = self.asked.get(at) else { return };
+        let Some(row) = table.command(call.row) else { return };
+        let source = self.responder(message, &call.handler);
+        let lines = match mqtt_answer(row, &payload, Some(&call.values)) {
+            Some(answer) => self
+                .lines(answer, text, &call.requester, &source, Some(&call.values), now)
+                .map(|lines| (lines, answer.ends)),
+            None => Err((Reason::BadValue, unknown_answer(row, text))),
+        };
+        match lines {
+            Ok((lines, ends)) => {
+                if let Some(call) = self.asked.get_mut(at) {
+                    call.answers += 1;
+                }
+                self.write_answer(lines, &source, delivery, now);
+                if ends {
+                    self.end_asked(at, now);
+                }
+            }
+            Err((reason, detail)) => {
+                self.refuse(reason, detail.clone(), source, head(&message.payload));
+                self.fail_asked(at, reason, &detail, now);
+                self.actions.push(done);
+            }
+        }
+    }
+
+    /// A response that cannot even be read ends the call that its correlation data names.
+    fn bad_response(
+        &mut self,
+        message: &Received,
+        root: &str,
+        suffix: Option<&str>,
+        (reason, detail): &(Reason, String),
+        now: Now,
+    ) {
+        self.refuse(*reason, detail.clone(), sender(message), head(&message.payload));
+        let to = suffix.and_then(|s| DomainName::parse(s).ok());
+        let named = to.is_some() || message.correlation.is_some();
+        let at = self.asked_by(message, root, to.as_ref(), &Object::default());
+        if let Some(at) = at.filter(|_| named) {
+            self.fail_asked(at, *reason, detail, now);
+        }
+    }
+
+    /// The call that a response answers: by correlation data, else by the members that it repeats,
+    /// else the oldest.
+    fn asked_by(
+        &self,
+        message: &Received,
+        root: &str,
+        to: Option<&DomainName>,
+        payload: &Object<'_>,
+    ) -> Option<usize> {
+        if let Some(correlation) = &message.correlation {
+            let at = self.asked.iter().position(|a| a.correlation == *correlation);
+            return at.filter(|&at| self.is_root(at, root));
+        }
+        let open = |(at, a): (usize, &Asked)| {
+            let row = self.table.command(a.row).filter(|r| r.root == root)?;
+            let waits = a.held.is_none() && to.is_none_or(|to| a.requester == *to);
+            let answer = mqtt_answer(row, payload, Some(&a.values));
+            let repeats = answer.map_or(&[][..], |a| &a.shape.repeats.mqtt);
+            waits.then(|| (at, compare(repeats, payload, &a.values)))
+        };
+        choose(self.asked.iter().enumerate().filter_map(open))
+    }
+
+    fn is_root(&self, at: usize, root: &str) -> bool {
+        let row = self.asked.get(at).and_then(|a| self.table.command(a.row));
+        row.is_some_and(|r| r.root == root)
+    }
+
+    /// Who answers, on the legacy wire: the user property, unless it is a legacy domain's name.
+    fn responder(&self, message: &Received, handler: &DomainName) -> DomainName {
+        if let Identity::Behind { own, .. } = &self.identity {
+            return own.clone();
+        }
+        let named = message.source.as_deref().and_then(|s| DomainName::parse(s).ok());
+        named.filter(|n| !n.is_everyone() && !self.is_legacy(n)).unwrap_or_else(|| handler.clone())
+    }
+
+    fn response_without_call(
+        &mut self,
+        message: &Received,
+        root: &str,
+        to: Option<&DomainName>,
+        text: &str,
+        delivery: Delivery,
+        now: Now,
+    ) {
+        let table = Arc::clone(&self.table);
+        let payload = Object::parse(text).unwrap_or_default();
+        let done = Action::Acknowledge(delivery);
+        let ended = self.ended.iter().rev().find(|e| {
+            let row = table.command(e.row).filter(|r| r.root == root);
+            let same = match (&message.correlation, &e.correlation) {
+                (Some(a), Some(b)) => a == b,
+                (Some(_), None) => false,
+                (None, _) => to.is_none_or(|to| e.requester == *to),
+            };
+            let answer = row.and_then(|r| mqtt_answer(r, &payload, Some(&e.values)));
+            e.asked_by == Side::Legacy
+                && same
+                && answer.is_some_and(|a| {
+                    compare(&a.shape.repeats.mqtt, &payload, &e.values) != Match::Different
+                })
+        });
+        if let Some(ended) = ended {
+            let twice = message.dup
+                || to.is_none()
+                || table.command(ended.row).is_some_and(|r| r.answered_twice);
+            if twice {
+                self.ignore(Why::Repeat, &message.source);
+            } else {
+                let detail = "its call has been answered";
+                self.refuse(Reason::NoPendingCall, detail, sender(message), head(&message.payload));
+            }
+            return self.actions.push(done);
+        }
+        let behind = matches!(self.identity, Identity::Behind { .. });
+        let mine = to.filter(|to| !behind && *to == self.name());
+        let Some(to) = mine.cloned() else {
+            self.ignore(Why::OtherRequester, &message.source);
+            return self.actions.push(done);
+        };
+        let row = table.commands().iter().find(|r| {
+            r.root == root && r.direction.goes_from(Side::Legacy) && table.names_requesters(r)
+        });
+        let found = row.and_then(|row| Some((row, mqtt_answer(row, &payload, None)?)));
+        let lines = match found {
+            Some((row, answer)) => {
+                let handler = handler(row, text.as_bytes()).unwrap_or_else(DomainName::dom0);
+                let source = self.responder(message, &handler);
+                self.lines(answer, text, &to, &source, None, now).map(|lines| (lines, source))
+            }
+            None => Err((Reason::NoPendingCall, "it answers no pending call".into())),
+        };
+        match lines {
+            Ok((lines, source)) if !lines.is_empty() => {
+                self.write_answer(lines, &source, delivery, now);
+            }
+            Ok(_) => {
+                let detail = "it answers no pending call";
+                self.refuse(Reason::NoPendingCall, detail, sender(message), head(&message.payload));
+                self.actions.push(done);
+            }
+            Err((reason, detail)) => {
+                self.refuse(reason, detail, sender(message), head(&message.payload));
+                self.actions.push(done);
+            }
+        }
+    }
+
+    /// What an answer is on the legacy wire: no line, one, or one for each element of a list.
+    fn lines(
+        &self,
+        answer: &Answer,
+        text: &str,
+        requester: &DomainName,
+        source: &DomainName,
+        request: Option<&Values>,
+        now: Now,
+    ) -> Translated<Vec<Bytes>> {
+        if !answer.request.is_empty() && request.is_none() {
+            return Err(reason_of(Fault::NeedsCall));
+        }
+        let (kind, name) = match &answer.wire {
+            Wire::Response(name) => (Kind::Response, name),
+            Wire::Event(name) => (Kind::Notification, name),
+            Wire::Silent => return Ok(Vec::new()),
+        };
+        let mut lines = Vec::new();
+        let mut line = |body: &str| {
+            let mut data = Vec::with_capacity(body.len() + 64);
+            let context = self.context(now, source.as_str(), request);
+            answer.shape.translate(Side::Mqtt, body, &context, &mut data).map_err(reason_of)?;
+            let line = legacy::write(kind, source.as_str(), requester.as_str(), name, &data);
+            lines.push(self.fits(line)?);
+            Ok(())
+        };
+        match &answer.one_for_each {
+            None => line(text)?,
+            Some(list) => {
+                let object = Object::parse(text).map_err(|e| (Reason::BadValue, e.to_string()))?;
+                let Some(items) = object.get(list) else {
+                    return Err((Reason::MissingArgument, format!("{list:?} is missing")));
+                };
+                if !json::for_each(items, &mut line)? {
+                    return Err((Reason::BadValue, format!("{list:?} is not an array")));
+                }
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Writes an answer to the channel; the broker is told when the last line is out.
+    fn write_answer(&mut self, lines: Vec<Bytes>, from: &DomainName, delivery: Delivery, now: Now) {
+        let last = lines.len();
+        if last == 0 {
+            self.counters.delivered += 1;
+            return self.actions.push(Action::Acknowledge(delivery));
+        }
+        for (i, line) in lines.into_iter().enumerate() {
+            let is_last = i + 1 == last;
+            let message = Purpose::Message { from: from.clone(), command: false };
+            let purpose = if is_last { message } else { Purpose::Notice };
+            let delivery = is_last.then_some(delivery);
+            if let Err(entry) = self.enqueue(Entry { line, purpose, delivery }, now) {
+                self.give_up_entry(entry, Reason::DomainStuck, now);
+            }
+        }
+    }
+}
+
+fn unknown_answer(row: &Command, text: &str) -> String {
+    let conditions = row.answers.iter().flat_map(|a| &a.when.mqtt).map(|c| c.member.as_str());
+    let members: std::collections::BTreeSet<&str> = conditions.collect();
+    let members: Vec<&str> = members.into_iter().collect();
+    let shown = crate::translate::mapping::value::head(text);
+    format!("no answer of {} fits {shown} (by {})", row.name, members.join(", "))
+}
