@@ -315,26 +315,24 @@ async fn a_message_without_an_acknowledgement_comes_again() {
     let mut session = broker.session("keeper", &["t"]).await;
     session.publish(publish(1, "t", "again"));
     while !matches!(next(&mut session).await, Event::Received(..)) {}
-    session.close(false).await;
+    session.close().await;
     let mut session = Session::new(broker.settings("keeper", &["t"]));
     assert_eq!(receive(&mut session).await.payload, "again");
 }
 
 #[tokio::test]
-async fn closing_keeps_or_forgets_the_session_and_sends_no_will() {
+async fn closing_keeps_the_session_and_sends_no_will() {
     let broker = Broker::start("").await;
     let mut other = broker.session("other", &["will"]).await;
-    for (forget, expected) in [(false, true), (true, false)] {
-        let mut settings = broker.settings("leaver", &["t"]);
-        let payload = Bytes::from_static(b"gone");
-        settings.will = Some(Will { topic: "will".to_owned(), payload, retain: false });
-        let mut session = Session::new(settings);
-        ready(&mut session).await;
-        session.close(forget).await;
-        other.publish(publish(1, "t", "x"));
-        let answer = next(&mut other).await;
-        assert_eq!(answer, Event::Acknowledged { token: Token(1), matched: expected });
-    }
+    let mut settings = broker.settings("leaver", &["t"]);
+    let payload = Bytes::from_static(b"gone");
+    settings.will = Some(Will { topic: "will".to_owned(), payload, retain: false });
+    let mut session = Session::new(settings);
+    ready(&mut session).await;
+    session.close().await;
+    other.publish(publish(1, "t", "x"));
+    let answer = next(&mut other).await;
+    assert_eq!(answer, Event::Acknowledged { token: Token(1), matched: true });
     // A session that is cut off has its will sent.
     let mut settings = broker.settings("dropped", &[]);
     let payload = Bytes::from_static(b"gone");

@@ -75,7 +75,7 @@ impl Task {
             self.act(None);
         }
         let left = self.session.outbox().0;
-        self.session.close(false).await;
+        self.session.close().await;
         left
     }
 

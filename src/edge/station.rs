@@ -7,6 +7,7 @@ use super::hub::{ToHub, wait};
 use super::session::{self, Delivery, Event, Session};
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Action, Passed, Proxy};
+use crate::translate::publish::Publish;
 use crate::translate::refusal::{Counters, Refusal};
 use std::collections::HashMap;
 use std::io;
@@ -260,7 +261,7 @@ impl Station {
         let empty = life.session.as_ref().is_some_and(|s| s.outbox().0 == 0);
         let leaves = life.link.is_none() && empty && !life.finishing;
         if let Some(session) = life.session.take_if(|_| leaves) {
-            session.close(false).await;
+            session.close().await;
             life.deliveries.clear();
             tracing::debug!(domain = %self.name, "the session is left to the broker");
         }
@@ -312,6 +313,7 @@ impl Station {
                 tracing::debug!(domain = %self.name, topic = publish.topic, "publish");
                 match &mut life.session {
                     Some(session) => session.publish(publish),
+                    None if life.removed => self.hand_over(publish).await,
                     None => {
                         let mut session = Session::new(self.settings.clone());
                         session.publish(publish);
@@ -379,29 +381,42 @@ impl Station {
     }
 
     async fn end(mut self, mut life: Life) -> End {
-        if life.removed {
-            self.proxy.set_roster(Arc::clone(&self.directory.borrow().roster));
-            self.proxy.retire(self.clock.now());
-            self.act(&mut life).await;
-            tracing::info!(domain = %self.name, "no longer a legacy domain here");
-        }
         let connected = life.link.is_some();
+        if life.removed {
+            self.retire(&mut life).await;
+        }
         if let Some(link) = life.link.take() {
             let channel = link.reader.unsplit(link.writer);
             drain(&channel, DRAIN).await;
         }
         if let Some(session) = life.session.take() {
-            if life.removed {
-                for publish in session.unacknowledged() {
-                    let _ = self.hub.send(ToHub::HandOver(publish)).await;
-                }
-            }
-            session.close(life.removed).await;
-        } else if life.removed {
-            Session::new(self.settings.clone()).close(true).await;
+            session.close().await;
         }
         let left = self.proxy.under_way();
         End { name: self.name, counters: self.proxy.counters().clone(), left, connected }
+    }
+
+    /// The domain is no longer a legacy domain here. The broker forgets its session by itself; to make
+    /// it forget would take a connection under the domain's name, which may be the domain's own by now.
+    async fn retire(&mut self, life: &mut Life) {
+        if let Some(session) = life.session.take() {
+            let unacknowledged = session.unacknowledged();
+            session.close().await;
+            for publish in unacknowledged {
+                self.hand_over(publish).await;
+            }
+        }
+        self.proxy.set_roster(Arc::clone(&self.directory.borrow().roster));
+        self.proxy.retire(self.clock.now());
+        self.act(life).await;
+        tracing::info!(domain = %self.name, "no longer a legacy domain here");
+    }
+
+    async fn hand_over(&mut self, publish: Publish) {
+        let token = publish.token;
+        if self.hub.send(ToHub::HandOver(publish)).await.is_ok() {
+            self.proxy.acknowledged(token, true, self.clock.now());
+        }
     }
 }
 

@@ -140,7 +140,7 @@ impl Supervisor {
         let filters = subscriptions::of_hub(&self.setting.table);
         let task = hub::Task {
             hub: Hub::new(&self.setting, self.config.behind().as_ref()),
-            session: Session::new(self.session(client_id, filters)),
+            session: Session::new(self.session(client_id, filters, Duration::MAX)),
             directory,
             mail,
             clock: self.clock,
@@ -150,7 +150,9 @@ impl Supervisor {
         tokio::spawn(task.run(limit))
     }
 
-    fn session(&self, client_id: String, filters: BTreeSet<String>) -> Settings {
+    /// What a session needs. The broker keeps it no longer than `kept`: a domain's for as long as the
+    /// domain counts as legacy here.
+    fn session(&self, client_id: String, filters: BTreeSet<String>, kept: Duration) -> Settings {
         let address = match &self.config.broker.address {
             Address::Unix(path) => BrokerAddress::Unix(path.clone()),
             Address::Tcp(host, port) => BrokerAddress::Tcp { host: host.clone(), port: *port },
@@ -160,7 +162,7 @@ impl Supervisor {
             address,
             credentials: self.credentials.clone(),
             keep_alive: self.config.broker.keep_alive,
-            session_expiry: self.config.broker.session_expiry,
+            session_expiry: self.config.broker.session_expiry.min(kept),
             max_packet: max_packet(self.setting.limits.line),
             filters: filters.into_iter().map(|topic| Filter { topic, no_local: true }).collect(),
             will: None,
@@ -254,7 +256,7 @@ impl Supervisor {
         self.publish_directory();
         let station = Station {
             proxy: Proxy::new(identity, &self.setting, self.clock.now().monotonic),
-            settings: self.session(client_id, filters),
+            settings: self.session(client_id, filters, self.setting.limits.away),
             directory: self.directory.subscribe(),
             mailbox: letters,
             control: controls,

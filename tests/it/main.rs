@@ -12,6 +12,7 @@
 #[path = "../peers/mod.rs"]
 mod peers;
 
+mod away;
 mod broker;
 mod domu;
 mod libraries;

@@ -29,7 +29,7 @@ use settings::options;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 /// How long a good-bye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -128,7 +128,7 @@ impl Session {
                 State::Waiting(until) => {
                     sleep_until(*until).await;
                     self.connections += 1;
-                    let options = options(&self.settings, false);
+                    let options = options(&self.settings);
                     let link = Link::open(options, self.connections);
                     self.state = State::Linked(Box::new(link));
                 }
@@ -142,19 +142,11 @@ impl Session {
         }
     }
 
-    /// Leaves the broker, within about a second (two, to forget). What was not yet sent is not
-    /// sent any more. The broker keeps the session, its subscriptions and its queue for the
-    /// expiry of the settings; `forget` makes it forget them, as far as it can be reached.
-    pub async fn close(self, forget: bool) {
+    /// Leaves the broker, within about a second. What was not yet sent is not sent any more. The broker
+    /// keeps the session, its subscriptions and its queue for the expiry of the settings.
+    pub async fn close(self) {
         if let State::Linked(link) = self.state {
             link.disconnect(GOODBYE).await;
-        }
-        if forget {
-            let mut link = Link::open(options(&self.settings, true), self.connections + 1);
-            // The first event is the CONNACK, or the error.
-            if let Ok(Some(Ok(_))) = timeout(GOODBYE, link.event()).await {
-                link.disconnect(GOODBYE).await;
-            }
         }
     }
 

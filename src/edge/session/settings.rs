@@ -88,9 +88,8 @@ pub struct Settings {
     pub will: Option<Will>,
 }
 
-/// The library's options. `forget` asks for a clean session that ends with its connection, without
-/// a will: what makes a broker forget a kept one.
-pub(super) fn options(settings: &Settings, forget: bool) -> MqttOptions {
+/// The library's options.
+pub(super) fn options(settings: &Settings) -> MqttOptions {
     let id = settings.client_id.clone();
     let mut options = match &settings.address {
         BrokerAddress::Unix(path) => {
@@ -108,13 +107,12 @@ pub(super) fn options(settings: &Settings, forget: bool) -> MqttOptions {
     network.set_tcp_nodelay(true);
     // The library panics below 5 s and cuts off above 16 bits.
     let keep_alive = settings.keep_alive.as_secs().clamp(5, u64::from(u16::MAX));
-    let expiry = if forget { 0 } else { whole_seconds(settings.session_expiry) };
     options
         .set_network_options(network)
         .set_connection_timeout(CONNECT_TIMEOUT)
         .set_keep_alive(Duration::from_secs(keep_alive))
-        .set_clean_start(forget)
-        .set_session_expiry_interval(Some(expiry))
+        .set_clean_start(false)
+        .set_session_expiry_interval(Some(whole_seconds(settings.session_expiry)))
         .set_receive_maximum(Some(WINDOW))
         .set_max_packet_size(Some(settings.max_packet.max(1024)))
         .set_manual_acks(true)
@@ -122,7 +120,7 @@ pub(super) fn options(settings: &Settings, forget: bool) -> MqttOptions {
     if let Some(Credentials { user, password }) = &settings.credentials {
         options.set_credentials(user, password);
     }
-    if let (Some(will), false) = (&settings.will, forget) {
+    if let Some(will) = &settings.will {
         let payload = will.payload.to_vec();
         let (topic, retain) = (will.topic.clone(), will.retain);
         options.set_last_will(wire::LastWill::new(topic, payload, QoS::AtLeastOnce, retain, None));
