@@ -310,7 +310,8 @@ impl Station {
     async fn do_one(&mut self, action: Action, life: &mut Life) {
         match action {
             Action::Publish(publish) => {
-                tracing::debug!(domain = %self.name, topic = publish.topic, "publish");
+                let (topic, call) = (&publish.topic, publish.token.0);
+                tracing::debug!(domain = %self.name, topic, call, "publish");
                 match &mut life.session {
                     Some(session) => session.publish(publish),
                     None if life.removed => self.hand_over(publish).await,

@@ -219,16 +219,9 @@ impl Hub {
             let Some(topic) = event.topic.clone() else { continue };
             self.next += 1;
             self.actions.push(Action::Publish(Publish {
-                token: Token(self.next),
-                topic,
-                payload: payload.into(),
-                qos: event.qos,
-                retain: false,
-                response_topic: None,
-                correlation: None,
                 source: DomainName::parse("passerelle").ok(),
                 mark: Some(Arc::clone(&self.setting.instance)),
-                expiry: None,
+                ..Publish::new(Token(self.next), topic, payload, event.qos)
             }));
         }
     }

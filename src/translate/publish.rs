@@ -70,6 +70,23 @@ pub struct Received {
 }
 
 impl Publish {
+    /// A publish without properties.
+    #[must_use]
+    pub fn new(token: Token, topic: String, payload: impl Into<Bytes>, qos: Qos) -> Self {
+        Self {
+            token,
+            topic,
+            payload: payload.into(),
+            qos,
+            retain: false,
+            response_topic: None,
+            correlation: None,
+            source: None,
+            mark: None,
+            expiry: None,
+        }
+    }
+
     /// About how many bytes it takes: what counts against a limit.
     #[must_use]
     pub fn size(&self) -> usize {

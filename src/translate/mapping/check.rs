@@ -227,53 +227,45 @@ fn supersedes(a: &Dialect, b: &Dialect) -> bool {
     a.supersedes.as_ref() == Some(&b.name) || b.supersedes.as_ref() == Some(&a.name)
 }
 
+/// A row that can come from MQTT, as far as its topic is concerned.
+struct FromMqtt<'r> {
+    name: &'r str,
+    origin: &'r Origin,
+    topic: String,
+    when: &'r [Condition],
+    dialect: &'r Dialect,
+    /// Whether a requester that names itself says by that which dialect is meant.
+    requested: bool,
+}
+
 fn same_topic(rows: &Rows, found: &mut Findings) {
     const DIALECTS: &str =
         "load one of the two files, or say which gives way: `supersedes = \"the older dialect\"`";
-    let commands: Vec<_> =
-        rows.commands.iter().filter(|c| c.direction.goes_from(Side::Mqtt)).collect();
-    for (i, b) in commands.iter().enumerate() {
-        for a in commands.iter().take(i).filter(|a| a.root == b.root) {
-            let apart = told_apart(&a.when.mqtt, &b.when.mqtt);
-            let what = format!("the topic {:?}", b.request_topic());
-            let (Some(x), Some(y)) = (rows.dialects.get(a.dialect), rows.dialects.get(b.dialect))
-            else {
+    let dialect = |index: usize| rows.dialects.get(index);
+    let commands = rows.commands.iter().filter(|c| c.direction.goes_from(Side::Mqtt));
+    let commands = commands.filter_map(|c| {
+        let (name, origin, when) = (c.name.as_str(), &c.origin, c.when.mqtt.as_slice());
+        let (topic, dialect) = (c.request_topic(), dialect(c.dialect)?);
+        Some(FromMqtt { name, origin, topic, when, dialect, requested: true })
+    });
+    let events = rows.events.iter().filter(|e| e.direction.goes_from(Side::Mqtt));
+    let events = events.filter_map(|e| {
+        let (name, origin, when) = (e.name.as_str(), &e.origin, e.when.mqtt.as_slice());
+        let (topic, dialect) = (e.topic.clone()?, dialect(e.dialect)?);
+        Some(FromMqtt { name, origin, topic, when, dialect, requested: false })
+    });
+    let all: Vec<FromMqtt<'_>> = commands.chain(events).collect();
+    for (i, b) in all.iter().enumerate() {
+        for a in all.iter().take(i).filter(|a| a.topic == b.topic) {
+            let same_dialect = a.dialect.name == b.dialect.name;
+            let by_requester = a.requested && (a.dialect.named || b.dialect.named);
+            let by_dialect = !same_dialect && (by_requester || supersedes(a.dialect, b.dialect));
+            if told_apart(a.when, b.when) || by_dialect {
                 continue;
-            };
-            if a.dialect == b.dialect && !apart {
-                clash(
-                    &what,
-                    (&a.name, &a.origin),
-                    (&b.name, &b.origin, "topic"),
-                    CONDITIONS,
-                    found,
-                );
-            } else if a.dialect != b.dialect && !x.named && !y.named && !supersedes(x, y) && !apart
-            {
-                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin, "topic"), DIALECTS, found);
             }
-        }
-    }
-    let events: Vec<_> = rows.events.iter().filter(|e| e.direction.goes_from(Side::Mqtt)).collect();
-    for (i, b) in events.iter().enumerate() {
-        for a in events.iter().take(i).filter(|a| a.topic.is_some() && a.topic == b.topic) {
-            let what = format!("the topic {:?}", b.topic.as_deref().unwrap_or_default());
-            let (Some(x), Some(y)) = (rows.dialects.get(a.dialect), rows.dialects.get(b.dialect))
-            else {
-                continue;
-            };
-            let apart = told_apart(&a.when.mqtt, &b.when.mqtt);
-            if a.dialect == b.dialect && !apart {
-                clash(
-                    &what,
-                    (&a.name, &a.origin),
-                    (&b.name, &b.origin, "topic"),
-                    CONDITIONS,
-                    found,
-                );
-            } else if a.dialect != b.dialect && !supersedes(x, y) && !apart {
-                clash(&what, (&a.name, &a.origin), (&b.name, &b.origin, "topic"), DIALECTS, found);
-            }
+            let what = format!("the topic {:?}", b.topic);
+            let help = if same_dialect { CONDITIONS } else { DIALECTS };
+            clash(&what, (a.name, a.origin), (b.name, b.origin, "topic"), help, found);
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod scalar;
 pub mod shape;
 pub mod table;
 pub mod value;
+mod write;
 
 use super::name::DomainName;
 use super::publish::Qos;

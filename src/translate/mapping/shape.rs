@@ -5,8 +5,9 @@
 
 use super::scalar::Scalar;
 use super::value::{self, Convert};
+use super::write::{Body, Writer, give};
 use crate::translate::clock::Now;
-use crate::translate::json::{self, NotAnObject, Object};
+use crate::translate::json::{NotAnObject, Object};
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut};
 
@@ -56,12 +57,6 @@ impl<T> IndexMut<Side> for Both<T> {
             Side::Mqtt => &mut self.mqtt,
         }
     }
-}
-
-/// A body that is read: as it stands, and taken apart if it is an object.
-struct Body<'a> {
-    text: &'a str,
-    object: Object<'a>,
 }
 
 /// Where a value stands on one side.
@@ -395,92 +390,5 @@ fn at(fault: Fault, rule: &Rule, side: Side) -> Fault {
     match fault {
         Fault::Bad(why) => Fault::Bad(format!("{}: {why}", name_of(rule, side))),
         other => other,
-    }
-}
-
-/// Appends a value that does not come from the message's own member.
-fn give(
-    given: &Given,
-    context: &Context<'_>,
-    body: &Body<'_>,
-    out: &mut Vec<u8>,
-) -> Result<(), Fault> {
-    match given {
-        Given::Constant(constant) => constant.write(out),
-        Given::Copy(name) => {
-            let value = if name == "." { Some(body.text) } else { body.object.get(name) };
-            let value = value.ok_or_else(|| Fault::Missing(format!("{name:?} is missing")))?;
-            json::push_on_line(out, value);
-        }
-        Given::Request(name) => {
-            let values = context.request.ok_or(Fault::NeedsCall)?;
-            let value = values.iter().find(|(n, _)| n == name).ok_or(Fault::NeedsCall)?;
-            json::push_on_line(out, &value.1);
-        }
-        Given::Source => json::push_string(out, context.source),
-        Given::Now => json::push_string(out, &context.now.rfc3339()),
-    }
-    Ok(())
-}
-
-/// Writes an object, each name once.
-struct Writer<'o, 'c> {
-    out: &'o mut Vec<u8>,
-    side: Side,
-    empty: bool,
-    /// What the row has written. What is carried comes from an object and so cannot stand twice: it is
-    /// not looked for, or a message of a million members would take a million times as long.
-    names: Vec<Vec<u8>>,
-    instead: &'c [(String, Given)],
-}
-
-impl<'o, 'c> Writer<'o, 'c> {
-    fn new(out: &'o mut Vec<u8>, side: Side, instead: &'c [(String, Given)]) -> Self {
-        out.push(b'{');
-        Self { out, side, empty: true, names: Vec::new(), instead }
-    }
-
-    fn has(&self, name: &[u8]) -> bool {
-        self.names.iter().any(|n| n == name)
-    }
-
-    fn begin(&mut self) {
-        if !std::mem::take(&mut self.empty) {
-            self.out.push(b',');
-        }
-    }
-
-    fn member(
-        &mut self,
-        name: &str,
-        context: &Context<'_>,
-        body: &Body<'_>,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        if self.has(name.as_bytes()) {
-            return Ok(());
-        }
-        self.begin();
-        self.names.push(name.as_bytes().to_vec());
-        json::push_string(self.out, name);
-        self.out.push(b':');
-        match self.instead.iter().find(|(n, _)| n == name) {
-            Some((_, given)) => give(given, context, body, self.out),
-            None => write(self.out),
-        }
-    }
-
-    fn carry(&mut self, raw_key: &str, value: &str) {
-        self.begin();
-        self.out.extend_from_slice(raw_key.as_bytes());
-        self.out.push(b':');
-        match self.side {
-            Side::Legacy => json::push_on_line(self.out, value),
-            Side::Mqtt => self.out.extend_from_slice(value.as_bytes()),
-        }
-    }
-
-    fn end(self) {
-        self.out.push(b'}');
     }
 }

@@ -132,16 +132,9 @@ impl Proxy {
         read: &Read<'_>,
     ) -> Publish {
         Publish {
-            token: Token(self.number()),
-            topic,
-            payload: payload.into(),
-            qos: row.qos,
-            retain: false,
-            response_topic: None,
             correlation,
             source: read.source.clone(),
-            mark: None,
-            expiry: None,
+            ..Publish::new(Token(self.number()), topic, payload, row.qos)
         }
     }
 

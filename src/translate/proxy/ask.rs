@@ -164,17 +164,13 @@ impl Proxy {
         let arguments = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
         let handler = handler(row, &request.payload).or_else(|| to.cloned());
         let publish = Publish {
-            token,
-            topic: row.request_topic(),
-            payload: request.payload.into(),
-            qos: row.qos,
-            retain: false,
             response_topic: Some(row.response_topic(named.then_some(requester))),
             correlation: Some(correlation.clone()),
             source: Some(requester.clone()),
             mark: (to.is_none() && matches!(self.identity, Identity::Domain(_)))
                 .then(|| Arc::clone(&self.instance)),
             expiry: Some(row.timeout),
+            ..Publish::new(token, row.request_topic(), request.payload, row.qos)
         };
         if !row.is_answered_on_mqtt() {
             return self.send_unanswered(publish, read, requester, to, extra);

@@ -84,16 +84,9 @@ impl Proxy {
             let Some(event) = table.event(index) else { continue };
             let Some(topic) = event.topic.clone() else { continue };
             let publish = Publish {
-                token: Token(self.number()),
-                topic,
-                payload: payload.into(),
-                qos: event.qos,
-                retain: false,
-                response_topic: None,
-                correlation: None,
                 source: Some(from.clone()),
                 mark: Some(Arc::clone(&self.instance)),
-                expiry: None,
+                ..Publish::new(Token(self.number()), topic, payload, event.qos)
             };
             let sent = Sent {
                 call: None,

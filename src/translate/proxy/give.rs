@@ -11,7 +11,7 @@ use crate::translate::mapping::scalar::all_hold;
 use crate::translate::mapping::shape::Side;
 use crate::translate::mapping::{Command, Topic};
 use crate::translate::name::DomainName;
-use crate::translate::publish::{Received, Token};
+use crate::translate::publish::{Publish, Qos, Received, Token};
 use crate::translate::queue::{Delivery, Entry, Purpose};
 use crate::translate::refusal::{Reason, Why, head};
 use bytes::Bytes;
@@ -343,17 +343,12 @@ impl Proxy {
         }
         let timeout = row.map(|r| r.timeout);
         let Given { origin: Origin::Mqtt(Some(message)), .. } = call else { return Some(call) };
-        let publish = crate::translate::publish::Publish {
-            token: Token(0),
-            topic: message.topic,
-            payload: message.payload,
-            qos: crate::translate::publish::Qos::AtLeastOnce,
-            retain: false,
+        let publish = Publish {
             response_topic: message.response_topic,
             correlation: message.correlation,
             source: message.source.and_then(|s| DomainName::parse(&s).ok()),
-            mark: None,
             expiry: timeout,
+            ..Publish::new(Token(0), message.topic, message.payload, Qos::AtLeastOnce)
         };
         self.counters.delivered += 1;
         self.actions.push(Action::HandOver(publish));

@@ -108,16 +108,9 @@ impl Proxy {
         let name = self.name().clone();
         let token = Token(self.number());
         let publish = Publish {
-            token,
-            topic: reply.topic.to_owned(),
-            payload: payload.into(),
-            qos: row.qos,
-            retain: false,
-            response_topic: None,
             correlation: reply.correlation.cloned(),
             source: Some(name.clone()),
-            mark: None,
-            expiry: None,
+            ..Publish::new(token, reply.topic.to_owned(), payload, row.qos)
         };
         // Without room nothing more can be said; the refusal is counted and logged.
         if !self.has_room_for(&publish) {

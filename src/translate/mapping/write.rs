@@ -1,0 +1,97 @@
+//! Writing the body of a message: members, and values that the other side has not.
+
+use super::shape::{Context, Fault, Given, Side};
+use crate::translate::json::{self, Object};
+
+/// A body that is read: as it stands, and taken apart if it is an object.
+pub(super) struct Body<'a> {
+    pub text: &'a str,
+    pub object: Object<'a>,
+}
+
+/// Appends a value that does not come from the message's own member.
+pub(super) fn give(
+    given: &Given,
+    context: &Context<'_>,
+    body: &Body<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    match given {
+        Given::Constant(constant) => constant.write(out),
+        Given::Copy(name) => {
+            let value = if name == "." { Some(body.text) } else { body.object.get(name) };
+            let value = value.ok_or_else(|| Fault::Missing(format!("{name:?} is missing")))?;
+            json::push_on_line(out, value);
+        }
+        Given::Request(name) => {
+            let values = context.request.ok_or(Fault::NeedsCall)?;
+            let value = values.iter().find(|(n, _)| n == name).ok_or(Fault::NeedsCall)?;
+            json::push_on_line(out, &value.1);
+        }
+        Given::Source => json::push_string(out, context.source),
+        Given::Now => json::push_string(out, &context.now.rfc3339()),
+    }
+    Ok(())
+}
+
+/// Writes an object, each name once.
+pub(super) struct Writer<'o, 'c> {
+    out: &'o mut Vec<u8>,
+    side: Side,
+    empty: bool,
+    /// What the row has written. What is carried comes from an object and so cannot stand twice: it is
+    /// not looked for, or a message of a million members would take a million times as long.
+    names: Vec<Vec<u8>>,
+    instead: &'c [(String, Given)],
+}
+
+impl<'o, 'c> Writer<'o, 'c> {
+    pub fn new(out: &'o mut Vec<u8>, side: Side, instead: &'c [(String, Given)]) -> Self {
+        out.push(b'{');
+        Self { out, side, empty: true, names: Vec::new(), instead }
+    }
+
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|n| n == name)
+    }
+
+    fn begin(&mut self) {
+        if !std::mem::take(&mut self.empty) {
+            self.out.push(b',');
+        }
+    }
+
+    pub fn member(
+        &mut self,
+        name: &str,
+        context: &Context<'_>,
+        body: &Body<'_>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        if self.has(name.as_bytes()) {
+            return Ok(());
+        }
+        self.begin();
+        self.names.push(name.as_bytes().to_vec());
+        json::push_string(self.out, name);
+        self.out.push(b':');
+        match self.instead.iter().find(|(n, _)| n == name) {
+            Some((_, given)) => give(given, context, body, self.out),
+            None => write(self.out),
+        }
+    }
+
+    pub fn carry(&mut self, raw_key: &str, value: &str) {
+        self.begin();
+        self.out.extend_from_slice(raw_key.as_bytes());
+        self.out.push(b':');
+        match self.side {
+            Side::Legacy => json::push_on_line(self.out, value),
+            Side::Mqtt => self.out.extend_from_slice(value.as_bytes()),
+        }
+    }
+
+    pub fn end(self) {
+        self.out.push(b'}');
+    }
+}
