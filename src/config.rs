@@ -326,6 +326,7 @@ impl Reader<'_, '_> {
             ("line", &mut limits.line),
             ("queue", &mut limits.queue),
             ("outbox", &mut limits.outbox),
+            ("memory", &mut limits.memory),
             ("mirror_size", &mut limits.mirror_size),
         ] {
             if let Some(size) = self.size(&mut table, key) {

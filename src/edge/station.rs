@@ -32,6 +32,14 @@ pub(super) enum Place {
     Serial(PathBuf),
 }
 
+/// What a station tells the supervisor.
+pub(super) enum ToSupervisor {
+    /// It wants to end.
+    Retired(DomainName),
+    /// It holds so many bytes of messages.
+    Holds(DomainName, usize),
+}
+
 /// What a station is told by the supervisor.
 pub(super) enum Control {
     /// The socket is there; maybe a new one.
@@ -56,8 +64,9 @@ pub(super) struct Station {
     pub mailbox: mpsc::UnboundedReceiver<Letter>,
     pub control: mpsc::UnboundedReceiver<Control>,
     pub hub: mpsc::Sender<ToHub>,
-    /// Tells the supervisor that the station wants to end.
-    pub retired: mpsc::UnboundedSender<DomainName>,
+    pub supervisor: mpsc::UnboundedSender<ToSupervisor>,
+    /// The most bytes that a domain may hold for now.
+    pub level: watch::Receiver<Option<usize>>,
     pub clock: Clock,
     pub limit: watch::Receiver<Option<Instant>>,
 }
@@ -90,6 +99,8 @@ struct Life {
     lost: bool,
     deliveries: HashMap<u64, Delivery>,
     next_delivery: u64,
+    /// What the supervisor was last told that is held.
+    told: usize,
     retiring: bool,
     removed: bool,
     finishing: bool,
@@ -102,6 +113,7 @@ enum Turn {
     Letter(Letter),
     Control(Control),
     Directory,
+    Level,
     Time,
     Retry,
     Limit,
@@ -119,6 +131,7 @@ impl Station {
             lost: false,
             deliveries: HashMap::new(),
             next_delivery: 0,
+            told: 0,
             retiring: false,
             removed: false,
             finishing: false,
@@ -134,6 +147,7 @@ impl Station {
             self.take(turn, &mut life, &buffer).await;
             self.act(&mut life).await;
             self.leave_if_empty(&mut life).await;
+            self.tell_what_is_held(&mut life);
             let through = life.removed && self.mailbox.is_empty();
             if through || (life.finishing && self.is_idle(&life)) {
                 break;
@@ -159,6 +173,7 @@ impl Station {
             Some(letter) = self.mailbox.recv() => Turn::Letter(letter),
             Some(control) = self.control.recv() => Turn::Control(control),
             Ok(()) = self.directory.changed() => Turn::Directory,
+            Ok(()) = self.level.changed() => Turn::Level,
             () = wait(deadline) => Turn::Time,
             () = wait(life.retry) => Turn::Retry,
             () = wait(limit) => Turn::Limit,
@@ -185,6 +200,10 @@ impl Station {
             Turn::Directory => {
                 let roster = Arc::clone(&self.directory.borrow_and_update().roster);
                 self.proxy.set_roster(roster);
+            }
+            Turn::Level => {
+                let level = *self.level.borrow_and_update();
+                self.proxy.set_level(level);
             }
             Turn::Time => self.proxy.wake(now),
             Turn::Retry => self.connect(life).await,
@@ -264,6 +283,16 @@ impl Station {
             session.close().await;
             life.deliveries.clear();
             tracing::debug!(domain = %self.name, "the session is left to the broker");
+        }
+    }
+
+    /// Keeps the supervisor's account near enough to what is held.
+    fn tell_what_is_held(&self, life: &mut Life) {
+        const STEP: usize = 256 * 1024;
+        let held = self.proxy.held();
+        if held / STEP != life.told / STEP {
+            life.told = held;
+            let _ = self.supervisor.send(ToSupervisor::Holds(self.name.clone(), held));
         }
     }
 
@@ -353,7 +382,7 @@ impl Station {
             Action::Retire => {
                 if !life.retiring {
                     life.retiring = true;
-                    let _ = self.retired.send(self.name.clone());
+                    let _ = self.supervisor.send(ToSupervisor::Retired(self.name.clone()));
                 }
             }
         }

@@ -4,10 +4,11 @@ use super::clock::Clock;
 use super::exchange::{Directory, Mailbox, mailbox};
 use super::hub::{self, ToHub};
 use super::session::{BrokerAddress, Credentials, Filter, Session, Settings};
-use super::station::{Control, End, Place, Station};
+use super::station::{Control, End, Place, Station, ToSupervisor};
 use super::watch::{Change, Watch};
 use crate::config::{Address, Channel, Config, domain_of};
 use crate::translate::hub::Hub;
+use crate::translate::limits::level;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Identity, Proxy, Setting};
 use crate::translate::refusal::Counters;
@@ -31,6 +32,8 @@ struct Running {
     place: Place,
     /// It has left the directory.
     leaving: bool,
+    /// How many bytes of messages it holds, about.
+    held: usize,
     /// Its socket came back after that.
     again: bool,
 }
@@ -44,7 +47,8 @@ struct Supervisor {
     tasks: JoinSet<End>,
     directory: watch::Sender<Arc<Directory>>,
     hub: mpsc::Sender<ToHub>,
-    retired: mpsc::UnboundedSender<DomainName>,
+    told: mpsc::UnboundedSender<ToSupervisor>,
+    level: watch::Sender<Option<usize>>,
     limit: watch::Receiver<Option<Instant>>,
     gone: Counters,
 }
@@ -72,7 +76,7 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     let signals = Signals::new().map_err(|e| format!("signals: {e}"))?;
     let (directory, directory_seen) = watch::channel(Arc::<Directory>::default());
     let (hub, hub_mail) = mpsc::channel(HUB_MAIL);
-    let (retired, retiring) = mpsc::unbounded_channel();
+    let (told, telling) = mpsc::unbounded_channel();
     let (stop_at, limit) = watch::channel(None);
     let stop_hub = CancellationToken::new();
     let mut supervisor = Supervisor {
@@ -83,7 +87,8 @@ pub async fn run(mut config: Config) -> Result<(), String> {
         tasks: JoinSet::new(),
         directory,
         hub,
-        retired,
+        told,
+        level: watch::channel(None).0,
         limit: limit.clone(),
         gone: Counters::default(),
         config,
@@ -95,7 +100,7 @@ pub async fn run(mut config: Config) -> Result<(), String> {
         rows = supervisor.setting.table.commands().len() + supervisor.setting.table.events().len(),
         "passerelle starts"
     );
-    supervisor.watch_until_told(watches, retiring, signals).await;
+    supervisor.watch_until_told(watches, telling, signals).await;
     supervisor.finish(hub_task, stop_hub, stop_at).await;
     Ok(())
 }
@@ -172,7 +177,7 @@ impl Supervisor {
     async fn watch_until_told(
         &mut self,
         mut watches: Vec<Watch>,
-        mut retiring: mpsc::UnboundedReceiver<DomainName>,
+        mut telling: mpsc::UnboundedReceiver<ToSupervisor>,
         mut signals: Signals,
     ) {
         for channel in self.config.channels.clone() {
@@ -201,7 +206,10 @@ impl Supervisor {
         loop {
             tokio::select! {
                 Some(change) = changes.recv() => self.changed(change),
-                Some(name) = retiring.recv() => self.remove(&name),
+                Some(told) = telling.recv() => match told {
+                    ToSupervisor::Retired(name) => self.remove(&name),
+                    ToSupervisor::Holds(name, held) => self.holds(&name, held),
+                },
                 Some(end) = self.tasks.join_next(), if !self.tasks.is_empty() => match end {
                     Ok(end) => self.ended(end),
                     Err(error) => tracing::error!(%error, "a domain's task failed"),
@@ -250,8 +258,14 @@ impl Supervisor {
         let filters = subscriptions::of_channel(&self.setting.table, &identity);
         let (mailbox, letters) = mailbox(self.setting.limits.queue);
         let (control, controls) = mpsc::unbounded_channel();
-        let running =
-            Running { control, mailbox, place: place.clone(), leaving: false, again: false };
+        let running = Running {
+            control,
+            mailbox,
+            place: place.clone(),
+            leaving: false,
+            held: 0,
+            again: false,
+        };
         self.running.insert(name.clone(), running);
         self.publish_directory();
         let station = Station {
@@ -261,7 +275,8 @@ impl Supervisor {
             mailbox: letters,
             control: controls,
             hub: self.hub.clone(),
-            retired: self.retired.clone(),
+            supervisor: self.told.clone(),
+            level: self.level.subscribe(),
             clock: self.clock,
             limit: self.limit.clone(),
             name,
@@ -274,6 +289,19 @@ impl Supervisor {
         let present = self.running.iter().filter(|(_, r)| !r.leaving);
         let mailboxes = present.map(|(n, r)| (n.clone(), r.mailbox.clone())).collect();
         self.directory.send_replace(Directory::new(mailboxes));
+    }
+
+    /// A domain holds more or less than before. While all together hold too many bytes, those who hold
+    /// the most are held back.
+    fn holds(&mut self, name: &DomainName, held: usize) {
+        if let Some(running) = self.running.get_mut(name) {
+            running.held = held;
+        }
+        let mut all: Vec<usize> = self.running.values().map(|r| r.held).collect();
+        let level = level(self.setting.limits.memory, &mut all);
+        if self.level.send_if_modified(|now| std::mem::replace(now, level) != level) {
+            tracing::debug!(?level, "what each domain may hold");
+        }
     }
 
     /// A station wants to end: it leaves the directory first, so that nobody passes it anything more.

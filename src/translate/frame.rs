@@ -32,6 +32,11 @@ impl Decoder {
         Self { buffer: BytesMut::new(), searched: 0, limit, skipping: false }
     }
 
+    /// Holds at most so many bytes of one line from now on.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Adds bytes as they came. Call [`Decoder::next`] until it says `None` before adding more.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);

@@ -17,6 +17,8 @@ pub struct Limits {
     pub calls: usize,
     /// The most bytes that wait for the broker (or one message, if larger). 8 MiB.
     pub outbox: usize,
+    /// The most bytes of messages that all domains together may hold. 48 MiB.
+    pub memory: usize,
     /// How long a domain that went away is still a legacy domain. 60 s.
     pub away: Duration,
     /// How long an ended call is remembered. 10 s.
@@ -40,6 +42,25 @@ pub fn has_room(waiting: usize, size: usize, limit: usize) -> bool {
     waiting == 0 || waiting.saturating_add(weight(size, limit)) <= limit
 }
 
+/// The most that each may hold so that all together hold `limit`: those who hold less keep what they
+/// have, those who hold more share the rest. `None`: they hold no more than that already.
+#[must_use]
+pub fn level(limit: usize, held: &mut [usize]) -> Option<usize> {
+    if held.iter().fold(0, |sum: usize, h| sum.saturating_add(*h)) <= limit {
+        return None;
+    }
+    held.sort_unstable();
+    let mut left = limit;
+    for (i, amount) in held.iter().enumerate() {
+        let share = left / (held.len() - i);
+        if *amount > share {
+            return Some(share);
+        }
+        left -= amount;
+    }
+    None
+}
+
 impl Default for Limits {
     fn default() -> Self {
         const MIB: usize = 1024 * 1024;
@@ -50,6 +71,7 @@ impl Default for Limits {
             stuck: Duration::from_secs(30),
             calls: 1024,
             outbox: 8 * MIB,
+            memory: 48 * MIB,
             away: Duration::from_secs(60),
             remember: Duration::from_secs(10),
             mirror: true,
@@ -60,7 +82,16 @@ impl Default for Limits {
 
 #[cfg(test)]
 mod tests {
-    use super::{has_room, weight};
+    use super::{has_room, level, weight};
+
+    #[test]
+    fn those_who_hold_the_most_are_held_back_first() {
+        assert_eq!(level(100, &mut []), None);
+        assert_eq!(level(100, &mut [40, 60]), None);
+        assert_eq!(level(100, &mut [90, 10, 20]), Some(70));
+        assert_eq!(level(100, &mut [90, 10, 90]), Some(45));
+        assert_eq!(level(1, &mut [5, 5, 5]), Some(0));
+    }
 
     #[test]
     fn a_message_larger_than_the_limit_finds_room_beside_small_ones_and_leaves_some() {

@@ -44,6 +44,7 @@ pub struct Queue {
     entries: VecDeque<Entry>,
     /// What the entries weigh against the limit.
     weight: usize,
+    bytes: usize,
     written: usize,
     progress: Duration,
 }
@@ -52,7 +53,14 @@ impl Queue {
     /// A queue for about `limit` bytes, or one line, if that is larger.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { limit, entries: VecDeque::new(), weight: 0, written: 0, progress: Duration::ZERO }
+        Self {
+            limit,
+            entries: VecDeque::new(),
+            weight: 0,
+            bytes: 0,
+            written: 0,
+            progress: Duration::ZERO,
+        }
     }
 
     /// Adds a line.
@@ -61,6 +69,7 @@ impl Queue {
             self.progress = now;
         }
         self.weight += weight(entry.line.len(), self.limit);
+        self.bytes += entry.line.len();
         self.entries.push_back(entry);
     }
 
@@ -81,6 +90,7 @@ impl Queue {
         self.written = 0;
         let entry = self.entries.pop_front()?;
         self.weight -= weight(entry.line.len(), self.limit);
+        self.bytes -= entry.line.len();
         Some(entry)
     }
 
@@ -106,6 +116,7 @@ impl Queue {
         let keep = usize::from(self.written > 0);
         let given_up: Vec<_> = self.entries.drain(keep.min(self.entries.len())..).collect();
         self.weight = self.entries.iter().map(|e| weight(e.line.len(), self.limit)).sum();
+        self.bytes = self.entries.iter().map(|e| e.line.len()).sum();
         given_up
     }
 
@@ -119,6 +130,12 @@ impl Queue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// How many bytes wait.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether a line of `size` bytes finds room.

@@ -5,7 +5,7 @@ use super::line::{Read, Route};
 use super::{Action, Identity, Proxy, Sent};
 use crate::translate::clock::Now;
 use crate::translate::json::Object;
-use crate::translate::limits::{has_room, weight};
+use crate::translate::limits::weight;
 use crate::translate::mapping::Command;
 use crate::translate::mapping::scalar::all_hold;
 use crate::translate::mapping::shape::{Fault, Side};
@@ -77,7 +77,7 @@ impl Proxy {
             .filter_map(|a| a.held.as_ref())
             .map(|p| weight(p.size(), self.limits.outbox));
         let waiting = held.fold(self.outbox, usize::saturating_add);
-        if !has_room(waiting, size, self.limits.outbox) {
+        if !self.has_room_beside(waiting, size) {
             let detail = "too much waits for the broker";
             return self.refuse_request(read, Reason::StoreFull, detail, now);
         }

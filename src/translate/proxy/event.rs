@@ -8,7 +8,6 @@ use super::{Action, Identity, Passed, Proxy, Sent};
 use crate::translate::clock::Now;
 use crate::translate::json::{self, Object};
 use crate::translate::legacy::{self, Kind};
-use crate::translate::limits::has_room;
 use crate::translate::mapping::shape::{Side, Values};
 use crate::translate::mapping::table::EventRows;
 use crate::translate::mapping::{Announced, Event, Table, Wire};
@@ -67,7 +66,7 @@ impl Proxy {
             }
             Ok(publishes) => {
                 let size: usize = publishes.iter().map(|p| p.1.len()).sum();
-                if !has_room(self.outbox, size, self.limits.outbox) {
+                if !self.has_room_beside(self.outbox, size) {
                     let detail = "too much waits for the broker";
                     return self.refuse(Reason::StoreFull, detail, from, head(read.line));
                 }

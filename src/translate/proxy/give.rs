@@ -229,7 +229,8 @@ impl Proxy {
     fn may_take(&self, call: &Given) -> bool {
         let taken: usize = self.given.iter().map(Given::size).sum();
         let limit = self.limits.queue.saturating_mul(2);
-        taken == 0 || taken.saturating_add(call.size()) <= limit
+        let fits = taken == 0 || taken.saturating_add(call.size()) <= limit;
+        fits && !self.is_over_level(call.size())
     }
 
     /// Whether one more line may wait for its handler: what waits has the limit of a queue.

@@ -130,9 +130,13 @@ pub struct Proxy {
     asked: Vec<Asked>,
     given: Vec<Given>,
     ended: VecDeque<Ended>,
-    /// What the broker has not acknowledged, with what it weighs against the limit of the outbox.
+    /// What the broker has not acknowledged, with its size.
     sent: HashMap<Token, (usize, Sent)>,
+    /// What that weighs against the limit of the outbox, and how many bytes it is.
     outbox: usize,
+    outbox_bytes: usize,
+    /// The most bytes that this proxy may hold for now, while all of them together hold too many.
+    level: Option<usize>,
     /// What `etat_domu` last said.
     ready: Option<String>,
     away_since: Option<Duration>,
@@ -174,6 +178,8 @@ impl Proxy {
             ended: VecDeque::new(),
             sent: HashMap::new(),
             outbox: 0,
+            outbox_bytes: 0,
+            level: None,
             ready: None,
             away_since: Some(now),
             stuck: false,
@@ -334,8 +340,7 @@ impl Proxy {
 
     /// The broker has acknowledged a publish; `matched` says whether anybody subscribes to its topic.
     pub fn acknowledged(&mut self, token: Token, matched: bool, now: Now) {
-        let Some((weight, sent)) = self.sent.remove(&token) else { return };
-        self.outbox -= weight;
+        let Some(sent) = self.take_sent(token) else { return };
         if let (false, Some(to)) = (matched, &sent.to) {
             let detail = format!("nobody on MQTT carries out requests to {to}");
             self.request_failed(sent, Reason::NoSuchDomain, &detail, now);
@@ -346,17 +351,14 @@ impl Proxy {
 
     /// The broker will never take a publish.
     pub fn not_published(&mut self, token: Token, why: &str, now: Now) {
-        if let Some((weight, sent)) = self.sent.remove(&token) {
-            self.outbox -= weight;
+        if let Some(sent) = self.take_sent(token) {
             self.request_failed(sent, Reason::LineTooLong, why, now);
         }
     }
 
     /// A publish was forgotten before it was sent, as [`Action::Withdraw`] asked.
     pub fn withdrawn(&mut self, token: Token) {
-        if let Some((weight, _)) = self.sent.remove(&token) {
-            self.outbox -= weight;
-        }
+        self.take_sent(token);
     }
 
     fn context<'a>(&self, now: Now, source: &'a str, request: Option<&'a Values>) -> Context<'a> {
@@ -368,14 +370,46 @@ impl Proxy {
         self.next
     }
 
+    fn take_sent(&mut self, token: Token) -> Option<Sent> {
+        let (size, sent) = self.sent.remove(&token)?;
+        self.outbox -= weight(size, self.limits.outbox);
+        self.outbox_bytes -= size;
+        Some(sent)
+    }
+
+    /// How many bytes of messages are held for and from the domain.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let calls: usize = self.given.iter().map(Given::size).sum();
+        self.decoder.held() + self.queue.bytes() + self.outbox_bytes + calls
+    }
+
+    /// The most bytes that may be held for now: `None` is as many as the limits allow. It is set while
+    /// all domains together hold too many, so that those who hold the most are refused first.
+    pub fn set_level(&mut self, level: Option<usize>) {
+        self.level = level;
+        self.decoder.set_limit(level.map_or(self.limits.line, |l| l.min(self.limits.line)));
+    }
+
+    /// Whether `size` more bytes would be more than the domain's share.
+    fn is_over_level(&self, size: usize) -> bool {
+        self.level.is_some_and(|level| self.held().saturating_add(size) > level)
+    }
+
+    /// Whether a publish of `size` bytes may join those that wait, which weigh `waiting`.
+    fn has_room_beside(&self, waiting: usize, size: usize) -> bool {
+        has_room(waiting, size, self.limits.outbox) && !self.is_over_level(size)
+    }
+
     fn has_room_for(&self, publish: &Publish) -> bool {
-        has_room(self.outbox, publish.size(), self.limits.outbox)
+        self.has_room_beside(self.outbox, publish.size())
     }
 
     fn publish(&mut self, publish: Publish, sent: Sent) {
-        let weight = weight(publish.size(), self.limits.outbox);
-        self.outbox += weight;
-        self.sent.insert(publish.token, (weight, sent));
+        let size = publish.size();
+        self.outbox += weight(size, self.limits.outbox);
+        self.outbox_bytes += size;
+        self.sent.insert(publish.token, (size, sent));
         self.actions.push(Action::Publish(publish));
     }
 
@@ -383,7 +417,8 @@ impl Proxy {
     fn enqueue(&mut self, entry: Entry, now: Now) -> Result<(), Entry> {
         // One line is let in all the same, or nobody would see that the domain reads again.
         let stuck = self.stuck && !self.queue.is_empty();
-        if stuck || !self.queue.has_room(entry.line.len()) {
+        let size = entry.line.len();
+        if stuck || !self.queue.has_room(size) || self.is_over_level(size) {
             return Err(entry);
         }
         self.queue.push(entry, now.monotonic);

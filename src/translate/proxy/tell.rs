@@ -10,7 +10,7 @@ use crate::translate::mapping::shape::{Given as Source, Shape, Side, Values};
 use crate::translate::name::DomainName;
 use crate::translate::publish::{Publish, Token};
 use crate::translate::queue::{Entry, Purpose};
-use crate::translate::refusal::{Reason, Refusal, Why, brief};
+use crate::translate::refusal::{Reason, Refusal, Why, brief, head};
 use bytes::Bytes;
 
 /// The `niveau` of an error.
@@ -78,10 +78,16 @@ impl Proxy {
         }
     }
 
-    /// A line that nobody counts.
+    /// A line that nobody counts, since its message is counted elsewhere: without room it is told of, no
+    /// more.
     pub(super) fn copy(&mut self, line: Bytes, now: Now) {
-        // Without room there is nothing more to be done for a copy: its message is counted elsewhere.
-        let _ = self.enqueue(Entry { line, purpose: Purpose::Notice, delivery: None }, now);
+        let entry = Entry { line, purpose: Purpose::Notice, delivery: None };
+        if let Err(entry) = self.enqueue(entry, now) {
+            let from = self.name().clone();
+            let detail = format!("{from} has no room for what is for everyone, or for it alone");
+            let (reason, head) = (Reason::DomainStuck, head(&entry.line));
+            self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
+        }
     }
 
     /// Tells a requester on MQTT that its request came to nothing, if the row has a way to say so.
