@@ -112,19 +112,30 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let grace = fields.duration("grace", reader.found).unwrap_or(Duration::from_secs(5));
     let (log_level, log_format) = reader.log(&mut fields);
     fields.finish(&mut found);
-    let Some(broker) = broker.filter(|_| found.is_empty()) else {
+    let table = match mapping(source, &mappings, &speaks) {
+        Ok(table) => {
+            let known: Vec<&str> = table.dialects().collect();
+            for name in spoken.iter().filter(|n| !known.contains(&n.text.as_str())) {
+                let message = format!("no mapping file has the dialect {:?}", name.text);
+                let help = format!("the dialects are: {}", known.join(", "));
+                found.add(source, name.span.clone(), message, help);
+            }
+            Some(table)
+        }
+        Err(Error::Findings(more)) => {
+            found.extend(more);
+            None
+        }
+        Err(unreadable) if found.is_empty() => return Err(unreadable),
+        Err(Error::Unreadable(why)) => {
+            let span = mappings.first().map_or(0..0, |m| m.span.clone());
+            found.add(source, span, why, "name a file that can be read");
+            None
+        }
+    };
+    let (Some(broker), Some(table), true) = (broker, table, found.is_empty()) else {
         return Err(Error::Findings(found.into_sorted()));
     };
-    let table = mapping(source, &mappings, &speaks)?;
-    let known: Vec<&str> = table.dialects().collect();
-    for name in spoken.iter().filter(|n| !known.contains(&n.text.as_str())) {
-        let message = format!("no mapping file has the dialect {:?}", name.text);
-        let help = format!("the dialects are: {}", known.join(", "));
-        found.add(source, name.span.clone(), message, help);
-    }
-    if !found.is_empty() {
-        return Err(Error::Findings(found.into_sorted()));
-    }
     Ok(Config { table, instance, broker, channels, limits, grace, log_level, log_format })
 }
 

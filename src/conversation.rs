@@ -101,7 +101,11 @@ pub fn parse(line: &str) -> Result<Input, String> {
         return Ok(Input::Mqtt(Box::new(Received {
             topic,
             payload: payload.into(),
-            retain: object.get("retain") == Some("true"),
+            retain: match object.get("retain") {
+                None | Some("false") => false,
+                Some("true") => true,
+                Some(_) => return Err("\"retain\" must be true or false".into()),
+            },
             dup: false,
             response_topic: text("response_topic")?,
             correlation: text("correlation")?.map(|c| c.into_bytes().into()),

@@ -75,6 +75,11 @@ impl Findings {
         }
     }
 
+    /// Adds those of another file.
+    pub fn extend(&mut self, more: Vec<Finding>) {
+        self.0.extend(more);
+    }
+
     /// Whether nothing was found.
     #[must_use]
     pub fn is_empty(&self) -> bool {

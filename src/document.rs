@@ -77,7 +77,12 @@ impl<'d> Fields<'d> {
             found.add(self.source, self.span.clone(), message, format!("add `{key} = \"...\"`"));
             return None;
         }
-        self.text(key, found)
+        let text = self.text(key, found)?;
+        if text.text.is_empty() {
+            let message = format!("`{key}` is empty");
+            found.add(self.source, text.span.clone(), message, "write a name");
+        }
+        Some(text)
     }
 
     /// `true` or `false`, if the key is there.

@@ -8,8 +8,9 @@ use crate::translate::proxy::Action;
 use crate::translate::publish::{Publish, Token};
 use crate::translate::refusal::{Counters, Refusal};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// What the hub is told by the rest of the gateway.
@@ -21,6 +22,9 @@ pub(super) enum ToHub {
     /// Its counters are wanted.
     Count(oneshot::Sender<Counters>),
 }
+
+/// How long the good-bye to the broker may take beyond the grace period.
+const GOODBYE: Duration = Duration::from_millis(100);
 
 pub(super) struct Task {
     pub hub: Hub,
@@ -75,7 +79,8 @@ impl Task {
             self.act(None);
         }
         let left = self.session.outbox().0;
-        self.session.close().await;
+        let until = limit.borrow().unwrap_or_else(Instant::now) + GOODBYE;
+        let _ = timeout_at(until, self.session.close()).await;
         left
     }
 

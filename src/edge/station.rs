@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// The bytes that are read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -24,6 +24,8 @@ const CHUNK: usize = 64 * 1024;
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How long a channel that is closed may take to hand on what was written.
 const DRAIN: Duration = Duration::from_secs(2);
+/// The least that it may take.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Where the channel is.
 #[derive(Debug, Clone)]
@@ -417,13 +419,20 @@ impl Station {
         }
         if let Some(link) = life.link.take() {
             let channel = link.reader.unsplit(link.writer);
-            drain(&channel, DRAIN).await;
+            drain(&channel, self.time_left(DRAIN)).await;
         }
         if let Some(session) = life.session.take() {
-            session.close().await;
+            // A good-bye that the broker does not take is not worth more than the grace period.
+            let _ = timeout(self.time_left(DRAIN), session.close()).await;
         }
-        let left = self.proxy.under_way();
+        let left = self.proxy.left();
         End { name: self.name, counters: self.proxy.counters().clone(), left, connected }
+    }
+
+    /// `most`, or what is left of the grace period, but a moment at least.
+    fn time_left(&self, most: Duration) -> Duration {
+        let left = self.limit.borrow().map(|limit| limit.saturating_duration_since(Instant::now()));
+        left.map_or(most, |left| left.clamp(MOMENT, most))
     }
 
     /// The domain is no longer a legacy domain here. The broker forgets its session by itself; to make

@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 /// What the decoder found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// A line without its end (`\n` or `\r\n`). Never empty.
+    /// A line without its end (`\n` or `\r\n`). Never blank.
     Line(Bytes),
     /// A line over the limit, given up; its first bytes, for the record.
     TooLong(Bytes),
@@ -67,7 +67,7 @@ impl Decoder {
             while line.last() == Some(&b'\r') {
                 line.truncate(line.len() - 1);
             }
-            if !line.is_empty() {
+            if !line.iter().all(u8::is_ascii_whitespace) {
                 return Some(Frame::Line(line.freeze()));
             }
         }

@@ -1,5 +1,6 @@
 //! When to connect again, and when to suspect that someone else has the same client id.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 /// The longest wait before the first new attempt; the shortest is half of it.
@@ -8,7 +9,7 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 /// A connection closed before this age may have been taken over.
 const SOON: Duration = Duration::from_secs(2);
-/// How many such connections in a row are a contest.
+/// How many such connections in a row are suspect; one more is a contest.
 const STRIKES: u32 = 3;
 /// The wait while the client id is contested.
 const CONTESTED: Duration = Duration::from_secs(60);
@@ -30,9 +31,9 @@ pub(super) enum End {
 /// The waits between attempts: 50 to 100 ms after a connection that the broker had accepted, doubled
 /// each time that it does not, up to 5 s.
 ///
-/// *Contested*: three connections in a row were accepted at the first attempt and closed by the
-/// broker within 2 s. Two clients with one id look like that, and would throw each other out for
-/// ever, so the attempts become rare. A broker that restarts closes connections too, but then it
+/// *Contested*: four connections in a row were accepted at the first attempt and closed by the broker
+/// within 2 s, the last of them after a wait of 5 s. Two clients with one id look like that, and would
+/// throw each other out for ever, so the attempts become rare. A broker that restarts closes connections too, but then it
 /// refuses the next attempt, which comes at once, and that clears the suspicion.
 #[derive(Debug)]
 pub(super) struct Backoff {
@@ -58,8 +59,10 @@ impl Backoff {
         if matches!(end, End::Lost { .. }) {
             self.failures = 0;
         }
-        if self.strikes >= STRIKES {
-            return (CONTESTED, true);
+        match self.strikes.cmp(&STRIKES) {
+            Ordering::Less => {}
+            Ordering::Equal => return (LONGEST, false),
+            Ordering::Greater => return (CONTESTED, true),
         }
         let full = FIRST.saturating_mul(1 << self.failures.min(6)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
@@ -99,10 +102,11 @@ mod tests {
     }
 
     #[test]
-    fn three_early_closes_in_a_row_are_a_contest() {
+    fn early_closes_in_a_row_are_suspect_and_then_a_contest() {
         let mut backoff = Backoff::new(0);
         assert!(!backoff.after(closed_after(100)).1);
         assert!(!backoff.after(closed_after(100)).1);
+        assert_eq!(backoff.after(closed_after(1_999)), (LONGEST, false));
         assert_eq!(backoff.after(closed_after(1_999)), (CONTESTED, true));
         assert_eq!(backoff.after(closed_after(10)), (CONTESTED, true));
         assert!(!backoff.after(closed_after(2_000)).1);

@@ -139,7 +139,8 @@ fn whole(shape: &Shape, path: &str, origin: &Origin, found: &mut Findings) {
             found.add(&origin.source, origin.mention(&members, "."), message, help);
         }
         let mut seen = BTreeSet::new();
-        for name in shape.rules.iter().flat_map(|r| r.place[side].names()) {
+        let added = shape.add[side].iter().map(|(name, _)| name);
+        for name in shape.rules.iter().flat_map(|r| r.place[side].names()).chain(added) {
             if !seen.insert(name) {
                 let message = format!("the member `{name}` has two origins");
                 let span = origin.mention(&members, name);

@@ -251,6 +251,11 @@ fn handler(domain: Text, when: Vec<Condition>, reader: &mut Reader<'_, '_>) -> O
         return Some(Handler { domain: None, when });
     }
     match DomainName::parse(&domain.text) {
+        Ok(name) if name.is_everyone() => {
+            let message = "`tous` is a destination, and no domain";
+            reader.add(domain.span, message, "write \"*\" for every legacy domain");
+            None
+        }
         Ok(name) => Some(Handler { domain: Some(name), when }),
         Err(error) => {
             reader.add(domain.span, error.to_string(), "name a domain, or \"*\" for every one");
@@ -317,7 +322,14 @@ fn event<'d>(
     let name = row.required("name", reader.found);
     let legacy = row.required("legacy", reader.found);
     let root = row.text("topic", reader.found).map(|t| topic(t, reader));
-    let suffix = row.text("suffix", reader.found).map_or("/notification".into(), |t| t.text);
+    let usual = Text { text: "/notification".into(), span: row.span() };
+    let suffix = row.text("suffix", reader.found).unwrap_or(usual);
+    let plain = |level: &str| !level.is_empty() && !level.contains(['+', '#', '\0']);
+    let is_plain = suffix.text.strip_prefix('/').is_some_and(|s| s.split('/').all(plain));
+    if !suffix.text.is_empty() && !is_plain {
+        let message = format!("suffix {:?} is no end of a topic", suffix.text);
+        reader.add(suffix.span.clone(), message, "write `\"/name\"`, or `\"\"` for none");
+    }
     let direction = direction(row, reader);
     if root.is_none() && direction != Direction::ToMqtt {
         let help = "add `topic`, or `only = \"to_mqtt\"` if it is not to be published";
@@ -331,7 +343,7 @@ fn event<'d>(
         name: name?.text,
         dialect,
         legacy: legacy?.text,
-        topic: root.map(|r| r + &suffix),
+        topic: root.map(|r| r + &suffix.text),
         direction,
         when,
         qos,

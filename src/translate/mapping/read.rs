@@ -259,6 +259,7 @@ impl<'d> Reader<'_, 'd> {
             let mut shape = self.shape(&mut each);
             each.finish(self.found);
             for side in [Side::Legacy, Side::Mqtt] {
+                shape.own[side] = shape.names(side);
                 shape.reserved[side] = shape.names(side);
             }
             all.push(Convert::Each(Box::new(shape)));

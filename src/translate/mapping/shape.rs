@@ -7,7 +7,7 @@ use super::scalar::Scalar;
 use super::value::{self, Convert};
 use super::write::{Body, Writer, give};
 use crate::translate::clock::Now;
-use crate::translate::json::{NotAnObject, Object};
+use crate::translate::json::{self, NotAnObject, Object};
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut};
 
@@ -81,6 +81,16 @@ impl Place {
                 written.iter().chain(read).find_map(|name| body.object.get(name))
             }
         }
+    }
+
+    /// Two names of one thing, of which only one is read, that say different things.
+    fn contradiction(&self, body: &Body<'_>) -> Option<(&str, &str)> {
+        let Self::Members { written, read } = self else { return None };
+        let value = |name: &String| body.object.get(name);
+        let first = written.iter().chain(read).find(|n| value(n).is_some())?;
+        let differs =
+            |n: &&String| value(n).is_some_and(|v| value(first).is_some_and(|f| !json::same(f, v)));
+        read.iter().find(differs).map(|other| (first.as_str(), other.as_str()))
     }
 
     /// All names under which it is read or written.
@@ -158,6 +168,8 @@ pub struct Shape {
     pub ignore: Both<Vec<String>>,
     /// Names that mean something on a side, so that nothing else may be carried under them.
     pub reserved: Both<BTreeSet<String>>,
+    /// Names that are the row's own on a side: they are read, or left out on purpose.
+    pub own: Both<BTreeSet<String>>,
 }
 
 /// A pending request's members, by their MQTT names, as they stood.
@@ -303,6 +315,9 @@ impl Shape {
     ) -> Result<(), Fault> {
         let to = from.other();
         let Place::Members { written, .. } = &rule.place[to] else { return Ok(()) };
+        if let Some((a, b)) = rule.place[from].contradiction(body) {
+            return Err(Fault::Bad(format!("{a:?} and {b:?} say different things")));
+        }
         let Some(value) = rule.place[from].read(body) else {
             let repeated = |r: &Repeat| r.written && written.contains(&r.member);
             if self.repeats[to].iter().any(repeated) {
@@ -346,8 +361,12 @@ impl Shape {
         Ok(())
     }
 
-    fn knows(&self, side: Side, key: &[u8]) -> bool {
+    fn is_reserved(&self, side: Side, key: &[u8]) -> bool {
         std::str::from_utf8(key).is_ok_and(|key| self.reserved[side].contains(key))
+    }
+
+    fn knows(&self, side: Side, key: &[u8]) -> bool {
+        std::str::from_utf8(key).is_ok_and(|key| self.own[side].contains(key))
     }
 
     /// What the row does not name goes across under its own name, or not at all.
@@ -358,7 +377,7 @@ impl Shape {
         writer: &mut Writer<'_, '_>,
     ) -> Result<(), Fault> {
         for member in object.members().filter(|m| !self.knows(from, &m.key)) {
-            if self.knows(from.other(), &member.key) || writer.has(&member.key) {
+            if self.is_reserved(from.other(), &member.key) || writer.has(&member.key) {
                 let name = String::from_utf8_lossy(&member.key);
                 return Err(Fault::Bad(format!(
                     "the member {name:?} is not the mapping's, and the other side knows another of that name"

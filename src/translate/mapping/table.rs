@@ -2,7 +2,7 @@
 
 use super::load::{Rows, load};
 use super::scalar::{Condition, all_hold};
-use super::shape::{Shape, Side};
+use super::shape::{Both, Shape, Side};
 use super::{Command, Dialect, Event, Wire, check};
 use crate::diagnostic::{Finding, Findings, Source};
 use crate::translate::json::Object;
@@ -196,11 +196,10 @@ impl Table {
             names.extend(command.handlers.iter().flat_map(|h| members(&h.when)));
         }
         for command in &mut self.commands {
-            reserve(&mut command.request, legacy.get(&command.legacy), mqtt.get(&command.root));
+            let (legacy, mqtt) = (legacy.get(&command.legacy), mqtt.get(&command.root));
+            reserve(&mut command.request, &command.when, legacy, mqtt);
             for answer in &mut command.answers {
-                let more_legacy: BTreeSet<_> = members(&answer.when.legacy).collect();
-                let more_mqtt: BTreeSet<_> = members(&answer.when.mqtt).collect();
-                reserve(&mut answer.shape, Some(&more_legacy), Some(&more_mqtt));
+                reserve(&mut answer.shape, &answer.when, None, None);
             }
         }
         let mut legacy: HashMap<String, BTreeSet<String>> = HashMap::new();
@@ -208,8 +207,7 @@ impl Table {
             legacy.entry(event.legacy.clone()).or_default().extend(members(&event.when.legacy));
         }
         for event in &mut self.events {
-            let more_mqtt: BTreeSet<_> = members(&event.when.mqtt).collect();
-            reserve(&mut event.shape, legacy.get(&event.legacy), Some(&more_mqtt));
+            reserve(&mut event.shape, &event.when, legacy.get(&event.legacy), None);
         }
     }
 
@@ -367,9 +365,16 @@ fn members(conditions: &[Condition]) -> impl Iterator<Item = String> + '_ {
     conditions.iter().map(|c| c.member.clone())
 }
 
-fn reserve(shape: &mut Shape, legacy: Option<&BTreeSet<String>>, mqtt: Option<&BTreeSet<String>>) {
+fn reserve(
+    shape: &mut Shape,
+    when: &Both<Vec<Condition>>,
+    legacy: Option<&BTreeSet<String>>,
+    mqtt: Option<&BTreeSet<String>>,
+) {
     for (side, more) in [(Side::Legacy, legacy), (Side::Mqtt, mqtt)] {
-        shape.reserved[side] = shape.names(side);
+        shape.own[side] = shape.names(side);
+        shape.own[side].extend(members(&when[side]));
+        shape.reserved[side] = shape.own[side].clone();
         shape.reserved[side].extend(more.into_iter().flatten().cloned());
     }
 }

@@ -162,7 +162,7 @@ impl Proxy {
         const FEW: usize = 1024;
         let large = size_of_values(&values) > FEW;
         let until = now.monotonic.saturating_add(self.limits.remember);
-        let announced = false;
+        let (announced, unanswered) = (false, false);
         self.ended.push_back(Ended {
             row,
             asked_by,
@@ -170,6 +170,7 @@ impl Proxy {
             values,
             correlation,
             announced,
+            unanswered,
             until,
         });
         while self.ended.len() > self.limits.calls {
@@ -266,6 +267,19 @@ impl Proxy {
                     })
                 })
         };
+        // Without a call it carries nothing that says which one it answers: to a requester that waits for
+        // another answer of the kind it would be a wrong one.
+        let waits = |g: &Given| {
+            let of_the_row = table.command(g.row).is_some_and(|r| r.root == row.root);
+            matches!(g.origin, Origin::Mqtt(_)) && g.name() == *to && of_the_row
+        };
+        if row.one_at_a_time && self.given.iter().any(waits) {
+            return refuse(
+                self,
+                Reason::NoPendingCall,
+                "its call is over, and another waits".into(),
+            );
+        }
         if self.ended.iter().any(again) {
             return refuse(self, Reason::NoPendingCall, "its call has been answered".into());
         }

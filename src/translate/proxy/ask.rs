@@ -1,6 +1,6 @@
 //! A legacy domain asks: its command is published, and waits for its answer.
 
-use super::calls::{Asked, keep, size_of_values};
+use super::calls::{Asked, Ended, keep, size_of_values};
 use super::line::{Read, Route};
 use super::{Action, Identity, Proxy, Sent};
 use crate::translate::clock::Now;
@@ -176,7 +176,8 @@ impl Proxy {
             return self.send_unanswered(publish, read, requester, to, extra);
         }
         let earlier = |a: &Asked| a.row == request.row && a.requester == *requester;
-        let waits = row.one_at_a_time && self.asked.iter().any(earlier);
+        let waits = row.one_at_a_time
+            && (self.asked.iter().any(earlier) || self.answer_may_come(request.row, requester));
         let call = Asked {
             id: token.0,
             row: request.row,
@@ -190,7 +191,7 @@ impl Proxy {
             answers: 0,
             announced: false,
             extra,
-            everyone: to.is_none(),
+            to: to.cloned(),
             head: head(read.line),
         };
         self.asked.push(call);
@@ -233,18 +234,24 @@ impl Proxy {
         self.publish(publish, sent);
     }
 
+    /// Whether a call has just run out whose answer, if it comes late, would be taken for the next one's.
+    pub(super) fn answer_may_come(&self, row: usize, requester: &DomainName) -> bool {
+        let late = |e: &Ended| e.unanswered && e.row == row && e.requester == *requester;
+        self.ended.iter().any(late)
+    }
+
     /// The next call of a row whose calls go out one at a time.
     pub(super) fn ask_next(&mut self, row: usize, requester: &DomainName, now: Now) {
         let table = Arc::clone(&self.table);
         let Some(command) = table.command(row) else { return };
-        let mut same = self.asked.iter_mut().filter(|a| a.row == row && a.requester == *requester);
-        if !command.one_at_a_time {
+        if !command.one_at_a_time || self.answer_may_come(row, requester) {
             return;
         }
+        let mut same = self.asked.iter_mut().filter(|a| a.row == row && a.requester == *requester);
         let Some(call) = same.next() else { return };
         let Some(publish) = call.held.take() else { return };
         call.deadline = now.monotonic.saturating_add(command.timeout);
-        let (id, to) = (call.id, (!call.everyone).then(|| call.handler.clone()));
+        let (id, to) = (call.id, call.to.clone());
         self.publish_call(publish, id, to);
     }
 

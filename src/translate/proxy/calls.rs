@@ -28,7 +28,8 @@ pub(super) struct Asked {
     pub announced: bool,
     /// It is a copy for another dialect of a call that is counted already.
     pub extra: bool,
-    pub everyone: bool,
+    /// The domain that it is addressed to; `None` is everyone.
+    pub to: Option<DomainName>,
     pub head: String,
 }
 
@@ -104,6 +105,8 @@ pub(super) struct Ended {
     pub correlation: Option<Bytes>,
     /// Its notification has come.
     pub announced: bool,
+    /// It ran out without an answer, which may still come.
+    pub unanswered: bool,
     pub until: Duration,
 }
 

@@ -32,7 +32,7 @@ impl Proxy {
             let (reason, detail) = self.fault_of_event(read, route, now).unwrap_or(bad_name);
             return self.refuse(reason, detail, read.from(self), head(read.line));
         }
-        let to_router = matches!(route, Route::Mqtt(Some(to)) if to.is_dom0());
+        let to_router = matches!(route, Route::Mqtt(Some(_)));
         if read.message.name == STATE && to_router {
             return self.state(read, now);
         }

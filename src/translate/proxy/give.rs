@@ -212,8 +212,7 @@ impl Proxy {
     /// Takes a call in: it is written at once, or waits until its handler is free.
     fn take_call(&mut self, call: Given, now: Now) {
         let handler = call.handler.clone();
-        let exclusive = self.is_exclusive(call.row);
-        let busy = exclusive && self.is_busy(&handler);
+        let busy = self.has_to_wait(&call, self.given.len());
         if !self.may_take(&call) || (busy && !self.may_hold(&call)) {
             let detail = format!("too much waits for {handler}");
             return self.give_up(&call, Reason::DomainStuck, &detail, now);
@@ -247,6 +246,17 @@ impl Proxy {
         self.table.command(row).is_some_and(|r| r.exclusive)
     }
 
+    /// Whether a call waits for those before it, of which there are `before`: for its handler, or for an
+    /// answer to the same requester, if nothing would tell the two answers apart.
+    fn has_to_wait(&self, call: &Given, before: usize) -> bool {
+        let mixed_up = self.table.command(call.row).is_some_and(|r| r.one_at_a_time)
+            && call.correlation.is_none()
+            && matches!(call.origin, Origin::Mqtt(_));
+        let same = |g: &Given| g.row == call.row && g.requester == call.requester;
+        (self.is_exclusive(call.row) && self.is_busy(&call.handler))
+            || (mixed_up && self.given.iter().take(before).any(same))
+    }
+
     fn is_busy(&self, handler: &DomainName) -> bool {
         let taken = |g: &Given| g.handler == *handler && !matches!(g.state, State::Held(_));
         self.given.iter().any(|g| taken(g) && self.is_exclusive(g.row))
@@ -265,13 +275,12 @@ impl Proxy {
         }
     }
 
-    /// A handler is free: the next exclusive call that waits for it is written.
+    /// A handler has answered, or never will: those that waited for that are written.
     pub(super) fn give_next(&mut self, handler: &DomainName, now: Now) {
-        if self.is_busy(handler) {
-            return;
-        }
-        let waits = |g: &Given| g.handler == *handler && matches!(g.state, State::Held(_));
-        if let Some(at) = self.given.iter().position(waits) {
+        let may_go = |this: &Self, at: usize, g: &Given| {
+            g.handler == *handler && matches!(g.state, State::Held(_)) && !this.has_to_wait(g, at)
+        };
+        while let Some(at) = self.given.iter().enumerate().position(|(at, g)| may_go(self, at, g)) {
             self.write_call(at, now);
         }
     }
@@ -387,7 +396,6 @@ fn named_by(
                 Ok(name) => Asker { name: Some(name), fault: None, reply: topic.clone() },
                 Err(error) => bad(format!("response topic {topic:?}: {error}")),
             },
-            None if rest == Some("") => nobody(None),
             None => bad(format!("the response topic {topic:?} is not {bare}/<name>")),
         };
     }

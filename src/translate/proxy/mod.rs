@@ -220,6 +220,13 @@ impl Proxy {
             + self.sent.values().filter(|(_, s)| s.counted).count()
     }
 
+    /// How many lines and messages would be lost if the proxy ended now: those under way, and copies.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        let copies = self.queue.iter().filter(|e| e.purpose == Purpose::Notice).count();
+        self.under_way() + copies
+    }
+
     /// Who is a legacy domain here has changed.
     pub fn set_roster(&mut self, roster: Arc<BTreeSet<DomainName>>) {
         self.roster = roster;

@@ -165,7 +165,7 @@ impl Proxy {
             if twice {
                 self.ignore(Why::Repeat, &message.source);
             } else {
-                let detail = "its call has been answered";
+                let detail = "its call is over";
                 self.refuse(Reason::NoPendingCall, detail, sender(message), head(&message.payload));
             }
             return self.actions.push(done);
@@ -238,6 +238,10 @@ impl Proxy {
                 let Some(items) = object.get(list) else {
                     return Err((Reason::MissingArgument, format!("{list:?} is missing")));
                 };
+                if let Some(extra) = object.members().find(|m| *m.key != *list.as_bytes()) {
+                    let why = format!("there is no place for the member {}", extra.raw_key);
+                    return Err((Reason::BadValue, why));
+                }
                 if !json::for_each(items, &mut line)? {
                     return Err((Reason::BadValue, format!("{list:?} is not an array")));
                 }

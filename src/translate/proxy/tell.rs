@@ -83,11 +83,16 @@ impl Proxy {
     pub(super) fn copy(&mut self, line: Bytes, now: Now) {
         let entry = Entry { line, purpose: Purpose::Notice, delivery: None };
         if let Err(entry) = self.enqueue(entry, now) {
-            let from = self.name().clone();
-            let detail = format!("{from} has no room for what is for everyone, or for it alone");
-            let (reason, head) = (Reason::DomainStuck, head(&entry.line));
-            self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
+            self.not_written(&entry.line);
         }
+    }
+
+    /// A copy was not written: told of, but not counted.
+    pub(super) fn not_written(&mut self, line: &[u8]) {
+        let from = self.name().clone();
+        let detail = format!("{from} has not been given what is for everyone, or for it alone");
+        let (reason, head) = (Reason::DomainStuck, head(line));
+        self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
     }
 
     /// Tells a requester on MQTT that its request came to nothing, if the row has a way to say so.

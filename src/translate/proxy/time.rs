@@ -4,6 +4,7 @@ use super::calls::{Given, Origin, State};
 use super::{Action, Passed, Proxy};
 use crate::translate::clock::Now;
 use crate::translate::mapping::Command;
+use crate::translate::mapping::shape::Side;
 use crate::translate::name::DomainName;
 use crate::translate::queue::{Entry, Purpose};
 use crate::translate::refusal::{Reason, head};
@@ -45,12 +46,22 @@ impl Proxy {
         }
         self.expire_asked(now);
         self.expire_given(now);
+        self.ask_those_held(now);
         match self.away_since {
             Some(since) if since.saturating_add(self.limits.away) <= now.monotonic => {
                 self.actions.push(Action::Retire);
             }
             Some(_) => {}
             None => self.watch_progress(now),
+        }
+    }
+
+    /// Calls that waited for a late answer to another.
+    fn ask_those_held(&mut self, now: Now) {
+        let held = self.asked.iter().filter(|a| a.held.is_some());
+        let waiting: Vec<_> = held.map(|a| (a.row, a.requester.clone())).collect();
+        for (row, requester) in waiting {
+            self.ask_next(row, &requester, now);
         }
     }
 
@@ -66,9 +77,16 @@ impl Proxy {
             if ends_by_time(row) {
                 self.count_ended(call.answers, call.extra);
             } else if !call.extra {
-                let detail = unanswered(row, &call.handler);
+                let detail = unanswered(row, call.to.as_ref().unwrap_or(&call.handler));
                 self.refuse(Reason::Expired, detail.clone(), call.requester.clone(), call.head);
                 self.tell_legacy(&call.requester, Reason::Expired, &detail, now);
+            }
+            if row.one_at_a_time {
+                let (requester, correlation) = (call.requester.clone(), Some(call.correlation));
+                self.remember(call.row, Side::Legacy, requester, call.values, correlation, now);
+                if let Some(ended) = self.ended.back_mut() {
+                    ended.unanswered = true;
+                }
             }
             self.ask_next(call.row, &call.requester, now);
         }
@@ -133,7 +151,7 @@ impl Proxy {
                     self.tell_legacy(&from, reason, &detail, now);
                 }
             }
-            Purpose::Notice => {}
+            Purpose::Notice => self.not_written(&entry.line),
         }
         if let Some(delivery) = entry.delivery {
             self.actions.push(Action::Acknowledge(delivery));
