@@ -148,6 +148,12 @@ impl Station {
             }
             self.take(turn, &mut life, &buffer).await;
             self.act(&mut life).await;
+            // What one reading of the channel passes on, to this domain too, is many letters: they must
+            // not pile up behind the next reading.
+            while let Ok(letter) = self.mailbox.try_recv() {
+                self.proxy.accept(letter.passed, self.clock.now());
+                self.act(&mut life).await;
+            }
             self.leave_if_empty(&mut life).await;
             self.tell_what_is_held(&mut life);
             let through = life.removed && self.mailbox.is_empty();
