@@ -16,11 +16,18 @@ pub struct Args {
     #[arg(short, long = "mapping", required = true, num_args = 1.., value_name = "FILE")]
     mappings: Vec<PathBuf>,
     /// The domains that are connected as legacy domains; all others are migrated
-    #[arg(long, value_delimiter = ',', value_parser = DomainName::parse, value_name = "DOMAINS")]
+    #[arg(long, value_delimiter = ',', value_parser = domain, value_name = "DOMAINS")]
     legacy: Vec<DomainName>,
     /// The dialect of a migrated domain, if it is not the first file's; repeat it for more
     #[arg(long, value_parser = dialect, value_name = "DOMAIN=NAME")]
     dialect: Vec<(DomainName, String)>,
+}
+
+fn domain(text: &str) -> Result<DomainName, String> {
+    match DomainName::parse(text) {
+        Ok(name) if name.is_everyone() => Err("`tous` is a destination, and no domain".into()),
+        parsed => parsed.map_err(|e| e.to_string()),
+    }
 }
 
 fn dialect(text: &str) -> Result<(DomainName, String), String> {

@@ -4,7 +4,7 @@ use super::load::Rows;
 use super::scalar::Condition;
 use super::shape::{Given, Shape, Side};
 use super::value::Convert;
-use super::{Command, Dialect, Event, Origin};
+use super::{Answer, Command, Dialect, Event, Origin};
 use crate::diagnostic::Findings;
 use std::collections::BTreeSet;
 
@@ -16,6 +16,13 @@ pub fn check(rows: &Rows, found: &mut Findings) {
         whole(&command.request, "request", &command.origin, found);
         for (i, answer) in command.answers.iter().enumerate() {
             body(&answer.shape, &format!("answer.{i}"), &command.origin, found);
+            let before = command.answers.get(..i).unwrap_or_default();
+            if is_unreachable(before, answer) {
+                let message = format!("{}: nothing can be taken for this answer", command.name);
+                let help =
+                    "an answer before it takes it all: change the order, or give that one a `when`";
+                found.add(&command.origin.source, answer.span.clone(), message, help);
+            }
         }
         announcements(command, &rows.events, found);
     }
@@ -28,6 +35,19 @@ pub fn check(rows: &Rows, found: &mut Findings) {
 
 fn covers(earlier: &[Condition], later: &[Condition]) -> bool {
     earlier.iter().all(|e| later.iter().any(|l| e.covers(l)))
+}
+
+/// Whether no message can be taken for this answer, since one before it takes them all.
+fn is_unreachable(before: &[Answer], answer: &Answer) -> bool {
+    let hidden = |side: &Side| {
+        before.iter().any(|b| {
+            b.direction.goes_from(*side)
+                && (*side == Side::Mqtt || b.wire == answer.wire)
+                && covers(&b.when[*side], &answer.when[*side])
+                && covers(&b.request, &answer.request)
+        })
+    };
+    [Side::Mqtt, Side::Legacy].iter().filter(|s| answer.direction.goes_from(**s)).all(hidden)
 }
 
 fn handlers(command: &Command, found: &mut Findings) {
