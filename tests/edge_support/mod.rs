@@ -50,8 +50,10 @@ impl Broker {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().unwrap());
         let ready = async {
+            // Paces the attempts.
+            let mut pace = tokio::time::interval(Duration::from_millis(5));
             while tokio::net::UnixStream::connect(self.socket()).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                pace.tick().await;
             }
         };
         tokio::time::timeout(PATIENCE, ready).await.unwrap();
