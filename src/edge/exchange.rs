@@ -3,6 +3,7 @@
 
 use crate::translate::name::DomainName;
 use crate::translate::proxy::Passed;
+use crate::translate::refusal::{Reason, Refusal, head};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -83,13 +84,23 @@ impl Directory {
         }
     }
 
-    /// Puts a letter into every mailbox.
-    pub fn put_all(&self, passed: &Passed) {
-        for (name, mailbox) in &self.mailboxes {
-            if mailbox.put(passed.clone()).is_err() {
-                tracing::warn!(domain = %name, "no room for what is for everyone");
-            }
-        }
+    /// Puts a letter into every mailbox; gives a refusal for each that has no room. The message itself
+    /// is counted by whoever sends it.
+    pub fn put_all(&self, passed: &Passed) -> Vec<Refusal> {
+        let line = match passed {
+            Passed::Copy(line) | Passed::Event { line, .. } => line.as_ref(),
+            Passed::Line { .. } | Passed::Notice(_) | Passed::Returned(_) => b"",
+        };
+        let not_given = |(name, mailbox): (&DomainName, &Mailbox)| {
+            let full = matches!(mailbox.put(passed.clone()), Err(NotTaken::Full(_)));
+            full.then(|| Refusal {
+                reason: Reason::DomainStuck,
+                from: name.clone(),
+                detail: format!("{name} has no room for what is for everyone"),
+                head: head(line),
+            })
+        };
+        self.mailboxes.iter().filter_map(not_given).collect()
     }
 }
 
@@ -107,5 +118,17 @@ mod tests {
         assert!(mailbox.put(line(300)).is_ok());
         drop(letters);
         assert!(matches!(mailbox.put(line(1)), Err(NotTaken::Gone(_))));
+    }
+
+    #[test]
+    fn a_mailbox_without_room_for_what_is_for_everyone_is_a_refusal() {
+        let names = ["vm-full", "vm-empty"].map(|n| DomainName::parse(n).unwrap());
+        let boxes = names.clone().map(|name| (name, mailbox(1000)));
+        let line = Passed::Copy(vec![b'x'; 900].into());
+        assert!(boxes[0].1.0.put(line.clone()).is_ok());
+        let all = boxes.iter().map(|(name, (mailbox, _))| (name.clone(), mailbox.clone()));
+        let refusals = Directory::new(all.collect()).put_all(&line);
+        let from: Vec<_> = refusals.iter().map(|r| (&r.from, r.reason)).collect();
+        assert_eq!(from, [(&names[0], Reason::DomainStuck)]);
     }
 }

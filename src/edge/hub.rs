@@ -117,7 +117,12 @@ impl Task {
         for action in self.hub.take_actions() {
             match action {
                 Action::Publish(publish) => self.notice(publish),
-                Action::PassAll(passed) => directory.put_all(&passed),
+                Action::PassAll(passed) => {
+                    for refusal in directory.put_all(&passed) {
+                        super::station::log_refusal(&refusal);
+                        self.hub.refused(refusal, self.clock.now());
+                    }
+                }
                 Action::Acknowledge(_) => {
                     if let Some(delivery) = delivery {
                         self.session.acknowledge(delivery);

@@ -374,16 +374,14 @@ impl Station {
             Action::Pass(to, passed) => self.pass(&to, passed),
             Action::PassAll(passed) => {
                 let directory = self.directory.borrow().clone();
-                directory.put_all(&passed);
+                for refusal in directory.put_all(&passed) {
+                    self.refused(refusal);
+                }
             }
             Action::HandOver(publish) => {
                 let _ = self.hub.send(ToHub::HandOver(publish)).await;
             }
-            Action::Refused(refusal) => {
-                log_refusal(&refusal);
-                // A full mailbox holds enough notices; the log has them all.
-                let _ = self.hub.try_send(ToHub::Refused(refusal));
-            }
+            Action::Refused(refusal) => self.refused(refusal),
             Action::Ignored(why, from) => {
                 tracing::debug!(domain = %self.name, %from, why = why.as_str(), "ignored");
             }
@@ -394,6 +392,12 @@ impl Station {
                 }
             }
         }
+    }
+
+    fn refused(&self, refusal: Refusal) {
+        log_refusal(&refusal);
+        // A full mailbox holds enough notices; the log has them all.
+        let _ = self.hub.try_send(ToHub::Refused(refusal));
     }
 
     fn pass(&mut self, to: &DomainName, passed: Passed) {

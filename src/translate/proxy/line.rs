@@ -126,28 +126,24 @@ impl Proxy {
         }
     }
 
+    /// Hands a line to another legacy domain, word for word; `command` is its row, if it has one.
+    fn pass_line(&mut self, read: &Read<'_>, to: &DomainName, command: Option<usize>) {
+        let is_command = read.message.kind == Kind::Command;
+        let (from, line) = (read.from(self), read.with_end());
+        let passed = Passed::Line { from, line, command, is_command };
+        self.actions.push(Action::Pass(to.clone(), passed));
+    }
+
     fn pass_command(&mut self, read: &Read<'_>, to: &DomainName) {
         let arguments = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
         let dialect = self.table.default_dialect();
         let command = self.table.command_named(dialect, &read.message.name, &arguments);
-        let passed = Passed::Line {
-            from: read.from(self),
-            line: read.with_end(),
-            command,
-            is_command: true,
-        };
-        self.actions.push(Action::Pass(to.clone(), passed));
+        self.pass_line(read, to, command);
     }
 
     fn pass_response(&mut self, read: &Read<'_>, to: &DomainName, now: Now) {
         let ended = self.end_direct(read, to, now);
-        let passed = Passed::Line {
-            from: read.from(self),
-            line: read.with_end(),
-            command: None,
-            is_command: false,
-        };
-        self.actions.push(Action::Pass(to.clone(), passed));
+        self.pass_line(read, to, None);
         self.mirror(read, to, now);
         if let Some(handler) = ended {
             self.give_next(&handler, now);
@@ -157,15 +153,7 @@ impl Proxy {
     /// Hands a notification to the legacy domains that it is for.
     pub(super) fn pass_notification(&mut self, read: &Read<'_>, route: &Route) {
         match route {
-            Route::Direct(to) => {
-                let passed = Passed::Line {
-                    from: read.from(self),
-                    line: read.with_end(),
-                    command: None,
-                    is_command: false,
-                };
-                self.actions.push(Action::Pass(to.clone(), passed));
-            }
+            Route::Direct(to) => self.pass_line(read, to, None),
             Route::Everyone => self.pass_to_everyone(read),
             Route::Mqtt(_) => {}
         }
