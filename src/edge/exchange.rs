@@ -4,6 +4,7 @@
 use crate::translate::name::DomainName;
 use crate::translate::proxy::Passed;
 use crate::translate::refusal::{Reason, Refusal, head};
+use crate::translate::roster::Roster;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -67,13 +68,21 @@ fn size_of(passed: &Passed) -> usize {
 /// Who is a legacy domain here, and where its mailbox is. Never changed, only replaced.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    pub roster: Arc<BTreeSet<DomainName>>,
+    pub roster: Arc<Roster>,
     pub mailboxes: BTreeMap<DomainName, Mailbox>,
+    /// Every domain that has had a channel here, or that the mapping or the configuration names.
+    pub known: Arc<BTreeSet<DomainName>>,
 }
 
 impl Directory {
-    pub fn new(mailboxes: BTreeMap<DomainName, Mailbox>) -> Arc<Self> {
-        Arc::new(Self { roster: Arc::new(mailboxes.keys().cloned().collect()), mailboxes })
+    /// The directory of legacy domains with a mailbox, and of those whose channel carries MQTT.
+    pub fn new(
+        mailboxes: BTreeMap<DomainName, Mailbox>,
+        mqtt: BTreeSet<DomainName>,
+        known: Arc<BTreeSet<DomainName>>,
+    ) -> Arc<Self> {
+        let legacy = mailboxes.keys().cloned().collect();
+        Arc::new(Self { roster: Arc::new(Roster { legacy, mqtt }), mailboxes, known })
     }
 
     /// Puts a letter into a domain's mailbox.
@@ -127,7 +136,8 @@ mod tests {
         let line = Passed::Copy(vec![b'x'; 900].into());
         assert!(boxes[0].1.0.put(line.clone()).is_ok());
         let all = boxes.iter().map(|(name, (mailbox, _))| (name.clone(), mailbox.clone()));
-        let refusals = Directory::new(all.collect()).put_all(&line);
+        let refusals =
+            Directory::new(all.collect(), BTreeSet::new(), Arc::default()).put_all(&line);
         let from: Vec<_> = refusals.iter().map(|r| (&r.from, r.reason)).collect();
         assert_eq!(from, [(&names[0], Reason::DomainStuck)]);
     }

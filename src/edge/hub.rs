@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::exchange::Directory;
 use super::session::{Delivery, Event, Session};
 use crate::translate::hub::Hub;
-use crate::translate::proxy::Action;
+use crate::translate::proxy::{Action, HandedOver};
 use crate::translate::publish::{Publish, Token};
 use crate::translate::refusal::{Counters, Refusal};
 use std::sync::Arc;
@@ -18,7 +18,9 @@ pub(super) enum ToHub {
     /// A refusal, to be published.
     Refused(Refusal),
     /// A publish of a domain that is gone.
-    HandOver(Publish),
+    Publish(Publish),
+    /// A call that a domain that is gone was never given.
+    HandOver(HandedOver),
     /// Its counters are wanted.
     Count(oneshot::Sender<Counters>),
 }
@@ -51,14 +53,15 @@ impl Task {
         loop {
             let deadline = self.hub.deadline().map(|d| self.clock.at(d));
             let until = *limit.borrow();
-            if self.stop.is_cancelled() && self.mail.is_empty() && self.session.outbox().0 == 0 {
+            if self.stop.is_cancelled() && self.mail.is_empty() && self.left() == 0 {
                 break;
             }
             tokio::select! {
                 event = self.session.next() => self.event(event),
                 Some(mail) = self.mail.recv() => match mail {
                     ToHub::Refused(refusal) => self.hub.refused(refusal, self.clock.now()),
-                    ToHub::HandOver(mut publish) => {
+                    ToHub::HandOver(call) => self.hub.hand_over(call, self.clock.now()),
+                    ToHub::Publish(mut publish) => {
                         handed_over += 1;
                         publish.token = Token(handed_over);
                         self.session.publish(publish);
@@ -78,10 +81,15 @@ impl Task {
             }
             self.act(None);
         }
-        let left = self.session.outbox().0;
+        let left = self.left();
         let until = limit.borrow().unwrap_or_else(Instant::now) + GOODBYE;
         let _ = timeout_at(until, self.session.close()).await;
         left
+    }
+
+    /// How many publishes the broker has not taken, or nobody was there for.
+    fn left(&self) -> usize {
+        self.session.outbox().0 + self.hub.unheard()
     }
 
     fn event(&mut self, event: Event) {
@@ -94,8 +102,13 @@ impl Task {
                 self.hub.deliver(&message, 0, self.clock.now());
                 self.act(Some(delivery));
             }
-            Event::Acknowledged { .. } => {}
-            Event::Refused { why, .. } => tracing::warn!(why, "the broker refused a notice"),
+            Event::Acknowledged { token, matched } => {
+                self.hub.acknowledged(token, matched, self.clock.now());
+            }
+            Event::Refused { token, why } => {
+                tracing::warn!(why, "the broker refused a publish of the gateway's own");
+                self.hub.not_published(token, &why);
+            }
             Event::Lost { why, contested } => {
                 if !self.lost || contested {
                     tracing::warn!(why, contested, "the gateway's own session is lost");
@@ -105,9 +118,10 @@ impl Task {
         }
     }
 
-    /// Publishes a notice, unless there are too many that the broker has not taken: the log has all.
-    fn notice(&mut self, publish: Publish) {
-        if self.session.outbox().1 < NOTICES {
+    /// Publishes a call that was handed over, or a notice, unless there are too many notices that the
+    /// broker has not taken: the log has all.
+    fn publish(&mut self, publish: Publish) {
+        if self.hub.has_call(publish.token) || self.session.outbox().1 < NOTICES {
             self.session.publish(publish);
         }
     }
@@ -116,7 +130,10 @@ impl Task {
         let directory = self.directory.borrow().clone();
         for action in self.hub.take_actions() {
             match action {
-                Action::Publish(publish) => self.notice(publish),
+                Action::Publish(publish) => self.publish(publish),
+                Action::Withdraw(token) => {
+                    self.session.withdraw(token);
+                }
                 Action::PassAll(passed) => {
                     for refusal in directory.put_all(&passed) {
                         super::station::log_refusal(&refusal);
@@ -140,7 +157,7 @@ impl Task {
         }
         for action in self.hub.take_actions() {
             if let Action::Publish(publish) = action {
-                self.notice(publish);
+                self.publish(publish);
             }
         }
     }

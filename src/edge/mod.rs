@@ -5,14 +5,17 @@
     reason = "the clock, files and sockets are used here, and only here"
 )]
 
+mod broker;
 pub mod channel;
 mod clock;
 mod exchange;
 mod hub;
 pub mod log;
+mod port;
 pub mod session;
 mod station;
 mod supervisor;
+mod tunnel;
 pub mod watch;
 
 pub use supervisor::run;

@@ -2,34 +2,29 @@
 
 mod end;
 
-use super::channel::{Channel, connect_unix, open_serial};
+use super::channel;
 use super::clock::Clock;
 use super::exchange::{Directory, Letter, NotTaken};
 use super::hub::{ToHub, wait};
+use super::port::{Place, Port};
 use super::session::{self, Delivery, Event, Session};
+use super::tunnel;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Action, Passed, Proxy};
 use crate::translate::refusal::{Counters, Refusal};
+use crate::translate::tunnel::carrier::{Carrier, Piece};
+use crate::translate::tunnel::connect::Connect;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// The bytes that are read at a time.
-const CHUNK: usize = 64 * 1024;
-/// How long to wait before trying a channel again: at first, and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-
-/// Where the channel is.
-#[derive(Debug, Clone)]
-pub(super) enum Place {
-    Unix(PathBuf),
-    Serial(PathBuf),
-}
+pub(super) const CHUNK: usize = 64 * 1024;
+/// A channel that has carried MQTT and carries lines again, and their first bytes.
+pub(super) type Channel = (channel::Channel, Carrier, Bytes);
 
 /// What a station tells the supervisor.
 pub(super) enum ToSupervisor {
@@ -57,6 +52,8 @@ pub(super) enum Control {
 pub(super) struct Station {
     pub name: DomainName,
     pub place: Place,
+    /// The channel, if the domain has had a tunnel over it.
+    pub channel: Option<Channel>,
     pub proxy: Proxy,
     pub settings: session::Settings,
     pub directory: watch::Receiver<Arc<Directory>>,
@@ -78,21 +75,16 @@ pub(super) struct End {
     pub left: usize,
     /// Whether its channel was there, so that it has to be taken up again.
     pub connected: bool,
-}
-
-struct Link {
-    reader: ReadHalf<Channel>,
-    writer: WriteHalf<Channel>,
+    /// The domain has come over to MQTT: its channel, and how it began.
+    pub migrated: Option<tunnel::Channel>,
 }
 
 /// The parts that change.
 struct Life {
-    link: Option<Link>,
-    /// Whether there is anything to connect to, as far as is known.
-    present: bool,
-    /// When to try the channel again.
-    retry: Option<Instant>,
-    pause: Duration,
+    port: Port,
+    carrier: Carrier,
+    /// The domain speaks MQTT: from here on its bytes are not for the proxy, nor the proxy's for it.
+    connect: Option<Connect>,
     session: Option<Session>,
     /// Whether the last that was logged of the session is that it was lost.
     lost: bool,
@@ -121,23 +113,10 @@ enum Turn {
 impl Station {
     /// Runs until the domain has been away for too long, or the gateway ends.
     pub async fn run(mut self) -> End {
-        let mut life = Life {
-            link: None,
-            present: true,
-            retry: Some(Instant::now()),
-            pause: RETRY.0,
-            session: None,
-            lost: false,
-            deliveries: HashMap::new(),
-            next_delivery: 0,
-            told: 0,
-            retiring: false,
-            removed: false,
-            finishing: false,
-        };
+        self.see_directory();
+        let mut life = self.begin();
         let mut buffer = vec![0; CHUNK];
-        let roster = Arc::clone(&self.directory.borrow_and_update().roster);
-        self.proxy.set_roster(roster);
+        self.act(&mut life).await;
         loop {
             let turn = self.turn(&mut life, &mut buffer).await;
             if matches!(turn, Turn::Limit) {
@@ -161,26 +140,63 @@ impl Station {
         self.end(life).await
     }
 
+    fn begin(&mut self) -> Life {
+        let (channel, carrier, bytes) = match self.channel.take() {
+            Some((channel, carrier, bytes)) => (Some(channel), carrier, bytes),
+            None => (None, self.carrier(), Bytes::new()),
+        };
+        let mut life = Life {
+            port: Port::new(self.name.clone(), self.place.clone(), channel),
+            carrier,
+            connect: None,
+            session: None,
+            lost: false,
+            deliveries: HashMap::new(),
+            next_delivery: 0,
+            told: 0,
+            retiring: false,
+            removed: false,
+            finishing: false,
+        };
+        if life.port.is_connected() {
+            self.up(&mut life);
+            self.proxy.receive(&bytes, self.clock.now());
+            self.take_pieces(&mut life);
+        }
+        life
+    }
+
+    /// Behind a serial line is the MVP's Dom0, which speaks nothing else.
+    fn carrier(&self) -> Carrier {
+        match self.place {
+            Place::Unix(_) => Carrier::new(),
+            Place::Serial(_) => Carrier::of_lines(),
+        }
+    }
+
+    fn see_directory(&mut self) {
+        let roster = Arc::clone(&self.directory.borrow_and_update().roster);
+        self.proxy.set_roster(roster);
+    }
+
     async fn turn(&mut self, life: &mut Life, buffer: &mut [u8]) -> Turn {
         let deadline = self.proxy.deadline().map(|d| self.clock.at(d)).filter(|_| !life.retiring);
         let limit = *self.limit.borrow();
         let chunk = self.proxy.chunk();
-        let (reader, writer) = match &mut life.link {
-            Some(link) => (Some(&mut link.reader), Some(&mut link.writer)),
-            None => (None, None),
-        };
-        let reader = reader.filter(|_| !life.finishing);
-        let write = writer.zip(chunk);
+        let chunk = chunk.filter(|_| life.connect.is_none());
+        let reads = !life.finishing && life.carrier.held() <= self.proxy.limits().outbox;
+        let retry = life.port.retry();
+        let (reader, writer) = life.port.ends();
         tokio::select! {
             event = next(&mut life.session) => Turn::Session(event),
-            read = read(reader, buffer) => Turn::Read(read),
-            wrote = write_some(write) => Turn::Wrote(wrote),
+            read = reader.read(buffer), if reads => Turn::Read(read),
+            wrote = writer.write(chunk) => Turn::Wrote(wrote),
             Some(letter) = self.mailbox.recv() => Turn::Letter(letter),
             Some(control) = self.control.recv() => Turn::Control(control),
             Ok(()) = self.directory.changed() => Turn::Directory,
             Ok(()) = self.level.changed() => Turn::Level,
             () = wait(deadline) => Turn::Time,
-            () = wait(life.retry) => Turn::Retry,
+            () = wait(retry) => Turn::Retry,
             () = wait(limit) => Turn::Limit,
             Ok(()) = self.limit.changed() => Turn::Directory,
         }
@@ -189,46 +205,37 @@ impl Station {
     async fn take(&mut self, turn: Turn, life: &mut Life, buffer: &[u8]) {
         let now = self.clock.now();
         match turn {
-            Turn::Read(Ok(0)) => self.down(life, "closed by the other side").await,
+            Turn::Read(Ok(0)) => self.down(life, "closed by the other side"),
             Turn::Read(Ok(n)) => {
-                if let Some(bytes) = buffer.get(..n) {
-                    self.proxy.receive(bytes, now);
-                }
+                life.carrier.push(buffer.get(..n).unwrap_or_default(), now.monotonic);
+                self.take_pieces(life);
             }
             Turn::Wrote(Ok(n)) => self.proxy.written(n, now),
             Turn::Read(Err(error)) | Turn::Wrote(Err(error)) => {
-                self.down(life, &error.to_string()).await;
+                self.down(life, &error.to_string());
             }
             Turn::Session(event) => self.event(event, life),
             Turn::Letter(letter) => self.proxy.accept(letter.passed, now),
             Turn::Control(control) => self.control(control, life).await,
-            Turn::Directory => {
-                let roster = Arc::clone(&self.directory.borrow_and_update().roster);
-                self.proxy.set_roster(roster);
-            }
+            Turn::Directory => self.see_directory(),
             Turn::Level => {
                 let level = *self.level.borrow_and_update();
                 self.proxy.set_level(level);
             }
             Turn::Time => self.proxy.wake(now),
-            Turn::Retry => self.connect(life).await,
+            Turn::Retry => {
+                if life.port.connect().await {
+                    self.up(life);
+                }
+            }
             Turn::Limit => {}
         }
     }
 
     async fn control(&mut self, control: Control, life: &mut Life) {
         match control {
-            Control::Appeared => {
-                life.present = true;
-                life.pause = RETRY.0;
-                if life.link.is_none() {
-                    life.retry = Some(Instant::now());
-                }
-            }
-            Control::Disappeared => {
-                life.present = false;
-                life.retry = None;
-            }
+            Control::Appeared => life.port.appeared(),
+            Control::Disappeared => life.port.disappeared(),
             Control::Removed => {
                 while let Ok(letter) = self.mailbox.try_recv() {
                     self.proxy.accept(letter.passed, self.clock.now());
@@ -243,47 +250,58 @@ impl Station {
         }
     }
 
-    /// Tries the channel.
-    async fn connect(&mut self, life: &mut Life) {
-        life.retry = None;
-        let opened = match &self.place {
-            Place::Unix(path) => connect_unix(path).await,
-            Place::Serial(path) => open_serial(path).await,
-        };
-        match opened {
-            Ok(channel) => {
-                let (reader, writer) = split(channel);
-                life.link = Some(Link { reader, writer });
-                life.pause = RETRY.0;
-                tracing::info!(domain = %self.name, "channel connected");
-                self.proxy.connected(self.clock.now());
-                if life.session.is_none() {
-                    life.session = Some(Session::new(self.settings.clone()));
+    fn up(&mut self, life: &mut Life) {
+        self.proxy.connected(self.clock.now());
+        if life.session.is_none() {
+            life.session = Some(Session::new(self.settings.clone()));
+        }
+    }
+
+    fn down(&mut self, life: &mut Life, why: &str) {
+        life.port.down();
+        life.carrier = self.carrier();
+        let lost = self.proxy.disconnected(self.clock.now());
+        tracing::info!(domain = %self.name, why, bytes_of_a_torn_line = lost, "channel lost");
+    }
+
+    /// Sorts out what the channel carries.
+    fn take_pieces(&mut self, life: &mut Life) {
+        while life.connect.is_none()
+            && let Some(piece) = life.carrier.next()
+        {
+            match piece {
+                Piece::Legacy(bytes) => self.proxy.receive(&bytes, self.clock.now()),
+                Piece::Torn(more) => {
+                    let bytes = self.proxy.forget_line() + more;
+                    tracing::warn!(domain = %self.name, bytes, "skipped: no lines, and no MQTT");
                 }
-            }
-            Err(error) => {
-                tracing::debug!(domain = %self.name, %error, "no channel yet");
-                let gone = error.kind() == io::ErrorKind::NotFound;
-                let told_when_back = matches!(self.place, Place::Unix(_));
-                life.present = !(gone && told_when_back);
-                life.retry = life.present.then(|| Instant::now() + life.pause);
-                life.pause = (life.pause * 2).min(RETRY.1);
+                Piece::Skipped(bytes) => {
+                    tracing::warn!(domain = %self.name, bytes, "skipped: no lines, and no MQTT");
+                }
+                // There is none before its CONNECT.
+                Piece::Mqtt(_) => {}
+                Piece::Connect(connect) => {
+                    tracing::info!(domain = %self.name, client_id = connect.client_id, "speaks MQTT");
+                    life.connect = Some(connect);
+                    self.retire_soon(life);
+                }
             }
         }
     }
 
-    async fn down(&mut self, life: &mut Life, why: &str) {
-        life.link = None;
-        life.retry = life.present.then(|| Instant::now() + RETRY.0);
-        let lost = self.proxy.disconnected(self.clock.now());
-        tracing::info!(domain = %self.name, why, bytes_of_a_torn_line = lost, "channel lost");
+    /// Asks the supervisor to be taken out of the directory.
+    fn retire_soon(&self, life: &mut Life) {
+        if !life.retiring {
+            life.retiring = true;
+            let _ = self.supervisor.send(ToSupervisor::Retired(self.name.clone()));
+        }
     }
 
     /// The proxy of a domain that is away leaves the broker, once the broker has all from it. The
     /// broker keeps what comes for it.
     async fn leave_if_empty(&mut self, life: &mut Life) {
         let empty = life.session.as_ref().is_some_and(|s| s.outbox().0 == 0);
-        let leaves = life.link.is_none() && empty && !life.finishing;
+        let leaves = !life.port.is_connected() && empty && !life.finishing;
         if let Some(session) = life.session.take_if(|_| leaves) {
             session.close().await;
             life.deliveries.clear();
@@ -348,7 +366,7 @@ impl Station {
                 tracing::debug!(domain = %self.name, topic, call, "publish");
                 match &mut life.session {
                     Some(session) => session.publish(publish),
-                    None if life.removed => self.hand_over(publish).await,
+                    None if life.removed => self.publish_for_it(publish).await,
                     None => {
                         let mut session = Session::new(self.settings.clone());
                         session.publish(publish);
@@ -375,19 +393,14 @@ impl Station {
                     self.refused(refusal);
                 }
             }
-            Action::HandOver(publish) => {
-                let _ = self.hub.send(ToHub::HandOver(publish)).await;
+            Action::HandOver(call) => {
+                let _ = self.hub.send(ToHub::HandOver(call)).await;
             }
             Action::Refused(refusal) => self.refused(refusal),
             Action::Ignored(why, from) => {
                 tracing::debug!(domain = %self.name, %from, why = why.as_str(), "ignored");
             }
-            Action::Retire => {
-                if !life.retiring {
-                    life.retiring = true;
-                    let _ = self.supervisor.send(ToSupervisor::Retired(self.name.clone()));
-                }
-            }
+            Action::Retire => self.retire_soon(life),
         }
     }
 
@@ -415,7 +428,7 @@ impl Station {
 
     fn is_idle(&self, life: &Life) -> bool {
         let published = life.session.as_ref().is_none_or(|s| s.outbox().0 == 0);
-        let written = life.link.is_none() || self.proxy.chunk().is_none();
+        let written = !life.port.is_connected() || self.proxy.chunk().is_none();
         published && written && self.mailbox.is_empty()
     }
 }
@@ -429,20 +442,6 @@ pub(super) fn log_refusal(refusal: &Refusal) {
 async fn next(session: &mut Option<Session>) -> Event {
     match session {
         Some(session) => session.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn read(reader: Option<&mut ReadHalf<Channel>>, buffer: &mut [u8]) -> io::Result<usize> {
-    match reader {
-        Some(reader) => reader.read(buffer).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn write_some(write: Option<(&mut WriteHalf<Channel>, &[u8])>) -> io::Result<usize> {
-    match write {
-        Some((writer, chunk)) => writer.write(chunk).await,
         None => std::future::pending().await,
     }
 }

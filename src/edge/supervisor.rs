@@ -3,8 +3,10 @@
 use super::clock::Clock;
 use super::exchange::{Directory, Mailbox, mailbox};
 use super::hub::{self, ToHub};
+use super::port::{Place, Port};
 use super::session::{BrokerAddress, Credentials, Filter, Session, Settings};
-use super::station::{Control, End, Place, Station, ToSupervisor};
+use super::station::{self, Control, Station, ToSupervisor};
+use super::tunnel;
 use super::watch::{Change, Watch};
 use crate::config::{Address, Channel, Config, domain_of};
 use crate::translate::hub::Hub;
@@ -13,6 +15,7 @@ use crate::translate::name::DomainName;
 use crate::translate::proxy::{Identity, Proxy, Setting};
 use crate::translate::refusal::Counters;
 use crate::translate::subscriptions;
+use crate::translate::tunnel::Tunnel;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -28,7 +31,8 @@ const HUB_MAIL: usize = 1024;
 
 struct Running {
     control: mpsc::UnboundedSender<Control>,
-    mailbox: Mailbox,
+    /// None, if its channel carries MQTT.
+    mailbox: Option<Mailbox>,
     place: Place,
     /// It has left the directory.
     leaving: bool,
@@ -38,6 +42,12 @@ struct Running {
     again: bool,
 }
 
+/// How a domain's task ended.
+enum End {
+    Station(Box<station::End>),
+    Tunnel(tunnel::End),
+}
+
 struct Supervisor {
     setting: Setting,
     config: Config,
@@ -45,6 +55,8 @@ struct Supervisor {
     clock: Clock,
     running: BTreeMap<DomainName, Running>,
     tasks: JoinSet<End>,
+    /// Every domain that has had a channel here, or that the mapping or the configuration names.
+    known: Arc<BTreeSet<DomainName>>,
     directory: watch::Sender<Arc<Directory>>,
     hub: mpsc::Sender<ToHub>,
     told: mpsc::UnboundedSender<ToSupervisor>,
@@ -80,8 +92,9 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     let (stop_at, limit) = watch::channel(None);
     let stop_hub = CancellationToken::new();
     let mut supervisor = Supervisor {
-        setting,
         credentials,
+        known: Arc::new(setting.table.domains()),
+        setting,
         clock: Clock::start(),
         running: BTreeMap::new(),
         tasks: JoinSet::new(),
@@ -182,7 +195,7 @@ impl Supervisor {
     ) {
         for channel in self.config.channels.clone() {
             if let (Channel::Serial(path, _), Some(identity)) = (channel, self.config.behind()) {
-                self.start(identity, Place::Serial(path));
+                self.start(identity, Place::Serial(path), None);
             }
         }
         let (changes_sent, mut changes) = mpsc::channel(64);
@@ -236,7 +249,7 @@ impl Supervisor {
                     Some(running) => {
                         let _ = running.control.send(Control::Appeared);
                     }
-                    None => self.start(Identity::Domain(name), Place::Unix(path)),
+                    None => self.start(Identity::Domain(name), Place::Unix(path), None),
                 }
             }
             Change::Disappeared(path) => {
@@ -249,7 +262,8 @@ impl Supervisor {
         }
     }
 
-    fn start(&mut self, identity: Identity, place: Place) {
+    /// A station for a legacy channel, which may be there already.
+    fn start(&mut self, identity: Identity, place: Place, channel: Option<station::Channel>) {
         let name = match &identity {
             Identity::Domain(name) => name.clone(),
             Identity::Behind { own, .. } => own.clone(),
@@ -257,17 +271,7 @@ impl Supervisor {
         let client_id = subscriptions::client_id(&identity, &self.setting.instance);
         let filters = subscriptions::of_channel(&self.setting.table, &identity);
         let (mailbox, letters) = mailbox(self.setting.limits.queue);
-        let (control, controls) = mpsc::unbounded_channel();
-        let running = Running {
-            control,
-            mailbox,
-            place: place.clone(),
-            leaving: false,
-            held: 0,
-            again: false,
-        };
-        self.running.insert(name.clone(), running);
-        self.publish_directory();
+        let controls = self.enter(&name, Some(mailbox), &place);
         let station = Station {
             proxy: Proxy::new(identity, &self.setting, self.clock.now().monotonic),
             settings: self.session(client_id, filters, self.setting.limits.away),
@@ -281,14 +285,64 @@ impl Supervisor {
             limit: self.limit.clone(),
             name,
             place,
+            channel,
         };
-        self.tasks.spawn(station.run());
+        self.tasks.spawn(async { End::Station(Box::new(station.run().await)) });
+    }
+
+    /// A tunnel for a domain that has come over to MQTT.
+    fn start_tunnel(
+        &mut self,
+        name: DomainName,
+        place: Place,
+        (channel, carrier, connect): tunnel::Channel,
+    ) {
+        let control = self.enter(&name, None, &place);
+        let limits = &self.setting.limits;
+        let task = tunnel::Task {
+            tunnel: Tunnel::new(name.clone(), carrier, limits.outbox, limits.away),
+            port: Port::new(name.clone(), place, Some(channel)),
+            address: self.config.broker.address.clone(),
+            own: Hub::client_id(&self.setting.instance),
+            limit: limits.outbox,
+            directory: self.directory.subscribe(),
+            control,
+            hub: self.hub.clone(),
+            supervisor: self.told.clone(),
+            level: self.level.subscribe(),
+            clock: self.clock,
+            until: self.limit.clone(),
+            name,
+        };
+        self.tasks.spawn(async { End::Tunnel(task.run(connect).await) });
+    }
+
+    /// Enters a domain into the directory.
+    fn enter(
+        &mut self,
+        name: &DomainName,
+        mailbox: Option<Mailbox>,
+        place: &Place,
+    ) -> mpsc::UnboundedReceiver<Control> {
+        let (control, controls) = mpsc::unbounded_channel();
+        let place = place.clone();
+        let running = Running { control, mailbox, place, leaving: false, held: 0, again: false };
+        self.running.insert(name.clone(), running);
+        if !self.known.contains(name) {
+            Arc::make_mut(&mut self.known).insert(name.clone());
+        }
+        self.publish_directory();
+        controls
     }
 
     fn publish_directory(&self) {
-        let present = self.running.iter().filter(|(_, r)| !r.leaving);
-        let mailboxes = present.map(|(n, r)| (n.clone(), r.mailbox.clone())).collect();
-        self.directory.send_replace(Directory::new(mailboxes));
+        let present = || self.running.iter().filter(|(_, r)| !r.leaving);
+        let legacy = present().filter_map(|(n, r)| Some((n.clone(), r.mailbox.clone()?)));
+        // One that leaves comes over to MQTT, or else it is away: then nobody is there for it.
+        let mqtt = self.running.iter().filter(|(_, r)| r.mailbox.is_none() || r.leaving);
+        let mqtt = mqtt.map(|(n, _)| n.clone()).collect();
+        let directory = Directory::new(legacy.collect(), mqtt, Arc::clone(&self.known));
+        self.directory.send_replace(directory);
     }
 
     /// A domain holds more or less than before. While all together hold too many bytes, those who hold
@@ -314,11 +368,25 @@ impl Supervisor {
     }
 
     fn ended(&mut self, end: End) {
-        self.gone.add(&end.counters);
-        let Some(running) = self.running.remove(&end.name) else { return };
-        self.publish_directory();
-        if running.again || (running.leaving && end.connected) {
-            self.start(Identity::Domain(end.name), running.place);
+        let name = match &end {
+            End::Station(end) => &end.name,
+            End::Tunnel(end) => &end.name,
+        };
+        let Some(running) = self.running.remove(name) else { return };
+        match end {
+            End::Station(end) => {
+                self.gone.add(&end.counters);
+                match end.migrated {
+                    Some(migrated) => self.start_tunnel(end.name, running.place, migrated),
+                    None if running.again || (running.leaving && end.connected) => {
+                        self.start(Identity::Domain(end.name), running.place, None);
+                    }
+                    None => self.publish_directory(),
+                }
+            }
+            End::Tunnel(end) => {
+                self.start(Identity::Domain(end.name), running.place, end.legacy);
+            }
         }
     }
 
@@ -359,7 +427,8 @@ impl Supervisor {
         let mut left = 0;
         while let Some(end) = self.tasks.join_next().await {
             match end {
-                Ok(end) => {
+                Ok(End::Tunnel(_)) => {}
+                Ok(End::Station(end)) => {
                     if end.left > 0 {
                         tracing::warn!(domain = %end.name, messages = end.left, "left behind");
                     }

@@ -8,6 +8,7 @@ use super::name::DomainName;
 use super::proxy::{Action, Identity, Passed, Proxy, Setting};
 use super::publish::{Publish, Received};
 use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
+use super::roster::Roster;
 use super::subscriptions;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -87,6 +88,7 @@ impl Gateway {
             sum.add(station.proxy.counters());
             under_way += station.proxy.under_way();
         }
+        under_way += self.hub.under_way();
         (sum, under_way)
     }
 
@@ -264,7 +266,10 @@ impl Gateway {
                     station.proxy.acknowledged(token, matched, now);
                 }
             }
-            Action::HandOver(publish) => self.publish_as_hub(publish),
+            Action::HandOver(call) => {
+                self.hub.hand_over(call, now);
+                self.run_hub();
+            }
             Action::Queued => {
                 self.write_one(name);
             }
@@ -293,7 +298,9 @@ impl Gateway {
 
     fn publish_as_hub(&mut self, publish: Publish) {
         let hub = Hub::client_id(&self.setting.instance);
+        let (token, matched) = (publish.token, !self.deserted.contains(&publish.topic));
         self.effects.push(Effect::Published(hub, publish));
+        self.hub.acknowledged(token, matched, self.now);
     }
 
     fn refused(&mut self, refusal: Refusal) {
@@ -327,21 +334,24 @@ impl Gateway {
         let Some(at) = self.find(name) else { return };
         let mut station = self.stations.remove(at);
         self.new_roster();
-        let roster = self.stations.iter().map(|s| s.name.clone()).collect();
-        station.proxy.set_roster(Arc::new(roster));
+        station.proxy.set_roster(self.roster());
         for message in std::mem::take(&mut station.kept) {
             station.proxy.deliver(message, 0, self.now);
         }
-        station.proxy.retire(self.now);
+        station.proxy.retire(false, self.now);
         for action in station.proxy.take_actions() {
             self.act(name, action);
         }
         self.gone.add(station.proxy.counters());
     }
 
+    fn roster(&self) -> Arc<Roster> {
+        let legacy = self.stations.iter().map(|s| s.name.clone()).collect();
+        Arc::new(Roster { legacy, mqtt: BTreeSet::new() })
+    }
+
     fn new_roster(&mut self) {
-        let roster: Arc<BTreeSet<_>> =
-            Arc::new(self.stations.iter().map(|s| s.name.clone()).collect());
+        let roster = self.roster();
         for station in &mut self.stations {
             station.proxy.set_roster(Arc::clone(&roster));
         }

@@ -12,4 +12,6 @@ pub mod proxy;
 pub mod publish;
 pub mod queue;
 pub mod refusal;
+pub mod roster;
 pub mod subscriptions;
+pub mod tunnel;

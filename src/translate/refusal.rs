@@ -79,6 +79,10 @@ pub enum Why {
     OtherRequester,
     /// It says again what was said.
     Repeat,
+    /// The session has it of a subscription that is not the gateway's.
+    NotSubscribed,
+    /// The domain has come over to MQTT, and receives it from the broker.
+    LeftToBroker,
 }
 
 impl Why {
@@ -91,6 +95,8 @@ impl Why {
             Self::OtherHandler => "other handler",
             Self::OtherRequester => "other requester",
             Self::Repeat => "repeat",
+            Self::NotSubscribed => "not subscribed",
+            Self::LeftToBroker => "left to the broker",
         }
     }
 }

@@ -117,6 +117,16 @@ impl Link {
         refused.map(|(filter, code)| (filter.topic.as_str(), *code)).collect()
     }
 
+    /// Ends the subscriptions. The broker has done so before it reads what follows.
+    pub fn unsubscribe(&mut self, filters: &[Filter]) {
+        for filter in filters {
+            if self.client.try_unsubscribe(filter.topic.as_str()).is_err() {
+                // The connection has ended, or it has more filters than a session of ours ever has.
+                return tracing::warn!(filter = filter.topic, "not unsubscribed");
+            }
+        }
+    }
+
     /// Whether a publish can be sent now.
     pub fn has_room(&self) -> bool {
         let under_way = self.handed.len() + self.flying.len();

@@ -150,6 +150,14 @@ impl Session {
         }
     }
 
+    /// Leaves the broker as [`Session::close`] does, but nothing more is to come to the session.
+    pub async fn unsubscribe_and_close(self) {
+        if let State::Linked(mut link) = self.state {
+            link.unsubscribe(&self.settings.filters);
+            link.disconnect(GOODBYE).await;
+        }
+    }
+
     fn incoming(&mut self, packet: Packet) {
         let State::Linked(link) = &mut self.state else {
             return;

@@ -1,11 +1,14 @@
 //! The end of a station: what was written is let out, and what is left is handed over.
 
-use super::super::channel::drain;
+use super::super::channel::{Channel, drain};
+use super::super::clock::Clock;
 use super::super::hub::ToHub;
-use super::{End, Life, Station};
+use super::{CHUNK, End, Life, Station};
 use crate::translate::publish::Publish;
-use std::sync::Arc;
+use crate::translate::tunnel::carrier::Carrier;
+use crate::translate::tunnel::connect::Connect;
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, timeout};
 
 /// How long a channel that is closed may take to hand on what was written.
@@ -15,20 +18,36 @@ const MOMENT: Duration = Duration::from_millis(100);
 
 impl Station {
     pub(super) async fn end(mut self, mut life: Life) -> End {
-        let connected = life.link.is_some();
+        let connected = life.port.is_connected();
+        let (mut channel, connect) = (life.port.take(), life.connect.take());
+        let mut carrier = std::mem::take(&mut life.carrier);
         if life.removed {
-            self.retire(&mut life).await;
+            let (clock, most) = (self.clock, self.proxy.limits().outbox);
+            tokio::select! {
+                () = self.retire(&mut life, connect.as_ref()) => {}
+                () = collect(channel.as_mut(), &mut carrier, most, clock) => {}
+            }
         }
-        if let Some(link) = life.link.take() {
-            let channel = link.reader.unsplit(link.writer);
-            drain(&channel, self.time_left(DRAIN)).await;
-        }
+        let migrated = match (channel, connect) {
+            (Some(channel), Some(connect)) => Some((channel, carrier, connect)),
+            (Some(channel), None) => {
+                drain(&channel, self.time_left(DRAIN)).await;
+                None
+            }
+            (None, _) => None,
+        };
         if let Some(session) = life.session.take() {
             // A good-bye that the broker does not take is not worth more than the grace period.
             let _ = timeout(self.time_left(DRAIN), session.close()).await;
         }
         let left = self.proxy.left();
-        End { name: self.name, counters: self.proxy.counters().clone(), left, connected }
+        let counters = self.proxy.counters().clone();
+        End { name: self.name, counters, left, connected, migrated }
+    }
+
+    /// Whether the domain goes on with the session that its proxy had.
+    fn is_resumed_by(&self, connect: &Connect) -> bool {
+        connect.client_id == self.settings.client_id && !connect.clean_start
     }
 
     /// `most`, or what is left of the grace period, but a moment at least.
@@ -37,26 +56,52 @@ impl Station {
         left.map_or(most, |left| left.clamp(MOMENT, most))
     }
 
-    /// The domain is no longer a legacy domain here. The broker forgets its session by itself; to make
-    /// it forget would take a connection under the domain's name, which may be the domain's own by now.
-    async fn retire(&mut self, life: &mut Life) {
+    /// The domain is no longer a legacy domain here. The session of one that is away the broker forgets
+    /// by itself: to make it forget would take a connection under the domain's name, which may be the
+    /// domain's own by now. That of one that comes over to MQTT is the domain's, if it resumes it; or
+    /// else nothing more must come to it, for nobody would be there.
+    async fn retire(&mut self, life: &mut Life, connect: Option<&Connect>) {
+        let resumed = connect.is_some_and(|connect| self.is_resumed_by(connect));
         if let Some(session) = life.session.take() {
             let unacknowledged = session.unacknowledged();
-            session.close().await;
+            if connect.is_some() && !resumed {
+                session.unsubscribe_and_close().await;
+            } else {
+                session.close().await;
+            }
             for publish in unacknowledged {
-                self.hand_over(publish).await;
+                self.publish_for_it(publish).await;
             }
         }
-        self.proxy.set_roster(Arc::clone(&self.directory.borrow().roster));
-        self.proxy.retire(self.clock.now());
+        self.see_directory();
+        self.proxy.retire(resumed, self.clock.now());
         self.act(life).await;
         tracing::info!(domain = %self.name, "no longer a legacy domain here");
     }
 
-    pub(super) async fn hand_over(&mut self, publish: Publish) {
+    /// What the domain said goes out by the gateway's own session.
+    pub(super) async fn publish_for_it(&mut self, publish: Publish) {
         let token = publish.token;
-        if self.hub.send(ToHub::HandOver(publish)).await.is_ok() {
+        if self.hub.send(ToHub::Publish(publish)).await.is_ok() {
             self.proxy.acknowledged(token, true, self.clock.now());
         }
     }
+}
+
+/// Goes on reading a channel, as far as there is room: it never ends.
+async fn collect(channel: Option<&mut Channel>, carrier: &mut Carrier, most: usize, clock: Clock) {
+    let mut buffer = vec![0; CHUNK];
+    if let Some(channel) = channel {
+        while carrier.held() < most {
+            match channel.read(&mut buffer).await {
+                Ok(size @ 1..) => {
+                    let bytes = buffer.get(..size).unwrap_or_default();
+                    carrier.push(bytes, clock.now().monotonic);
+                }
+                // Whoever has the channel next finds out.
+                Ok(0) | Err(_) => break,
+            }
+        }
+    }
+    std::future::pending().await
 }

@@ -235,6 +235,14 @@ impl Table {
         &self.events
     }
 
+    /// Every domain that a row or the configuration names.
+    #[must_use]
+    pub fn domains(&self) -> BTreeSet<DomainName> {
+        let handlers = self.commands.iter().flat_map(|c| &c.handlers);
+        let handlers = handlers.filter_map(|h| h.domain.clone());
+        handlers.chain(self.spoken.keys().cloned()).collect()
+    }
+
     /// Whether requests of a row's dialect say who asks.
     #[must_use]
     pub fn names_requesters(&self, command: &Command) -> bool {

@@ -119,8 +119,8 @@ impl Proxy {
     }
 
     fn publish_answer(&mut self, publish: Publish, counted: bool, read: &Read<'_>) {
-        let sent =
-            Sent { call: None, counted, to: None, head: head(read.line), from: read.from(self) };
+        let (head, from) = (head(read.line), read.from(self));
+        let sent = Sent { call: None, counted, to: None, head, from, again: None };
         self.publish(publish, sent);
     }
 

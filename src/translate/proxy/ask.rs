@@ -173,7 +173,7 @@ impl Proxy {
             ..Publish::new(token, row.request_topic(), request.payload, row.qos)
         };
         if !row.is_answered_on_mqtt() {
-            return self.send_unanswered(publish, read, requester, to, extra);
+            return self.send_unanswered(publish, read, requester, to, extra, now);
         }
         let earlier = |a: &Asked| a.row == request.row && a.requester == *requester;
         let waits = row.one_at_a_time
@@ -200,12 +200,14 @@ impl Proxy {
                 call.held = Some(publish);
             }
         } else {
-            self.publish_call(publish, token.0, to.cloned());
+            self.publish_call(publish, token.0, to.cloned(), now);
         }
     }
 
-    fn publish_call(&mut self, publish: Publish, id: u64, to: Option<DomainName>) {
+    fn publish_call(&mut self, publish: Publish, id: u64, to: Option<DomainName>, now: Now) {
+        let again = self.kept(&publish, to.as_ref(), now);
         let sent = Sent {
+            again,
             call: Some(id),
             counted: false,
             to,
@@ -223,8 +225,11 @@ impl Proxy {
         requester: &DomainName,
         to: Option<&DomainName>,
         extra: bool,
+        now: Now,
     ) {
+        let again = self.kept(&publish, to, now);
         let sent = Sent {
+            again,
             call: None,
             counted: !extra,
             to: to.cloned(),
@@ -252,7 +257,7 @@ impl Proxy {
         let Some(publish) = call.held.take() else { return };
         call.deadline = now.monotonic.saturating_add(command.timeout);
         let (id, to) = (call.id, call.to.clone());
-        self.publish_call(publish, id, to);
+        self.publish_call(publish, id, to, now);
     }
 
     /// Whether a request on MQTT is one of this gateway's own, by its correlation data.

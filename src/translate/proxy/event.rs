@@ -93,6 +93,7 @@ impl Proxy {
                 to: None,
                 head: head.clone(),
                 from: from.clone(),
+                again: None,
             };
             self.publish(publish, sent);
         }

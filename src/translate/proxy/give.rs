@@ -3,7 +3,7 @@
 use super::ask::reason_of;
 use super::calls::{Given, Origin, State, keep};
 use super::tell::Reply;
-use super::{Action, Identity, Proxy};
+use super::{Action, HandedOver, Identity, Proxy};
 use crate::translate::clock::Now;
 use crate::translate::json::{self, Object};
 use crate::translate::legacy::{self, Kind};
@@ -42,9 +42,7 @@ impl Proxy {
                 self.response(&message, &root, suffix.as_deref(), delivery, now);
             }
             Topic::Other => {
-                let detail = format!("no row has the topic {:?}", message.topic);
-                let from = sender(&message);
-                self.refuse(Reason::NotMapped, detail, from, head(&message.payload));
+                self.ignore(Why::NotSubscribed, &message.source);
                 self.actions.push(Action::Acknowledge(delivery));
             }
         }
@@ -345,23 +343,23 @@ impl Proxy {
     }
 
     /// Gives a call that was never written to whoever handles it on MQTT now, as it came.
-    pub(super) fn hand_over(&mut self, call: Given) -> Option<Given> {
-        let row = self.table.command(call.row);
+    pub(super) fn hand_over(&mut self, mut call: Given, now: Now) -> Option<Given> {
+        let table = Arc::clone(&self.table);
         // What is every domain's the others have had already, and would carry out once more.
-        if row.is_none_or(|r| r.handlers.iter().any(|h| h.domain.is_none())) {
-            return Some(call);
-        }
-        let timeout = row.map(|r| r.timeout);
-        let Given { origin: Origin::Mqtt(Some(message)), .. } = call else { return Some(call) };
-        let publish = Publish {
+        let own = |r: &&Command| r.handlers.iter().all(|h| h.domain.is_some());
+        let Some(row) = table.command(call.row).filter(own) else { return Some(call) };
+        let Origin::Mqtt(message) = &mut call.origin else { return Some(call) };
+        let Some(message) = message.take() else { return Some(call) };
+        let failure = self.failure_of(&call, row, now);
+        let request = Publish {
             response_topic: message.response_topic,
             correlation: message.correlation,
             source: message.source.and_then(|s| DomainName::parse(&s).ok()),
-            expiry: timeout,
+            expiry: Some(row.timeout),
             ..Publish::new(Token(0), message.topic, message.payload, Qos::AtLeastOnce)
         };
-        self.counters.delivered += 1;
-        self.actions.push(Action::HandOver(publish));
+        let from = call.name();
+        self.actions.push(Action::HandOver(HandedOver { request, failure, from }));
         None
     }
 }

@@ -109,7 +109,7 @@ impl Proxy {
         let Ok(name) = DomainName::parse(destination) else { return Route::Mqtt(None) };
         match &self.identity {
             _ if name.is_everyone() => Route::Everyone,
-            Identity::Domain(_) if self.roster.contains(&name) => Route::Direct(name),
+            Identity::Domain(_) if self.roster.legacy.contains(&name) => Route::Direct(name),
             _ => Route::Mqtt(Some(name)),
         }
     }

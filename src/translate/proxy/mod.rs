@@ -11,6 +11,7 @@ mod line;
 mod response;
 mod tell;
 mod time;
+mod unheard;
 
 pub(in crate::translate) use ask::reason_of;
 pub(in crate::translate) use event::events;
@@ -24,6 +25,7 @@ use super::name::DomainName;
 use super::publish::{Publish, Received, Token};
 use super::queue::{Delivery, Entry, Purpose, Queue};
 use super::refusal::{Counters, Reason, Refusal, Why, head};
+use super::roster::Roster;
 use bytes::Bytes;
 use calls::{Asked, Ended, Given};
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -60,14 +62,25 @@ pub enum Action {
     Pass(DomainName, Passed),
     /// Give this to every legacy domain, this one included.
     PassAll(Passed),
-    /// Publish this for whoever handles it now, in the gateway's own session.
-    HandOver(Publish),
+    /// Publish this call for whoever handles it now, in the gateway's own session.
+    HandOver(HandedOver),
     /// Log and publish a refusal.
     Refused(Refusal),
     /// Log that nothing had to be done.
     Ignored(Why, DomainName),
     /// The domain has been away for too long: its proxy is to be ended.
     Retire,
+}
+
+/// A call from MQTT that its handler was never given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandedOver {
+    /// The request, as it came.
+    pub request: Publish,
+    /// What its requester is told if nobody takes it, where there is a way to say so.
+    pub failure: Option<Publish>,
+    /// The requester.
+    pub from: DomainName,
 }
 
 /// What goes from domain to domain.
@@ -114,6 +127,8 @@ struct Sent {
     to: Option<DomainName>,
     head: String,
     from: DomainName,
+    /// The request itself and when it was made, if its handler may only be about to subscribe.
+    again: Option<(Duration, Publish)>,
 }
 
 /// The state machine of one channel.
@@ -124,7 +139,7 @@ pub struct Proxy {
     limits: Limits,
     instance: Arc<str>,
     nonce: Arc<str>,
-    roster: Arc<BTreeSet<DomainName>>,
+    roster: Arc<Roster>,
     decoder: Decoder,
     queue: Queue,
     asked: Vec<Asked>,
@@ -132,6 +147,8 @@ pub struct Proxy {
     ended: VecDeque<Ended>,
     /// What the broker has not acknowledged, with its size.
     sent: HashMap<Token, (usize, Sent)>,
+    /// Requests that nobody was there for, and when to publish them again.
+    unheard: VecDeque<(Duration, Token)>,
     /// What that weighs against the limit of the outbox, and how many bytes it is.
     outbox: usize,
     outbox_bytes: usize,
@@ -177,6 +194,7 @@ impl Proxy {
             given: Vec::new(),
             ended: VecDeque::new(),
             sent: HashMap::new(),
+            unheard: VecDeque::new(),
             outbox: 0,
             outbox_bytes: 0,
             level: None,
@@ -228,14 +246,14 @@ impl Proxy {
     }
 
     /// Who is a legacy domain here has changed.
-    pub fn set_roster(&mut self, roster: Arc<BTreeSet<DomainName>>) {
+    pub fn set_roster(&mut self, roster: Arc<Roster>) {
         self.roster = roster;
     }
 
     /// Whether a name is a legacy domain's here.
     fn is_legacy(&self, name: &DomainName) -> bool {
         match &self.identity {
-            Identity::Domain(_) => self.roster.contains(name),
+            Identity::Domain(_) => self.roster.legacy.contains(name),
             Identity::Behind { local, .. } => {
                 !local.contains(name) && *name != DomainName::anonymous()
             }
@@ -280,6 +298,17 @@ impl Proxy {
                 }
             }
         }
+    }
+
+    /// The line that has begun is none. Says how many bytes of it there were.
+    pub fn forget_line(&mut self) -> usize {
+        self.decoder.reset()
+    }
+
+    /// What it is limited to.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// A message from the domain's session. It is acknowledged by an action, at once or later.
@@ -347,6 +376,9 @@ impl Proxy {
 
     /// The broker has acknowledged a publish; `matched` says whether anybody subscribes to its topic.
     pub fn acknowledged(&mut self, token: Token, matched: bool, now: Now) {
+        if !matched && self.is_to_try_again(token, now) {
+            return;
+        }
         let Some(sent) = self.take_sent(token) else { return };
         if let (false, Some(to)) = (matched, &sent.to) {
             let detail = format!("nobody on MQTT carries out requests to {to}");

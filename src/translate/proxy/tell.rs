@@ -23,6 +23,17 @@ pub(super) struct Reply<'r> {
     pub values: Option<&'r Values>,
 }
 
+impl<'r> Reply<'r> {
+    /// To the requester of a call.
+    fn to(call: &'r Given) -> Self {
+        Self {
+            topic: &call.reply,
+            correlation: call.correlation.as_ref(),
+            values: Some(&call.values),
+        }
+    }
+}
+
 impl Proxy {
     /// Ends a message: it is refused.
     pub(super) fn refuse(
@@ -97,7 +108,14 @@ impl Proxy {
 
     /// Tells a requester on MQTT that its request came to nothing, if the row has a way to say so.
     pub(super) fn tell_mqtt(&mut self, row: &Command, reply: &Reply<'_>, now: Now) {
-        let Some(failure) = &row.failure else { return };
+        if let Some(payload) = self.failure(row, reply, now) {
+            self.reply_to_mqtt(row, reply, payload);
+        }
+    }
+
+    /// What says that a request came to nothing.
+    fn failure(&self, row: &Command, reply: &Reply<'_>, now: Now) -> Option<Vec<u8>> {
+        let failure = row.failure.as_ref()?;
         let mut shape = Shape::default();
         shape.add.mqtt.clone_from(failure);
         let mut payload = Vec::new();
@@ -108,26 +126,35 @@ impl Proxy {
         });
         let name = self.name().clone();
         let context = self.context(now, name.as_str(), Some(&known));
-        if shape.translate(Side::Legacy, "{}", &context, &mut payload).is_err() {
-            return;
+        let made = shape.translate(Side::Legacy, "{}", &context, &mut payload);
+        made.ok().map(|()| payload)
+    }
+
+    /// The answer to a call, as it is published.
+    pub(super) fn reply(&mut self, row: &Command, reply: &Reply<'_>, payload: Vec<u8>) -> Publish {
+        Publish {
+            correlation: reply.correlation.cloned(),
+            source: Some(self.name().clone()),
+            ..Publish::new(Token(self.number()), reply.topic.to_owned(), payload, row.qos)
         }
-        self.reply_to_mqtt(row, reply, payload);
+    }
+
+    /// What a requester on MQTT is told if nobody takes its call.
+    pub(super) fn failure_of(&mut self, call: &Given, row: &Command, now: Now) -> Option<Publish> {
+        let reply = Reply::to(call);
+        let payload = self.failure(row, &reply, now)?;
+        Some(self.reply(row, &reply, payload))
     }
 
     /// Publishes an answer that nobody counts: its call is counted where it ends.
     pub(super) fn reply_to_mqtt(&mut self, row: &Command, reply: &Reply<'_>, payload: Vec<u8>) {
-        let name = self.name().clone();
-        let token = Token(self.number());
-        let publish = Publish {
-            correlation: reply.correlation.cloned(),
-            source: Some(name.clone()),
-            ..Publish::new(token, reply.topic.to_owned(), payload, row.qos)
-        };
+        let publish = self.reply(row, reply, payload);
         // Without room nothing more can be said; the refusal is counted and logged.
         if !self.has_room_for(&publish) {
             return;
         }
-        let sent = Sent { call: None, counted: false, to: None, head: String::new(), from: name };
+        let (head, from) = (String::new(), self.name().clone());
+        let sent = Sent { call: None, counted: false, to: None, head, from, again: None };
         self.publish(publish, sent);
     }
 
@@ -139,12 +166,7 @@ impl Proxy {
             Origin::Mqtt(_) => {
                 let table = std::sync::Arc::clone(&self.table);
                 let Some(row) = table.command(call.row) else { return };
-                let reply = Reply {
-                    topic: &call.reply,
-                    correlation: call.correlation.as_ref(),
-                    values: Some(&call.values),
-                };
-                self.tell_mqtt(row, &reply, now);
+                self.tell_mqtt(row, &Reply::to(call), now);
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::translate::mapping::Command;
 use crate::translate::mapping::shape::Side;
 use crate::translate::name::DomainName;
 use crate::translate::queue::{Entry, Purpose};
-use crate::translate::refusal::{Reason, head};
+use crate::translate::refusal::{Reason, Why, head};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +36,8 @@ impl Proxy {
             None => self.queue.waiting_since().map(|since| since.saturating_add(self.limits.stuck)),
             Some(since) => Some(since.saturating_add(self.limits.away)),
         };
-        asked.chain(given).chain(ended).chain(stuck).min()
+        let unheard = self.unheard.front().map(|(due, _)| *due);
+        asked.chain(given).chain(ended).chain(stuck).chain(unheard).min()
     }
 
     /// Time has passed.
@@ -46,6 +47,7 @@ impl Proxy {
         }
         self.expire_asked(now);
         self.expire_given(now);
+        self.ask_again(now);
         self.ask_those_held(now);
         match self.away_since {
             Some(since) if since.saturating_add(self.limits.away) <= now.monotonic => {
@@ -160,7 +162,10 @@ impl Proxy {
 
     /// The proxy ends: calls that the domain was not given go to whoever handles them now, the rest is
     /// given up.
-    pub fn retire(&mut self, now: Now) {
+    ///
+    /// `resumed` says that the domain comes over to MQTT and takes up the proxy's session: then what the
+    /// broker has not been told of yet is its own to receive.
+    pub fn retire(&mut self, resumed: bool, now: Now) {
         self.queue.rewind(now.monotonic);
         let given = std::mem::take(&mut self.given);
         let (open, waiting): (Vec<_>, Vec<_>) =
@@ -170,6 +175,9 @@ impl Proxy {
         for entry in self.queue.give_up() {
             match entry.purpose {
                 Purpose::Call(id) => direct.push((id, entry.line)),
+                Purpose::Message { from, .. } if resumed && entry.delivery.is_some() => {
+                    self.ignore(Why::LeftToBroker, &Some(from.as_str().to_owned()));
+                }
                 _ => rest.push(entry),
             }
         }
@@ -179,7 +187,7 @@ impl Proxy {
                 State::Held(line) => Some(line.clone()),
                 _ => queued.map(|at| direct.swap_remove(at).1),
             };
-            match (self.hand_over(call), line) {
+            match (self.hand_over(call, now), line) {
                 (Some(call), Some(line))
                     if matches!(call.origin, Origin::Direct) && self.is_legacy(&call.name()) =>
                 {

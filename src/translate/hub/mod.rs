@@ -1,5 +1,7 @@
 //! The gateway's own session: notifications from MQTT, translated once, and notices of refusals.
 
+mod handed;
+
 use super::clock::Now;
 use super::json::{self, Object};
 use super::legacy::{self, Kind};
@@ -10,7 +12,9 @@ use super::proxy::{Action, Identity, Passed, Setting, events, reason_of};
 use super::publish::{Publish, Received, Token};
 use super::queue::Delivery;
 use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
-use std::collections::{BTreeMap, BTreeSet};
+use super::roster::Roster;
+use handed::Handed;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,8 +37,9 @@ pub struct Hub {
     setting: Setting,
     /// The gateway's own name on the legacy wire, and those that may not come from MQTT.
     own: DomainName,
-    roster: Arc<BTreeSet<DomainName>>,
+    roster: Arc<Roster>,
     notices: BTreeMap<(DomainName, Reason), Notices>,
+    handed: Handed,
     next: u64,
     actions: Vec<Action>,
     counters: Counters,
@@ -54,6 +59,7 @@ impl Hub {
             own,
             roster: Arc::default(),
             notices: BTreeMap::new(),
+            handed: Handed::default(),
             next: 0,
             actions: Vec::new(),
             counters: Counters::default(),
@@ -78,7 +84,7 @@ impl Hub {
     }
 
     /// Who is a legacy domain here has changed.
-    pub fn set_roster(&mut self, roster: Arc<BTreeSet<DomainName>>) {
+    pub fn set_roster(&mut self, roster: Arc<Roster>) {
         self.roster = roster;
     }
 
@@ -125,7 +131,7 @@ impl Hub {
             }
             return Err((Reason::NotMapped, format!("no row has the topic {:?}", message.topic)));
         };
-        let trusted = named.filter(|n| !n.is_everyone() && !self.roster.contains(n));
+        let trusted = named.filter(|n| !n.is_everyone() && !self.roster.legacy.contains(n));
         let source = match trusted {
             Some(name) if self.own.is_dom0() => name,
             _ => self.own.clone(),
@@ -176,11 +182,12 @@ impl Hub {
     /// When [`Hub::wake`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        self.notices.values().map(|n| n.next).min()
+        self.notices.values().map(|n| n.next).chain(self.deadline_of_calls()).min()
     }
 
-    /// Time has passed: what was held back is summed up.
+    /// Time has passed: what was held back is summed up, and what nobody took is published again.
     pub fn wake(&mut self, now: Now) {
+        self.wake_calls(now);
         let due: Vec<_> = self
             .notices
             .iter()

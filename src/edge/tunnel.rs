@@ -1,0 +1,295 @@
+//! The task of one channel that carries MQTT: the domain's bytes to the broker, and the broker's back.
+
+use super::broker::{self, Broker};
+use super::channel::{self, drain};
+use super::clock::Clock;
+use super::exchange::Directory;
+use super::hub::{ToHub, wait};
+use super::port::Port;
+use super::station::{self, CHUNK, Control, ToSupervisor, log_refusal};
+use crate::config::Address;
+use crate::translate::name::DomainName;
+use crate::translate::refusal::Counters;
+use crate::translate::tunnel::carrier::Carrier;
+use crate::translate::tunnel::connect::Connect;
+use crate::translate::tunnel::{Order, Taken, Tunnel};
+use bytes::Bytes;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+/// How long a channel that is closed may take to hand on what was written.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Everything that a tunnel's task needs.
+pub(super) struct Task {
+    pub name: DomainName,
+    pub tunnel: Tunnel,
+    pub port: Port,
+    pub address: Address,
+    /// The gateway's own client id.
+    pub own: String,
+    /// What may wait for the broker, in bytes.
+    pub limit: usize,
+    pub directory: watch::Receiver<Arc<Directory>>,
+    pub control: mpsc::UnboundedReceiver<Control>,
+    pub hub: mpsc::Sender<ToHub>,
+    pub supervisor: mpsc::UnboundedSender<ToSupervisor>,
+    pub level: watch::Receiver<Option<usize>>,
+    pub clock: Clock,
+    pub until: watch::Receiver<Option<Instant>>,
+}
+
+/// A channel that carries MQTT from here on, and the CONNECT that says so.
+pub(super) type Channel = (channel::Channel, Carrier, Connect);
+
+/// How a tunnel ended.
+pub(super) struct End {
+    pub name: DomainName,
+    /// The channel carries lines again, of which these are the first bytes.
+    pub legacy: Option<station::Channel>,
+}
+
+/// The parts that change.
+struct Life {
+    link: Link,
+    /// The last connection, which is being closed.
+    closing: Option<JoinHandle<()>>,
+    /// The first bytes of lines that the channel carries again.
+    legacy: Option<Bytes>,
+    told: usize,
+    finishing: bool,
+}
+
+/// The connection to the broker.
+enum Link {
+    None,
+    Opening(Pin<Box<dyn Future<Output = io::Result<Broker>> + Send>>),
+    Open(ReadHalf<Broker>, WriteHalf<Broker>),
+}
+
+enum Turn {
+    Read(io::Result<usize>),
+    Wrote(io::Result<usize>),
+    Opened(io::Result<Broker>),
+    FromBroker(io::Result<usize>),
+    ToBroker(io::Result<usize>),
+    Control(Control),
+    Level,
+    Silence,
+    Retry,
+    Limit,
+    Again,
+}
+
+impl Task {
+    /// Begins with the CONNECT by which the domain came over to MQTT.
+    pub async fn run(mut self, connect: Connect) -> End {
+        let directory = self.directory.borrow().clone();
+        self.tunnel.connect(connect, &Taken { domains: &directory.known, own: &self.own });
+        let mut life =
+            Life { link: Link::None, closing: None, legacy: None, told: 0, finishing: false };
+        let (mut from_domain, mut from_broker) = (vec![0; CHUNK], vec![0; CHUNK]);
+        self.receive(&[]);
+        loop {
+            self.obey(&mut life);
+            self.tell_what_is_held(&mut life);
+            if life.legacy.is_some() || (life.finishing && self.is_through(&life)) {
+                break;
+            }
+            let turn = self.turn(&mut life, &mut from_domain, &mut from_broker).await;
+            match turn {
+                Turn::Limit => break,
+                turn => self.take(turn, &mut life, &from_domain, &from_broker).await,
+            }
+        }
+        self.end(life).await
+    }
+
+    async fn turn(
+        &mut self,
+        life: &mut Life,
+        from_domain: &mut [u8],
+        from_broker: &mut [u8],
+    ) -> Turn {
+        let silence = self.tunnel.deadline().map(|d| self.clock.at(d));
+        let limit = *self.until.borrow();
+        let (to_domain, to_broker) = (self.tunnel.to_domain(), self.tunnel.to_broker());
+        let retry = self.port.retry();
+        let (reader, writer) = self.port.ends();
+        tokio::select! {
+            read = reader.read(from_domain), if !life.finishing => Turn::Read(read),
+            wrote = writer.write(to_domain) => Turn::Wrote(wrote),
+            turn = life.link.turn(from_broker, to_broker, to_domain.is_none()) => turn,
+            Some(control) = self.control.recv() => Turn::Control(control),
+            Ok(()) = self.level.changed() => Turn::Level,
+            () = wait(silence) => Turn::Silence,
+            () = wait(retry) => Turn::Retry,
+            () = wait(limit) => Turn::Limit,
+            Ok(()) = self.until.changed() => Turn::Again,
+        }
+    }
+
+    async fn take(&mut self, turn: Turn, life: &mut Life, from_domain: &[u8], from_broker: &[u8]) {
+        match turn {
+            Turn::Read(Ok(0)) => self.down("closed by the other side"),
+            Turn::Read(Ok(n)) => self.receive(from_domain.get(..n).unwrap_or_default()),
+            Turn::Wrote(Ok(n)) => self.tunnel.written_to_domain(n),
+            Turn::Read(Err(error)) | Turn::Wrote(Err(error)) => self.down(&error.to_string()),
+            Turn::Opened(Ok(broker)) => {
+                let (reader, writer) = split(broker);
+                life.link = Link::Open(reader, writer);
+            }
+            Turn::Opened(Err(error)) => {
+                life.link = Link::None;
+                tracing::warn!(domain = %self.name, %error, "the broker is out of reach");
+                self.tunnel.not_opened();
+            }
+            Turn::FromBroker(Ok(n @ 1..)) => {
+                self.tunnel.receive_from_broker(from_broker.get(..n).unwrap_or_default());
+            }
+            Turn::ToBroker(Ok(n)) => self.tunnel.written_to_broker(n),
+            Turn::FromBroker(_) | Turn::ToBroker(Err(_)) => {
+                life.link = Link::None;
+                tracing::info!(domain = %self.name, "the broker has closed the domain's connection");
+                self.tunnel.broker_gone();
+            }
+            Turn::Control(control) => self.control(control, life),
+            Turn::Level => {
+                let level = *self.level.borrow_and_update();
+                self.tunnel.set_limit(level.map_or(self.limit, |level| level.min(self.limit)));
+            }
+            Turn::Silence => self.tunnel.wake(self.clock.now().monotonic),
+            Turn::Retry => {
+                if self.port.connect().await {
+                    self.tunnel.channel_back(self.clock.now().monotonic);
+                }
+            }
+            Turn::Limit | Turn::Again => {}
+        }
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        let directory = self.directory.borrow().clone();
+        let taken = Taken { domains: &directory.known, own: &self.own };
+        self.tunnel.receive(bytes, &taken, self.clock.now().monotonic);
+    }
+
+    fn control(&mut self, control: Control, life: &mut Life) {
+        match control {
+            Control::Appeared => self.port.appeared(),
+            Control::Disappeared => self.port.disappeared(),
+            Control::Finish => life.finishing = true,
+            Control::Count(reply) => {
+                let _ = reply.send((Counters::default(), 0));
+            }
+            Control::Removed => {}
+        }
+    }
+
+    fn down(&mut self, why: &str) {
+        self.port.down();
+        self.tunnel.channel_gone();
+        tracing::info!(domain = %self.name, why, "channel lost");
+    }
+
+    /// Does what the tunnel wants done, in its order.
+    fn obey(&mut self, life: &mut Life) {
+        for order in self.tunnel.take_orders() {
+            match order {
+                Order::Open => {
+                    let (address, closing) = (self.address.clone(), life.closing.take());
+                    life.link = Link::Opening(Box::pin(async move {
+                        // The same client id may be used again: what was left comes first.
+                        if let Some(closing) = closing {
+                            let _ = closing.await;
+                        }
+                        broker::connect(&address).await
+                    }));
+                }
+                Order::Close(left) => self.close(left, life),
+                Order::Refused(refusal) => {
+                    log_refusal(&refusal);
+                    // A full mailbox holds enough notices; the log has them all.
+                    let _ = self.hub.try_send(ToHub::Refused(refusal));
+                }
+                Order::Legacy(bytes) => life.legacy = Some(bytes),
+            }
+        }
+    }
+
+    fn close(&self, left: Bytes, life: &mut Life) {
+        if let Link::Open(reader, writer) = std::mem::replace(&mut life.link, Link::None) {
+            let broker = reader.unsplit(writer);
+            let before = life.closing.take();
+            life.closing = Some(tokio::spawn(async move {
+                if let Some(before) = before {
+                    let _ = before.await;
+                }
+                broker::close(broker, &left).await;
+            }));
+        } else if !left.is_empty() {
+            let bytes = left.len();
+            tracing::warn!(domain = %self.name, bytes, "dropped: the broker was not there");
+        }
+    }
+
+    /// Keeps the supervisor's account near enough to what is held.
+    fn tell_what_is_held(&self, life: &mut Life) {
+        const STEP: usize = 256 * 1024;
+        let held = self.tunnel.held();
+        if held / STEP != life.told / STEP {
+            life.told = held;
+            let _ = self.supervisor.send(ToSupervisor::Holds(self.name.clone(), held));
+        }
+    }
+
+    /// Whether everything is out: then the domain is told, if it can be, and that goes out as well.
+    fn is_through(&mut self, life: &Life) -> bool {
+        if matches!(life.link, Link::Open(..)) && self.tunnel.to_broker().is_none() {
+            self.tunnel.broker_gone();
+        }
+        self.tunnel.waits_for_connect()
+            && (self.tunnel.to_domain().is_none() || !self.port.is_connected())
+    }
+
+    async fn end(mut self, life: Life) -> End {
+        let channel = self.port.take();
+        if let (Some(channel), None) = (&channel, &life.legacy) {
+            drain(channel, DRAIN).await;
+        }
+        if let Some(closing) = life.closing {
+            let until = self.until.borrow().unwrap_or_else(|| Instant::now() + DRAIN);
+            let _ = timeout_at(until, closing).await;
+        }
+        let carrier = self.tunnel.into_carrier();
+        let legacy = channel.zip(life.legacy).map(|(channel, bytes)| (channel, carrier, bytes));
+        End { name: self.name, legacy }
+    }
+}
+
+impl Link {
+    /// Reads from the broker, if there is `room`, and writes to it. Cancel-safe.
+    async fn turn(&mut self, buffer: &mut [u8], chunk: Option<&[u8]>, room: bool) -> Turn {
+        match self {
+            Self::None => std::future::pending().await,
+            Self::Opening(opening) => Turn::Opened(opening.await),
+            Self::Open(reader, writer) => tokio::select! {
+                read = reader.read(buffer), if room => Turn::FromBroker(read),
+                wrote = write(writer, chunk) => Turn::ToBroker(wrote),
+            },
+        }
+    }
+}
+
+async fn write(writer: &mut WriteHalf<Broker>, chunk: Option<&[u8]>) -> io::Result<usize> {
+    match chunk {
+        Some(chunk) => writer.write(chunk).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,56 @@
+//! Requests to a domain that is only just coming over to MQTT: for a moment nobody subscribes to them.
+
+use super::{Action, Proxy};
+use crate::translate::clock::Now;
+use crate::translate::name::DomainName;
+use crate::translate::publish::{Publish, Token};
+use std::time::Duration;
+
+/// How long to wait before a request is published again.
+const PAUSE: Duration = Duration::from_millis(250);
+/// For how long it is.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Proxy {
+    /// What has to be kept of a request, should nobody be there for it.
+    pub(super) fn kept(
+        &self,
+        publish: &Publish,
+        to: Option<&DomainName>,
+        now: Now,
+    ) -> Option<(Duration, Publish)> {
+        let comes = to.is_some_and(|to| self.roster.mqtt.contains(to));
+        comes.then(|| (now.monotonic, publish.clone()))
+    }
+
+    /// Nobody was there for a publish: says whether it is worth another try.
+    pub(super) fn is_to_try_again(&mut self, token: Token, now: Now) -> bool {
+        let Some((_, sent)) = self.sent.get(&token) else { return false };
+        let Some((made, _)) = &sent.again else { return false };
+        let comes = sent.to.as_ref().is_some_and(|to| self.roster.mqtt.contains(to));
+        let tries = comes && now.monotonic.saturating_sub(*made) < PATIENCE;
+        if tries {
+            self.unheard.push_back((now.monotonic.saturating_add(PAUSE), token));
+        }
+        tries
+    }
+
+    /// Publishes again what nobody was there for.
+    pub(super) fn ask_again(&mut self, now: Now) {
+        while let Some(&(due, token)) = self.unheard.front()
+            && due <= now.monotonic
+        {
+            self.unheard.pop_front();
+            let Some((_, sent)) = self.sent.get(&token) else { continue };
+            let is_over = |id: u64| !self.asked.iter().any(|a| a.id == id);
+            if sent.call.is_some_and(is_over) {
+                self.take_sent(token);
+                continue;
+            }
+            let Some((made, mut publish)) = sent.again.clone() else { continue };
+            let waited = now.monotonic.saturating_sub(made);
+            publish.expiry = publish.expiry.map(|expiry| expiry.saturating_sub(waited));
+            self.actions.push(Action::Publish(publish));
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! A migrated domain on its old channel: its MQTT goes through, byte for byte.
+
+pub mod carrier;
+pub mod connect;
+pub mod packets;
+
+use super::name::DomainName;
+use super::refusal::{Reason, Refusal, brief};
+use bytes::{Buf as _, Bytes, BytesMut};
+use carrier::{Carrier, Piece};
+use connect::{Connect, Denial, Version, denial};
+use packets::{DISCONNECT, Malformed, Packets};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Why the gateway disconnects an MQTT 5 client (MQTT 5, 3.14.2.1): server shutting down.
+const SERVER_GONE: u8 = 0x8B;
+/// Quota exceeded.
+const QUOTA_EXCEEDED: u8 = 0x97;
+
+/// What a tunnel wants done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Connect to the broker: then [`Tunnel::to_broker`] has something for it.
+    Open,
+    /// Cut the connection to the broker, as soon as it has these last bytes.
+    Close(Bytes),
+    /// Log and publish a refusal.
+    Refused(Refusal),
+    /// The channel carries lines again, of which these bytes are the first: the tunnel is over.
+    Legacy(Bytes),
+}
+
+/// The connection to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broker {
+    /// There is none before the domain's next CONNECT.
+    Gone,
+    /// There is one, or there will be in a moment.
+    There(Version),
+}
+
+/// The state machine of one tunnel: bytes of a channel and of a broker in, bytes for both out.
+#[derive(Debug)]
+pub struct Tunnel {
+    name: DomainName,
+    carrier: Carrier,
+    broker: Broker,
+    /// What waits for the broker; more than `limit` breaks the tunnel.
+    to_broker: BytesMut,
+    limit: usize,
+    to_domain: BytesMut,
+    /// Where the broker's stream is, and the first byte of its last packet.
+    packets: Packets,
+    broker_said: u8,
+    /// Since when the channel is there and nothing has come from it.
+    silent_since: Option<Duration>,
+    /// How long a domain that has restarted may be silent before it is taken for a legacy one.
+    away: Duration,
+    /// Bytes of the domain that went nowhere.
+    dropped: u64,
+    orders: Vec<Order>,
+}
+
+/// The client ids that a domain may not have: other domains', and the gateway's own.
+pub struct Taken<'t> {
+    /// The other domains.
+    pub domains: &'t BTreeSet<DomainName>,
+    /// The gateway's own id.
+    pub own: &'t str,
+}
+
+impl Tunnel {
+    /// A tunnel over a channel, which waits for a CONNECT. `limit` bounds what waits for the broker, in
+    /// bytes; `away` is how long a domain that has restarted may be silent.
+    #[must_use]
+    pub fn new(name: DomainName, carrier: Carrier, limit: usize, away: Duration) -> Self {
+        Self {
+            name,
+            carrier,
+            broker: Broker::Gone,
+            to_broker: BytesMut::new(),
+            limit,
+            to_domain: BytesMut::new(),
+            packets: Packets::default(),
+            broker_said: 0,
+            silent_since: None,
+            away,
+            dropped: 0,
+            orders: Vec::new(),
+        }
+    }
+
+    /// What is to be done, in order. Empty it after each call.
+    pub fn take_orders(&mut self) -> Vec<Order> {
+        std::mem::take(&mut self.orders)
+    }
+
+    /// The channel's carrier, for whoever goes on with it.
+    #[must_use]
+    pub fn into_carrier(self) -> Carrier {
+        self.carrier
+    }
+
+    /// Whether nothing goes through before the domain's next CONNECT.
+    #[must_use]
+    pub fn waits_for_connect(&self) -> bool {
+        self.broker == Broker::Gone
+    }
+
+    /// How many of the domain's bytes went nowhere so far.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Bytes from the channel, cut anywhere.
+    pub fn receive(&mut self, bytes: &[u8], taken: &Taken<'_>, now: Duration) {
+        self.silent_since = None;
+        self.carrier.push(bytes, now);
+        while let Some(piece) = self.carrier.next() {
+            match piece {
+                Piece::Mqtt(bytes) => self.pass(&bytes),
+                Piece::Connect(connect) => self.connect(connect, taken),
+                Piece::Torn(more) | Piece::Skipped(more) => {
+                    self.drop_bytes(more);
+                    self.close();
+                }
+                Piece::Legacy(bytes) => {
+                    self.close();
+                    self.orders.push(Order::Legacy(bytes));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The domain begins a connection.
+    pub fn connect(&mut self, connect: Connect, taken: &Taken<'_>) {
+        self.close();
+        // What was for a connection before this one nobody reads any more.
+        self.to_domain.clear();
+        if let Some((why, detail)) = self.fault(&connect, taken) {
+            self.to_domain.extend_from_slice(&denial(connect.version, why));
+            let reason = Reason::SpoofedSource;
+            let head = format!("CONNECT of the client id {:?}", brief(connect.client_id));
+            let refusal = Refusal { reason, from: self.name.clone(), detail, head };
+            return self.orders.push(Order::Refused(refusal));
+        }
+        self.broker = Broker::There(connect.version);
+        self.packets = Packets::default();
+        self.broker_said = 0;
+        self.to_broker.extend_from_slice(&connect.packet);
+        self.orders.push(Order::Open);
+    }
+
+    fn fault(&self, connect: &Connect, taken: &Taken<'_>) -> Option<(Denial, String)> {
+        if connect.version == Version::Unknown {
+            return Some((Denial::Version, "this version of MQTT is not known".into()));
+        }
+        let id = connect.client_id.as_str();
+        let name = DomainName::parse(id).ok().filter(|name| *name != self.name);
+        let whose = match name {
+            _ if id == taken.own => "the gateway's own",
+            Some(name) if name.is_dom0() || name.is_everyone() => "not a domain's",
+            Some(name) if taken.domains.contains(&name) => "another domain's",
+            _ => return None,
+        };
+        let name = &self.name;
+        Some((Denial::ClientId, format!("{name} may not have the client id {id:?}: it is {whose}")))
+    }
+
+    fn pass(&mut self, bytes: &[u8]) {
+        match self.broker {
+            Broker::Gone => self.drop_bytes(bytes.len()),
+            Broker::There(_) if self.to_broker.len() + bytes.len() > self.limit => {
+                let detail = format!("more than {} bytes wait for the broker", self.limit);
+                let head = format!("{} bytes of MQTT", bytes.len());
+                let reason = Reason::StoreFull;
+                let refusal = Refusal { reason, from: self.name.clone(), detail, head };
+                self.orders.push(Order::Refused(refusal));
+                self.drop_bytes(bytes.len());
+                self.break_off(QUOTA_EXCEEDED);
+            }
+            Broker::There(_) => self.to_broker.extend_from_slice(bytes),
+        }
+    }
+
+    fn drop_bytes(&mut self, size: usize) {
+        self.dropped = self.dropped.saturating_add(u64::try_from(size).unwrap_or(u64::MAX));
+    }
+
+    /// The domain no longer speaks on the connection to the broker. What it had said goes out first.
+    fn close(&mut self) {
+        if let Broker::There(_) = self.broker {
+            self.broker = Broker::Gone;
+            self.orders.push(Order::Close(self.to_broker.split().freeze()));
+        }
+    }
+
+    /// The connection to the broker ends without the domain's doing. An MQTT 5 client can be told, where
+    /// no packet to it is under way; others find out by their keep-alive.
+    fn break_off(&mut self, reason: u8) {
+        let Broker::There(version) = self.broker else { return };
+        let goodbye = self.broker_said == DISCONNECT || self.carrier.has_said_goodbye();
+        if version == Version::V5 && self.packets.is_at_boundary() && !goodbye {
+            self.to_domain.extend_from_slice(&[DISCONNECT, 1, reason]);
+        }
+        self.cut();
+    }
+
+    /// Nobody is there any more to take what was for the broker.
+    fn cut(&mut self) {
+        self.drop_bytes(self.to_broker.len());
+        self.to_broker.clear();
+        self.close();
+    }
+
+    /// The broker cannot be reached.
+    pub fn not_opened(&mut self) {
+        if let Broker::There(version) = self.broker {
+            self.to_domain.extend_from_slice(&denial(version, Denial::Unavailable));
+            self.cut();
+        }
+    }
+
+    /// Bytes from the broker, cut anywhere.
+    pub fn receive_from_broker(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some(&first) = rest.first() {
+            if self.packets.is_at_boundary() {
+                self.broker_said = first;
+            }
+            match self.packets.advance(rest) {
+                Ok(size) => rest = rest.get(size..).unwrap_or_default(),
+                Err(Malformed) => break,
+            }
+        }
+        self.to_domain.extend_from_slice(bytes);
+    }
+
+    /// The broker has closed the connection, or it is lost.
+    pub fn broker_gone(&mut self) {
+        self.break_off(SERVER_GONE);
+    }
+
+    /// The channel is there again. A domain that restarts says what it speaks; one that does not say is
+    /// taken for a legacy one after a while.
+    pub fn channel_back(&mut self, now: Duration) {
+        self.silent_since = Some(now);
+    }
+
+    /// When [`Tunnel::wake`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.silent_since.map(|since| since.saturating_add(self.away))
+    }
+
+    /// Time has passed.
+    pub fn wake(&mut self, now: Duration) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.silent_since = None;
+            self.carrier = Carrier::new();
+            self.orders.push(Order::Legacy(Bytes::new()));
+        }
+    }
+
+    /// What waits for the broker may have so many bytes from now on.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// The channel is gone, and with it whoever spoke.
+    pub fn channel_gone(&mut self) {
+        self.close();
+        self.silent_since = None;
+        self.to_domain.clear();
+        self.carrier = Carrier::mqtt();
+    }
+
+    /// The bytes to be written to the broker next, if there are any.
+    #[must_use]
+    pub fn to_broker(&self) -> Option<&[u8]> {
+        (!self.to_broker.is_empty()).then_some(&self.to_broker)
+    }
+
+    /// So many bytes of [`Tunnel::to_broker`] have been written.
+    pub fn written_to_broker(&mut self, count: usize) {
+        self.to_broker.advance(count.min(self.to_broker.len()));
+    }
+
+    /// The bytes to be written to the channel next, if there are any. While there are, nothing more is
+    /// to be read from the broker.
+    #[must_use]
+    pub fn to_domain(&self) -> Option<&[u8]> {
+        (!self.to_domain.is_empty()).then_some(&self.to_domain)
+    }
+
+    /// So many bytes of [`Tunnel::to_domain`] have been written.
+    pub fn written_to_domain(&mut self, count: usize) {
+        self.to_domain.advance(count.min(self.to_domain.len()));
+    }
+
+    /// How many bytes are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.carrier.held() + self.to_broker.len() + self.to_domain.len()
+    }
+}
