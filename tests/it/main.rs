@@ -20,3 +20,4 @@ mod ourselves;
 mod routing;
 mod rows;
 mod setting;
+mod tunnel;

@@ -1,6 +1,8 @@
 //! What most tests and the demo begin with: a broker, and the gateway on Dom0.
 
-use super::{Broker, Disks, ERROR, Gateway, LegacyDomain, Missing, MvpServer, NEW_FILE, ROOTS};
+use super::{
+    Broker, Console, Disks, ERROR, Gateway, LegacyDomain, Missing, MvpServer, NEW_FILE, ROOTS,
+};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -40,6 +42,13 @@ impl Dom0 {
         let domain = LegacyDomain::start(self.sockets.path(), name)?;
         domain.connected().await?;
         Ok(domain)
+    }
+
+    /// A domain's console, connected; no program has opened its port yet.
+    pub async fn console(&self, name: &str) -> Result<Console, Missing> {
+        let console = Console::start(self.sockets.path(), name)?;
+        console.connected().await?;
+        Ok(console)
     }
 
     /// `sys-usb` of the MVP, connected, and called from MQTT when this returns.

@@ -13,6 +13,7 @@
 #![allow(clippy::indexing_slicing, reason = "a JSON value has null for what is not there")]
 
 pub mod broker;
+pub mod console;
 pub mod dialects;
 pub mod disks;
 pub mod dom0;
@@ -27,6 +28,7 @@ pub mod mvp_server;
 pub mod pty;
 
 pub use broker::Broker;
+pub use console::Console;
 pub use dialects::Dialect;
 pub use disks::Disks;
 pub use dom0::Dom0;
