@@ -16,6 +16,7 @@ use crate::translate::proxy::{Identity, Proxy, Setting};
 use crate::translate::refusal::Counters;
 use crate::translate::subscriptions;
 use crate::translate::tunnel::Tunnel;
+use crate::translate::tunnel::carrier::Carrier;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -290,18 +291,17 @@ impl Supervisor {
         self.tasks.spawn(async { End::Station(Box::new(station.run().await)) });
     }
 
-    /// A tunnel for a domain that has come over to MQTT.
-    fn start_tunnel(
-        &mut self,
-        name: DomainName,
-        place: Place,
-        (channel, carrier, connect): tunnel::Channel,
-    ) {
+    /// A tunnel for a domain that has come over to MQTT, or that was last seen there.
+    fn start_tunnel(&mut self, name: DomainName, place: Place, channel: Option<tunnel::Channel>) {
+        let (channel, carrier, connect) = match channel {
+            Some((channel, carrier, connect)) => (Some(channel), carrier, Some(connect)),
+            None => (None, Carrier::mqtt(), None),
+        };
         let control = self.enter(&name, None, &place);
         let limits = &self.setting.limits;
         let task = tunnel::Task {
             tunnel: Tunnel::new(name.clone(), carrier, limits.outbox, limits.away),
-            port: Port::new(name.clone(), place, Some(channel)),
+            port: Port::new(name.clone(), place, channel),
             address: self.config.broker.address.clone(),
             own: Hub::client_id(&self.setting.instance),
             limit: limits.outbox,
@@ -377,7 +377,7 @@ impl Supervisor {
             End::Station(end) => {
                 self.gone.add(&end.counters);
                 match end.migrated {
-                    Some(migrated) => self.start_tunnel(end.name, running.place, migrated),
+                    migrated @ Some(_) => self.start_tunnel(end.name, running.place, migrated),
                     None if running.again || (running.leaving && end.connected) => {
                         self.start(Identity::Domain(end.name), running.place, None);
                     }

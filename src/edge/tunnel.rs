@@ -88,10 +88,12 @@ enum Turn {
 }
 
 impl Task {
-    /// Begins with the CONNECT by which the domain came over to MQTT.
-    pub async fn run(mut self, connect: Connect) -> End {
-        let directory = self.directory.borrow().clone();
-        self.tunnel.connect(connect, &Taken { domains: &directory.known, own: &self.own });
+    /// Begins with the CONNECT by which the domain came over to MQTT, or waits for one.
+    pub async fn run(mut self, connect: Option<Connect>) -> End {
+        if let Some(connect) = connect {
+            let directory = self.directory.borrow().clone();
+            self.tunnel.connect(connect, &Taken { domains: &directory.known, own: &self.own });
+        }
         let mut life =
             Life { link: Link::None, closing: None, legacy: None, told: 0, finishing: false };
         let (mut from_domain, mut from_broker) = (vec![0; CHUNK], vec![0; CHUNK]);
