@@ -2,7 +2,8 @@
 //!
 //! In the first scene `sys-usb` is still MVP and `vm-scan`, which is migrated, calls it; in the second
 //! `sys-usb` is migrated and `vm-gui`, which is still MVP, calls it. Every command of the dictionary
-//! and both notifications cross in each. The exit code is 0 only if all arrived.
+//! and both notifications cross in each. In the third `sys-usb` comes over to MQTT on its own channel,
+//! and goes back, while both call it. The exit code is 0 only if all arrived.
 
 #![allow(clippy::disallowed_methods, reason = "the demo plays the edges")]
 #![allow(clippy::indexing_slicing, reason = "a JSON value has null for what is not there")]
@@ -13,8 +14,8 @@ mod peers;
 use peers::disks::REPOSITORY;
 use peers::mqtt_peer::Message;
 use peers::{
-    Broker, Dialect, Disks, Dom0, ERROR, LegacyDomain, Line, Missing, MqttPeer, MqttServer,
-    NEW_FILE, ROOTS,
+    Broker, Console, Dialect, Disks, Dom0, ERROR, LegacyDomain, Line, Missing, MqttPeer,
+    MqttServer, MvpServer, NEW_FILE, ROOTS,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,9 @@ async fn main() -> ExitCode {
     let first = to_legacy(&program, &mut table).await;
     table.scene("vm-gui (MVP) calls sys-usb (MQTT)");
     let second = to_mqtt(&program, &mut table).await;
-    for broken in [first, second].into_iter().filter_map(Result::err) {
+    table.scene("sys-usb comes over to MQTT on its own channel, and goes back");
+    let third = there_and_back(&program, &mut table).await;
+    for broken in [first, second, third].into_iter().filter_map(Result::err) {
         table.missing.push(broken.to_string());
     }
     table.end()
@@ -157,6 +160,49 @@ async fn to_mqtt(program: &Path, table: &mut Table) -> Result<(), Missing> {
     let right = |l: &Line| l.tells("erreur") && l.data()["message"] == "from MQTT";
     table.row("error > erreur", arrived(&mut gui, right)).await;
     Ok(())
+}
+
+/// Scene 3.
+async fn there_and_back(program: &Path, table: &mut Table) -> Result<(), Missing> {
+    let mut dom0 = dom0(program).await?;
+    let filters = ["system/+/+/response/vm-scan"];
+    let mut scan = MqttPeer::connect(&dom0.broker.socket(), "vm-scan", &filters).await?;
+    let mut gui = dom0.legacy("vm-gui").await?;
+    let console = dom0.console("sys-usb").await?;
+
+    let old = old_program(&console).await?;
+    table.row("its MVP program runs", dom0.served("sys-usb")).await;
+    both_call(&mut gui, &mut scan, table).await;
+    drop(old);
+    let disks = Disks::new().map_err(|e| Missing::new(format!("no disks: {e}")))?;
+    let mut new = None;
+    let comes = async {
+        let server = MqttServer::start(console.port(), "sys-usb", Dialect::Psec, disks).await?;
+        new = Some(server);
+        Ok(())
+    };
+    table.row("its new program runs, and speaks MQTT on the same channel", comes).await;
+    both_call(&mut gui, &mut scan, table).await;
+    drop(new);
+    let _old = old_program(&console).await?;
+    table.row("its MVP program runs again", dom0.served("sys-usb")).await;
+    both_call(&mut gui, &mut scan, table).await;
+    Ok(())
+}
+
+async fn old_program(console: &Console) -> Result<MvpServer, Missing> {
+    let (reader, writer) = console.open().await?.into_split();
+    let disks = Disks::new().map_err(|e| Missing::new(format!("no disks: {e}")))?;
+    Ok(MvpServer::over(LegacyDomain::over("sys-usb", reader, writer), disks))
+}
+
+async fn both_call(gui: &mut LegacyDomain, scan: &mut MqttPeer, table: &mut Table) {
+    let call =
+        async { gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await.map(drop) };
+    table.row("    vm-gui (MVP) calls it: liste_disques", call).await;
+    let [list_disks, ..] = ROOTS;
+    let call = async { scan.call(list_disks, &json!({})).await.map(drop) };
+    table.row(&format!("    vm-scan (MQTT) calls it: {list_disks}"), call).await;
 }
 
 /// A root, the legacy command, the request, and whether an answer is right.
