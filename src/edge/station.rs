@@ -428,7 +428,8 @@ impl Station {
 
     fn is_idle(&self, life: &Life) -> bool {
         let published = life.session.as_ref().is_none_or(|s| s.outbox().0 == 0);
-        let written = !life.port.is_connected() || self.proxy.chunk().is_none();
+        let nobody = !life.port.is_connected() || life.connect.is_some();
+        let written = nobody || self.proxy.chunk().is_none();
         published && written && self.mailbox.is_empty()
     }
 }
