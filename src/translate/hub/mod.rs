@@ -123,9 +123,7 @@ impl Hub {
             .map_err(|e| (Reason::NotJson, e.to_string()))?;
         let payload =
             Object::parse(text).map_err(|e| (Reason::BadValue, format!("the payload is {e}")))?;
-        let row = self.table.event_at(&message.topic, &payload);
-        let found = row.and_then(|row| Some((row, self.table.event(row)?)));
-        let Some((row, event)) = found else {
+        let Some(event) = self.table.event_at(&message.topic, &payload) else {
             if self.table.has_event_at(&message.topic) {
                 return Err((Reason::BadValue, format!("no row of {} fits", message.topic)));
             }
@@ -157,6 +155,7 @@ impl Hub {
             let detail = format!("it makes a line of more than {} bytes", limits.line);
             return Err((Reason::LineTooLong, detail));
         }
+        let row = Arc::clone(event);
         Ok(Passed::Event { line, row, payload: message.payload.clone(), source })
     }
 
@@ -216,13 +215,11 @@ impl Hub {
             instead: &[],
             limit: self.setting.limits.line,
         };
-        let publishes = events(&self.table, "erreur", Some(&body), |table, row, body, out| {
-            let Some(event) = table.event(row) else { return Ok(()) };
+        let publishes = events(&self.table, "erreur", Some(&body), |event, body, out| {
             event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
         });
         // A mapping without the error notification has nowhere to publish to: the log has it.
-        for (row, payload) in publishes.unwrap_or_default() {
-            let Some(event) = self.table.event(row) else { continue };
+        for (event, payload) in publishes.unwrap_or_default() {
             let Some(topic) = event.topic.clone() else { continue };
             self.next += 1;
             self.actions.push(Action::Publish(Publish {

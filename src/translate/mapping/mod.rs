@@ -217,6 +217,13 @@ pub struct Event {
 }
 
 impl Command {
+    /// Whether two rows are one, of one table or of two: nothing would tell their answers apart.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || (self.root == other.root && self.name == other.name && self.when == other.when)
+    }
+
     /// `<root>/request`.
     #[must_use]
     pub fn request_topic(&self) -> String {

@@ -19,8 +19,8 @@ pub(in crate::translate) use event::events;
 use super::clock::Now;
 use super::frame::{Decoder, Frame};
 use super::limits::{Limits, has_room, weight};
-use super::mapping::Table;
 use super::mapping::shape::{Context, Values};
+use super::mapping::{Command, Event, Table};
 use super::name::DomainName;
 use super::publish::{Publish, Received, Token};
 use super::queue::{Delivery, Entry, Purpose, Queue};
@@ -48,7 +48,7 @@ pub enum Identity {
 }
 
 /// What a proxy wants done, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Publish this in the domain's session.
     Publish(Publish),
@@ -83,8 +83,9 @@ pub struct HandedOver {
     pub from: DomainName,
 }
 
-/// What goes from domain to domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What goes from domain to domain. It carries its row: the one that it goes to may have another
+/// table by then, or not yet.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Passed {
     /// A line, word for word, from a domain to another.
     Line {
@@ -93,7 +94,7 @@ pub enum Passed {
         /// With its `\n`.
         line: Bytes,
         /// The row, if it is a command that is mapped.
-        command: Option<usize>,
+        command: Option<Arc<Command>>,
         /// Whether it is a command.
         is_command: bool,
     },
@@ -104,7 +105,7 @@ pub enum Passed {
         /// The line for those whom it tells nothing more.
         line: Bytes,
         /// The row.
-        row: usize,
+        row: Arc<Event>,
         /// The notification.
         payload: Bytes,
         /// The sender on the legacy wire.
@@ -330,7 +331,7 @@ impl Proxy {
             }
             Passed::Copy(line) | Passed::Notice(line) => self.copy(line, now),
             Passed::Event { line, row, payload, source } => {
-                self.announce(line, row, &payload, &source, now);
+                self.announce(line, &row, &payload, &source, now);
             }
             Passed::Returned(line) => {
                 let line = line.strip_suffix(b"\n").map(Bytes::copy_from_slice).unwrap_or(line);
