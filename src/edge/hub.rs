@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::exchange::Directory;
-use super::session::{Delivery, Event, Session};
+use super::session::{Delivery, Event, Filter, Session};
 use crate::translate::hub::Hub;
 use crate::translate::proxy::{Action, HandedOver};
 use crate::translate::publish::{Publish, Token};
@@ -133,6 +133,9 @@ impl Task {
                 Action::Publish(publish) => self.publish(publish),
                 Action::Withdraw(token) => {
                     self.session.withdraw(token);
+                }
+                Action::Subscribe(filters) => {
+                    self.session.set_filters(Filter::others(filters));
                 }
                 Action::PassAll(passed) => {
                     for refusal in directory.put_all(&passed) {

@@ -7,7 +7,7 @@ use super::clock::Clock;
 use super::exchange::{Directory, Letter, NotTaken};
 use super::hub::{ToHub, wait};
 use super::port::{Place, Port};
-use super::session::{self, Delivery, Event, Session};
+use super::session::{self, Delivery, Event, Filter, Session};
 use super::tunnel;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Action, Passed, Proxy};
@@ -372,6 +372,13 @@ impl Station {
                         session.publish(publish);
                         life.session = Some(session);
                     }
+                }
+            }
+            Action::Subscribe(filters) => {
+                let filters = Filter::others(filters);
+                self.settings.set_filters(filters.clone());
+                if let Some(session) = &mut life.session {
+                    session.set_filters(filters);
                 }
             }
             Action::Withdraw(token) => {

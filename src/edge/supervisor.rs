@@ -183,7 +183,8 @@ impl Supervisor {
             keep_alive: self.config.broker.keep_alive,
             session_expiry: self.config.broker.session_expiry.min(kept),
             max_packet: max_packet(self.setting.limits.line),
-            filters: filters.into_iter().map(|topic| Filter { topic, no_local: true }).collect(),
+            filters: Filter::others(filters),
+            gone: BTreeSet::new(),
             will: None,
         }
     }

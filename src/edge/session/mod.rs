@@ -24,7 +24,7 @@ use link::{Link, Sent};
 use outbox::Outbox;
 use rumqttc::Outgoing;
 use rumqttc::v5::Event as LibraryEvent;
-use rumqttc::v5::mqttbytes::{QoS, v5::Packet, v5::PubAck, v5::PubAckReason, valid_filter};
+use rumqttc::v5::mqttbytes::{QoS, v5::Packet, v5::PubAck, v5::PubAckReason};
 use settings::options;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -54,13 +54,8 @@ impl Session {
     /// rules is logged and left out.
     #[must_use]
     pub fn new(mut settings: Settings) -> Self {
-        settings.filters.retain(|filter| {
-            let valid = valid_filter(&filter.topic);
-            if !valid {
-                tracing::error!(filter = filter.topic, "not subscribed: no topic filter");
-            }
-            valid
-        });
+        let filters = std::mem::take(&mut settings.filters);
+        settings.set_filters(filters);
         let seed = RandomState::new().hash_one(&settings.client_id);
         Self {
             settings,
@@ -87,6 +82,14 @@ impl Session {
     /// its way, or unknown.
     pub fn withdraw(&mut self, token: Token) -> bool {
         self.outbox.withdraw(token)
+    }
+
+    /// Subscribes to what is new and unsubscribes what is gone, on this connection and on those after it.
+    /// Publishes wait until the broker has acknowledged that; [`Event::Ready`] tells of it. It may still
+    /// send what it had taken in under a filter that is gone.
+    pub fn set_filters(&mut self, filters: Vec<Filter>) {
+        self.settings.set_filters(filters);
+        self.subscribe();
     }
 
     /// Acknowledges a message. Nothing happens if its connection is gone or it had QoS 0.
@@ -169,8 +172,15 @@ impl Session {
                 self.subscribe();
             }
             Packet::SubAck(suback) => {
-                for (filter, reason) in link.subscribed(&suback, &self.settings.filters) {
+                for (filter, reason) in link.subscribed(&suback) {
                     tracing::error!(filter, ?reason, "the broker refused a subscription");
+                }
+                self.subscribe();
+            }
+            Packet::UnsubAck(unsuback) => {
+                if let Some(topic) = link.unsubscribed() {
+                    tracing::debug!(filter = topic, reasons = ?unsuback.reasons, "unsubscribed");
+                    self.settings.gone.remove(&topic);
                 }
                 self.subscribe();
             }
@@ -200,7 +210,7 @@ impl Session {
                 {
                     let matched = true;
                     self.events.push_back(Event::Acknowledged { token, matched });
-                    self.flow();
+                    self.go_on();
                 }
             }
             Outgoing::PubAck(_) | Outgoing::PubRec(_) => link.acknowledged(),
@@ -211,11 +221,12 @@ impl Session {
     /// Makes the next subscriptions; after the last, the outbox flows.
     fn subscribe(&mut self) {
         if let State::Linked(link) = &mut self.state {
-            link.subscribe(&self.settings.filters);
-            if link.ready {
+            let was_ready = link.ready;
+            link.subscribe(&self.settings);
+            if link.ready && !was_ready {
                 self.events.push_back(Event::Ready);
-                self.flow();
             }
+            self.flow();
         }
     }
 
@@ -229,7 +240,15 @@ impl Session {
                 reason => Event::Refused { token, why: format!("the broker says {reason:?}") },
             });
         }
-        self.flow();
+        self.go_on();
+    }
+
+    /// A publish has left the connection: there is room for another, or for a subscription.
+    fn go_on(&mut self) {
+        match &self.state {
+            State::Linked(link) if !link.ready => self.subscribe(),
+            _ => self.flow(),
+        }
     }
 
     /// Hands the outbox to the connection, as far as it takes it.

@@ -157,6 +157,8 @@ pub struct Command {
     pub name: String,
     /// The dialect, as an index into the table's.
     pub dialect: usize,
+    /// Whether its requests say who asks, so that an answer's topic ends with the requester.
+    pub named: bool,
     /// `commande` on the legacy wire.
     pub legacy: String,
     /// More names, for requests from the legacy side.

@@ -199,12 +199,6 @@ impl Table {
         handlers.chain(self.spoken.keys().cloned()).collect()
     }
 
-    /// Whether requests of a row's dialect say who asks.
-    #[must_use]
-    pub fn names_requesters(&self, command: &Command) -> bool {
-        self.dialects.get(command.dialect).is_some_and(|d| d.named)
-    }
-
     /// The member in which a row's requests say who asks.
     #[must_use]
     pub fn requester_member(&self, command: &Command) -> Option<&str> {

@@ -323,7 +323,7 @@ impl Proxy {
         // Observers are the seed's: they find an answer by its requester's name.
         let dialects = 0..table.dialects().count();
         let rows = dialects.flat_map(|d| table.answered_by(d, &read.message.name));
-        for row in rows.filter(|r| table.names_requesters(r)) {
+        for row in rows.filter(|r| r.named) {
             let Some(answer) = legacy_answer(row, &wire, &data, None) else { continue };
             let Ok(payload) = self.to_mqtt(answer, body, read, None, now) else { continue };
             let reply = (row.response_topic(Some(to)), None);

@@ -153,12 +153,11 @@ impl Proxy {
     ) {
         let row = request.row;
         let token = Token(self.number());
-        let named = self.table.names_requesters(&row);
         let correlation: Bytes = format!("{}-{}-{}", self.nonce, self.name(), token.0).into();
         let arguments = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
         let handler = handler(&row, &request.payload).or_else(|| to.cloned());
         let publish = Publish {
-            response_topic: Some(row.response_topic(named.then_some(requester))),
+            response_topic: Some(row.response_topic(row.named.then_some(requester))),
             correlation: Some(correlation.clone()),
             source: Some(requester.clone()),
             mark: (to.is_none() && matches!(self.identity, Identity::Domain(_)))

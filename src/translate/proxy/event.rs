@@ -217,35 +217,35 @@ impl Proxy {
         }
     }
 
-    /// A notification from MQTT: the copy of those whose own call it answers says so.
+    /// A notification from MQTT: the copy of those whose own call it answers says so, and the others
+    /// are given `line`, if there is one.
     pub(super) fn announce(
         &mut self,
-        line: Bytes,
+        line: Option<Bytes>,
         event: &Event,
-        payload: &Bytes,
-        source: &DomainName,
+        (payload, source): (&Bytes, &DomainName),
         now: Now,
     ) {
         let text = std::str::from_utf8(payload).unwrap_or_default();
         let object = Object::parse(text).unwrap_or_default();
         let Some((announced, values, open)) = self.announced_call(event, &object) else {
-            return self.copy(line, now);
+            return line.into_iter().for_each(|line| self.copy(line, now));
         };
         let mut data = Vec::with_capacity(text.len() + 64);
         let mut context = self.context(now, source.as_str(), Some(&values));
         context.instead = &announced.legacy;
         let own = event.shape.translate(Side::Mqtt, text, &context, &mut data);
         let line = match own {
-            Ok(()) => legacy::write(
+            Ok(()) => Some(legacy::write(
                 Kind::Notification,
                 source.as_str(),
                 DomainName::everyone().as_str(),
                 &event.legacy,
                 &data,
-            ),
+            )),
             Err(_) => line,
         };
-        self.copy(line, now);
+        line.into_iter().for_each(|line| self.copy(line, now));
         if let (true, Some(at)) = (announced.ends, open) {
             self.end_asked(at, now);
         }

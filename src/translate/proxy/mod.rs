@@ -8,6 +8,7 @@ mod calls;
 mod event;
 mod give;
 mod line;
+mod reload;
 mod response;
 mod tell;
 mod time;
@@ -52,6 +53,8 @@ pub enum Identity {
 pub enum Action {
     /// Publish this in the domain's session.
     Publish(Publish),
+    /// From now on subscribe to these, and to nothing else.
+    Subscribe(BTreeSet<String>),
     /// Forget a publish that has not been sent.
     Withdraw(Token),
     /// Tell the broker that a received message is in good hands.
@@ -110,6 +113,8 @@ pub enum Passed {
         payload: Bytes,
         /// The sender on the legacy wire.
         source: DomainName,
+        /// The mapping has it no more: it is only for those whose pending call it belongs to.
+        late: bool,
     },
     /// What a requester is told.
     Notice(Bytes),
@@ -153,6 +158,8 @@ pub struct Proxy {
     /// What that weighs against the limit of the outbox, and how many bytes it is.
     outbox: usize,
     outbox_bytes: usize,
+    /// Filters of answers that only calls from before the table wait for.
+    surplus: BTreeSet<String>,
     /// The most bytes that this proxy may hold for now, while all of them together hold too many.
     level: Option<usize>,
     /// What `etat_domu` last said.
@@ -198,6 +205,7 @@ impl Proxy {
             unheard: VecDeque::new(),
             outbox: 0,
             outbox_bytes: 0,
+            surplus: BTreeSet::new(),
             level: None,
             ready: None,
             away_since: Some(now),
@@ -220,6 +228,7 @@ impl Proxy {
 
     /// What is to be done, in order. Empty it after each call.
     pub fn take_actions(&mut self) -> Vec<Action> {
+        self.subscribe_to_less();
         std::mem::take(&mut self.actions)
     }
 
@@ -330,8 +339,9 @@ impl Proxy {
                 self.direct(from, line, command, is_command, now);
             }
             Passed::Copy(line) | Passed::Notice(line) => self.copy(line, now),
-            Passed::Event { line, row, payload, source } => {
-                self.announce(line, &row, &payload, &source, now);
+            Passed::Event { line, row, payload, source, late } => {
+                let line = (!late).then_some(line);
+                self.announce(line, &row, (&payload, &source), now);
             }
             Passed::Returned(line) => {
                 let line = line.strip_suffix(b"\n").map(Bytes::copy_from_slice).unwrap_or(line);

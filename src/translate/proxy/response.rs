@@ -172,9 +172,10 @@ impl Proxy {
             self.ignore(Why::OtherRequester, &message.source);
             return self.actions.push(done);
         };
-        let row = table.commands().iter().find(|r| {
-            r.root == root && r.direction.goes_from(Side::Legacy) && table.names_requesters(r)
-        });
+        let row = table
+            .commands()
+            .iter()
+            .find(|r| r.root == root && r.direction.goes_from(Side::Legacy) && r.named);
         let found = row.and_then(|row| Some((row, mqtt_answer(row, &payload, None)?)));
         let lines = match found {
             Some((row, answer)) => {
