@@ -5,12 +5,12 @@
 //! small task that only passes events on; dropping the [`Link`] ends the task and the connection.
 
 use super::Error;
-use super::settings::{Filter, REQUESTS, Settings, WINDOW, filter};
+use super::settings::{Filter, REQUESTS, Settings, WINDOW, filter, options};
 use super::wire::{Limits, properties, qos, refusal};
 use crate::translate::publish::Publish;
 use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::{QoS, v5 as wire};
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::v5::mqttbytes::{QoS, v5 as wire, v5::Packet};
+use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -26,6 +26,8 @@ const FILTERS: usize = 32;
 pub(super) struct Link {
     /// Which connection of the session this is.
     pub number: u64,
+    /// For how long the broker was told to keep the session.
+    pub expiry: Duration,
     /// When the broker accepted it.
     pub accepted: Option<Instant>,
     /// Whether everything about subscriptions has been acknowledged.
@@ -68,12 +70,13 @@ pub(super) enum Sent {
 
 impl Link {
     /// Starts to connect.
-    pub fn open(options: MqttOptions, number: u64) -> Self {
-        let (client, event_loop) = AsyncClient::new(options, REQUESTS);
+    pub fn open(settings: &Settings, number: u64) -> Self {
+        let (client, event_loop) = AsyncClient::new(options(settings), REQUESTS);
         let (sender, events) = mpsc::channel(EVENTS);
         let poller = tokio::spawn(poll(event_loop, sender));
         Self {
             number,
+            expiry: settings.session_expiry,
             accepted: None,
             ready: false,
             limits: None,
@@ -151,11 +154,11 @@ impl Link {
     }
 
     /// Ends the subscriptions. The broker has done so before it reads what follows.
-    pub fn unsubscribe(&mut self, filters: &[Filter]) {
-        for filter in filters {
-            if self.client.try_unsubscribe(filter.topic.as_str()).is_err() {
+    pub fn unsubscribe<'f>(&mut self, topics: impl Iterator<Item = &'f String>) {
+        for topic in topics {
+            if self.client.try_unsubscribe(topic.as_str()).is_err() {
                 // The connection has ended, or it has more filters than a session of ours ever has.
-                return tracing::warn!(filter = filter.topic, "not unsubscribed");
+                return tracing::warn!(filter = topic, "not unsubscribed");
             }
         }
     }
@@ -232,6 +235,20 @@ impl Link {
             }
             self.acknowledging += 1;
         }
+    }
+
+    /// Waits until the broker has accepted the connection. Says whether it has.
+    pub async fn connected(&mut self, limit: Duration) -> bool {
+        let accepted = async {
+            loop {
+                match self.event().await {
+                    Some(Ok(Event::Incoming(Packet::ConnAck(_)))) => return true,
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return false,
+                }
+            }
+        };
+        timeout(limit, accepted).await.unwrap_or(false)
     }
 
     /// Says good-bye, after all that was handed over and acknowledged, and waits until the broker

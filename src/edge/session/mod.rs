@@ -25,7 +25,6 @@ use outbox::Outbox;
 use rumqttc::Outgoing;
 use rumqttc::v5::Event as LibraryEvent;
 use rumqttc::v5::mqttbytes::{QoS, v5::Packet, v5::PubAck, v5::PubAckReason};
-use settings::options;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -92,6 +91,12 @@ impl Session {
         self.subscribe();
     }
 
+    /// The broker keeps the session for so long after its end, from the next connection on. Only
+    /// [`Session::leave`] makes one for that.
+    pub fn set_expiry(&mut self, expiry: Duration) {
+        self.settings.session_expiry = expiry;
+    }
+
     /// Acknowledges a message. Nothing happens if its connection is gone or it had QoS 0.
     pub fn acknowledge(&mut self, delivery: Delivery) {
         if let State::Linked(link) = &mut self.state
@@ -131,8 +136,7 @@ impl Session {
                 State::Waiting(until) => {
                     sleep_until(*until).await;
                     self.connections += 1;
-                    let options = options(&self.settings);
-                    let link = Link::open(options, self.connections);
+                    let link = Link::open(&self.settings, self.connections);
                     self.state = State::Linked(Box::new(link));
                 }
                 State::Linked(link) => match link.event().await {
@@ -153,10 +157,25 @@ impl Session {
         }
     }
 
+    /// Leaves the broker as [`Session::close`] does, for a while. If the expiry has changed on the way,
+    /// the broker is told with a connection of its own: the client library cannot say it at the end.
+    pub async fn leave(self) {
+        let State::Linked(link) = self.state else { return };
+        let knows = link.expiry == self.settings.session_expiry;
+        link.disconnect(GOODBYE).await;
+        if !knows {
+            let mut link = Link::open(&self.settings, self.connections + 1);
+            if link.connected(GOODBYE).await {
+                link.disconnect(GOODBYE).await;
+            }
+        }
+    }
+
     /// Leaves the broker as [`Session::close`] does, but nothing more is to come to the session.
     pub async fn unsubscribe_and_close(self) {
         if let State::Linked(mut link) = self.state {
-            link.unsubscribe(&self.settings.filters);
+            let filters = self.settings.filters.iter().map(|filter| &filter.topic);
+            link.unsubscribe(filters.chain(&self.settings.gone));
             link.disconnect(GOODBYE).await;
         }
     }
