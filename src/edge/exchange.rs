@@ -147,6 +147,26 @@ mod tests {
         assert!(matches!(mailbox.put(line(1)), Err(NotTaken::Gone(_))));
     }
 
+    #[tokio::test]
+    async fn a_mailbox_grows_at_once_and_shrinks_as_it_empties() {
+        let (mut mailbox, mut letters) = mailbox(1000);
+        let line = |n: usize| Passed::Copy(vec![b'x'; n].into());
+        assert!(mailbox.put(line(700)).is_ok());
+        mailbox.resize(2000);
+        assert!(mailbox.put(line(700)).is_ok());
+        mailbox.resize(1100);
+        assert!(matches!(mailbox.put(line(100)), Err(NotTaken::Full(_))));
+        drop(letters.recv().await);
+        // The place that was given up has to be taken by the task that waits for it.
+        while mailbox.room.available_permits() > 1100 - 956 {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(mailbox.put(line(100)), Err(NotTaken::Full(_))));
+        drop(letters.recv().await);
+        assert_eq!(mailbox.room.available_permits(), 1100);
+        assert!(mailbox.put(line(5000)).is_ok(), "as large as all of it");
+    }
+
     #[test]
     fn a_mailbox_without_room_for_what_is_for_everyone_is_a_refusal() {
         let names = ["vm-full", "vm-empty"].map(|n| DomainName::parse(n).unwrap());

@@ -264,11 +264,13 @@ fn what_passes_between_domains_carries_its_row() {
 }
 
 fn published(actions: &[Action]) -> Vec<&Publish> {
-    let publish = |action| match action {
-        &Action::Publish(ref publish) => Some(publish),
-        _ => None,
-    };
-    actions.iter().filter_map(publish).collect()
+    let mut all = Vec::new();
+    for action in actions {
+        if let Action::Publish(publish) = action {
+            all.push(publish);
+        }
+    }
+    all
 }
 
 #[test]
