@@ -14,7 +14,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the gateway until SIGTERM; SIGUSR1 logs the counters
+    /// Run the gateway until SIGTERM; SIGHUP reloads, SIGUSR1 logs the counters
     Run(cmd::run::Args),
     /// Check mapping and configuration files: every finding, with its place and the way out
     Check(cmd::check::Args),

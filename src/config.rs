@@ -1,7 +1,9 @@
 //! The configuration file: read, checked, and with the mapping that it names.
 
+mod changes;
+
 use crate::diagnostic::{Finding, Findings, Source};
-use crate::document::{self, Fields, Text};
+use crate::document::{self, Fields, Places, Text};
 use crate::translate::limits::Limits;
 use crate::translate::mapping::Table;
 use crate::translate::mapping::table::Speaks;
@@ -56,6 +58,10 @@ pub enum LogFormat {
 /// Everything that `passerelle run` is told.
 #[derive(Debug)]
 pub struct Config {
+    /// The file.
+    pub source: Arc<Source>,
+    /// Where its keys stand.
+    places: Places,
     /// The mapping.
     pub table: Table,
     /// `instance`
@@ -68,6 +74,8 @@ pub struct Config {
     pub limits: Limits,
     /// `grace`
     pub grace: Duration,
+    /// `watch`
+    pub watch: bool,
     /// `log.level`
     pub log_level: Option<String>,
     /// `log.format`
@@ -90,6 +98,33 @@ pub fn looks_like_one(text: &str) -> bool {
     ["broker", "channel", "mappings", "instance"].iter().any(|k| table.get_ref().contains_key(*k))
 }
 
+/// Reads a configuration file, and all that it names.
+///
+/// # Errors
+/// As [`load`].
+#[allow(clippy::disallowed_methods, reason = "it reads the file that the user names")]
+pub fn load_file(path: &Path) -> Result<Config, Error> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => load(&Arc::new(Source { name, text })),
+        Err(error) => Err(Error::Unreadable(format!("{name}: {error}"))),
+    }
+}
+
+/// The files that a configuration is made of, its own first, as far as it can be read.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "it reads the file that the user names")]
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let source = Arc::new(Source { name: path.display().to_string(), text });
+    let (table, _) = toml::de::DeTable::parse_recoverable(&source.text);
+    let mut fields = Fields::new(&source, table.get_ref(), 0..0, "the configuration");
+    let named = fields.texts("mappings", &mut Findings::default());
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let named = named.iter().map(|name| folder.join(&name.text));
+    std::iter::once(path.to_owned()).chain(named).collect()
+}
+
 /// Reads a configuration and the mapping files that it names, relative to it.
 ///
 /// # Errors
@@ -110,7 +145,9 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let channels = reader.channels(&mut fields);
     let limits = reader.limits(&mut fields);
     let grace = fields.duration("grace", reader.found).unwrap_or(Duration::from_secs(5));
+    let watch = fields.flag("watch", reader.found).unwrap_or(false);
     let (log_level, log_format) = reader.log(&mut fields);
+    let places = fields.places();
     fields.finish(&mut found);
     let table = match mapping(source, &mappings, &speaks) {
         Ok(table) => {
@@ -136,7 +173,19 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let (Some(broker), Some(table), true) = (broker, table, found.is_empty()) else {
         return Err(Error::Findings(found.into_sorted()));
     };
-    Ok(Config { table, instance, broker, channels, limits, grace, log_level, log_format })
+    Ok(Config {
+        source: Arc::clone(source),
+        places,
+        table,
+        instance,
+        broker,
+        channels,
+        limits,
+        grace,
+        watch,
+        log_level,
+        log_format,
+    })
 }
 
 #[allow(clippy::disallowed_methods, reason = "it reads the files that the configuration names")]

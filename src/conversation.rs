@@ -45,9 +45,11 @@ pub enum Input {
     Nobody(String),
     /// Time passes.
     Elapse(Duration),
+    /// These mapping files take the place of the ones before.
+    Reload(Vec<String>),
 }
 
-const KINDS: &str = "an input has one of \"legacy\", \"mqtt\", \"connect\", \"disconnect\", \"stall\", \"nobody\", \"elapse\"";
+const KINDS: &str = "an input has one of \"legacy\", \"mqtt\", \"connect\", \"disconnect\", \"stall\", \"nobody\", \"elapse\", \"reload\"";
 
 /// Reads an input.
 ///
@@ -122,6 +124,19 @@ pub fn parse(line: &str) -> Result<Input, String> {
         let span = humantime::parse_duration(&span).map_err(|e| format!("\"elapse\": {e}"))?;
         return Ok(Input::Elapse(span));
     }
+    if let Some(raw) = object.get("reload") {
+        const SHAPE: &str = "\"reload\" must be a list of mapping files";
+        known(&["reload"])?;
+        let mut files = Vec::new();
+        let mut add = |raw: &str| {
+            files.push(json::decode_str(raw).ok_or(SHAPE)?.into_owned());
+            Ok::<(), &str>(())
+        };
+        return match json::for_each(raw, &mut add)? && !files.is_empty() {
+            true => Ok(Input::Reload(files)),
+            false => Err(SHAPE.into()),
+        };
+    }
     for (key, make) in [
         ("connect", Input::Connect as fn(DomainName) -> Input),
         ("disconnect", Input::Disconnect),
@@ -141,11 +156,15 @@ fn object(line: &str) -> Result<Object<'_>, String> {
     Object::parse(text).map_err(|e| e.to_string())
 }
 
-/// Gives an input to the gateway.
+/// Gives an input to the gateway; `load` compiles the mapping files of a reload.
 ///
 /// # Errors
-/// The domain that it is from is not connected.
-pub fn apply(gateway: &mut Gateway, input: Input) -> Result<Vec<Effect>, String> {
+/// The domain that it is from is not connected, or the files cannot be loaded.
+pub fn apply(
+    gateway: &mut Gateway,
+    input: Input,
+    load: impl Fn(&[String]) -> Result<Table, String>,
+) -> Result<Vec<Effect>, String> {
     match input {
         Input::Legacy(name, bytes) => {
             if !gateway.receive(&name, &bytes) {
@@ -160,6 +179,7 @@ pub fn apply(gateway: &mut Gateway, input: Input) -> Result<Vec<Effect>, String>
         Input::Stall(name) => gateway.stall(&name),
         Input::Nobody(topic) => gateway.desert(topic),
         Input::Elapse(span) => gateway.elapse(span),
+        Input::Reload(files) => gateway.reload(Arc::new(load(&files)?), Limits::default()),
     }
     Ok(gateway.take_effects())
 }
@@ -245,7 +265,16 @@ pub fn is_effect(line: &str) -> Result<bool, String> {
     let has = |keys: &[&str]| keys.iter().any(|k| object.get(k).is_some());
     if has(&["publish", "write", "refused", "ignored"]) {
         Ok(true)
-    } else if has(&["legacy", "mqtt", "connect", "disconnect", "stall", "nobody", "elapse"]) {
+    } else if has(&[
+        "legacy",
+        "mqtt",
+        "connect",
+        "disconnect",
+        "stall",
+        "nobody",
+        "elapse",
+        "reload",
+    ]) {
         Ok(false)
     } else {
         Err(format!(

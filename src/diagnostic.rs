@@ -37,6 +37,20 @@ pub struct Finding {
     pub help: String,
 }
 
+impl Finding {
+    /// All of it on one line, as a log wants it.
+    #[must_use]
+    pub fn on_a_line(&self) -> String {
+        let Self { source, span, message, help } = self;
+        let mut text = format!("{}:{}: {message}", source.name, source.line(span.start));
+        if !help.is_empty() {
+            text += "; help: ";
+            text += help;
+        }
+        text
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = &self.source.text;

@@ -204,7 +204,7 @@ fn translate_says_which_line_is_wrong() {
     for (input, error) in [
         (
             "{\"elapse\":\"1s\"}\n{\"nope\":1}\n",
-            "line 2: an input has one of \"legacy\", \"mqtt\", \"connect\", \"disconnect\", \"stall\", \"nobody\", \"elapse\"",
+            "line 2: an input has one of \"legacy\", \"mqtt\", \"connect\", \"disconnect\", \"stall\", \"nobody\", \"elapse\", \"reload\"",
         ),
         (
             "\n{\"legacy\":\"vm-gui\",\"massage\":{}}\n",

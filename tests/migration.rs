@@ -146,6 +146,9 @@ case "$1 $2" in
     start_pre
     "$command" $command_args 2>> "$ROOT$error_log" >/dev/null &
     echo $! > "$ROOT/passerelle.pid" ;;
+"passerelle reload")
+    here "$ROOT/etc/passerelle/passerelle.toml" > "$ROOT/etc/passerelle/here.toml"
+    kill -HUP "$(cat "$ROOT/passerelle.pid")" ;;
 "passerelle counters") kill -USR1 "$(cat "$ROOT/passerelle.pid")" ;;
 "passerelle stop")
     pid=$(cat "$ROOT/passerelle.pid")

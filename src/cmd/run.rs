@@ -1,6 +1,6 @@
 //! `passerelle run`: the gateway.
 
-use super::{GOOD, bad, read, show, unreadable};
+use super::{GOOD, bad, show, unreadable};
 use crate::config::{self, Config, LogFormat};
 use crate::edge;
 use std::path::PathBuf;
@@ -24,14 +24,7 @@ pub struct Args {
 /// gateway cannot start.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
-    let source = match read(&args.config) {
-        Ok(source) => source,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return unreadable();
-        }
-    };
-    let config = match config::load(&source) {
+    let config = match config::load_file(&args.config) {
         Ok(config) => config,
         Err(config::Error::Findings(findings)) => {
             eprint!("{}", show(&findings));
@@ -52,11 +45,10 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn start(args: &Args, config: Config) -> Result<(), String> {
-    let level = args.log.as_deref().or(config.log_level.as_deref()).unwrap_or("info");
-    edge::log::start(level, args.log_format.unwrap_or(config.log_format))?;
+    let log = edge::log::start(args.log.as_deref(), args.log_format, &config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| format!("the runtime: {e}"))?;
-    runtime.block_on(edge::run(config))
+    runtime.block_on(edge::run(config, log))
 }

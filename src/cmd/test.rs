@@ -115,6 +115,11 @@ fn play(file: &Path, text: &str) -> Result<(), String> {
     let header = header(file, first)?;
     let table = compile(&header.mappings, &header.speaks).map_err(|(message, _)| message)?;
     let mut gateway = gateway(table, &header.legacy);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let load = |files: &[String]| {
+        let files: Vec<_> = files.iter().map(|f| folder.join(f)).collect();
+        compile(&files, &header.speaks).map_err(|(message, _)| message)
+    };
     let mut inputs = 0;
     while let Some((number, line)) = lines.next() {
         let at = |error: String| format!("line {number}: {error}");
@@ -122,7 +127,7 @@ fn play(file: &Path, text: &str) -> Result<(), String> {
             return Err(at("an effect without an input before it".into()));
         }
         inputs += 1;
-        let effects = parse(line).and_then(|input| apply(&mut gateway, input)).map_err(at)?;
+        let effects = parse(line).and_then(|input| apply(&mut gateway, input, load)).map_err(at)?;
         let effects: Vec<String> = effects.iter().map(render).collect();
         let mut expected = Vec::new();
         while let Some(&(number, next)) = lines.peek() {

@@ -65,6 +65,10 @@ pub fn run(args: &Args) -> ExitCode {
         }
     };
     let mut gateway = gateway(table, &args.legacy);
+    let load = |files: &[String]| {
+        let files: Vec<_> = files.iter().map(PathBuf::from).collect();
+        compile(&files, &speaks).map_err(|(message, _)| message)
+    };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut input = std::io::stdin().lock();
     let (mut line, mut number) = (String::new(), 0);
@@ -82,7 +86,7 @@ pub fn run(args: &Args) -> ExitCode {
         if line.trim().is_empty() {
             continue;
         }
-        let effects = match parse(&line).and_then(|input| apply(&mut gateway, input)) {
+        let effects = match parse(&line).and_then(|input| apply(&mut gateway, input, load)) {
             Ok(effects) => effects,
             Err(error) => {
                 let _ = out.flush();

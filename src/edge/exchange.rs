@@ -43,6 +43,24 @@ pub(super) fn mailbox(size: usize) -> (Mailbox, mpsc::UnboundedReceiver<Letter>)
 }
 
 impl Mailbox {
+    /// Has room for `size` bytes from now on; if that is less than what is in, as soon as that is out.
+    pub fn resize(&mut self, size: usize) {
+        let size = u32::try_from(size).unwrap_or(u32::MAX).max(1);
+        let places = |n: u32| usize::try_from(n).unwrap_or(0);
+        self.room.add_permits(places(size.saturating_sub(self.size)));
+        let fewer = self.size.saturating_sub(size);
+        let taken = places(fewer) - self.room.forget_permits(places(fewer));
+        if let Some(taken) = u32::try_from(taken).ok().filter(|t| *t > 0) {
+            let room = Arc::clone(&self.room);
+            tokio::spawn(async move {
+                if let Ok(places) = room.acquire_many_owned(taken).await {
+                    places.forget();
+                }
+            });
+        }
+        self.size = size;
+    }
+
     /// Puts a letter in, at once or not at all.
     pub fn put(&self, passed: Passed) -> Result<(), NotTaken> {
         let bytes = u32::try_from(size_of(&passed)).unwrap_or(u32::MAX).min(self.size);
@@ -127,6 +145,26 @@ mod tests {
         assert!(mailbox.put(line(300)).is_ok());
         drop(letters);
         assert!(matches!(mailbox.put(line(1)), Err(NotTaken::Gone(_))));
+    }
+
+    #[tokio::test]
+    async fn a_mailbox_grows_at_once_and_shrinks_as_it_empties() {
+        let (mut mailbox, mut letters) = mailbox(1000);
+        let line = |n: usize| Passed::Copy(vec![b'x'; n].into());
+        assert!(mailbox.put(line(700)).is_ok());
+        mailbox.resize(2000);
+        assert!(mailbox.put(line(700)).is_ok());
+        mailbox.resize(1100);
+        assert!(matches!(mailbox.put(line(100)), Err(NotTaken::Full(_))));
+        drop(letters.recv().await);
+        // The place that was given up has to be taken by the task that waits for it.
+        while mailbox.room.available_permits() > 1100 - 956 {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(mailbox.put(line(100)), Err(NotTaken::Full(_))));
+        drop(letters.recv().await);
+        assert_eq!(mailbox.room.available_permits(), 1100);
+        assert!(mailbox.put(line(5000)).is_ok(), "as large as all of it");
     }
 
     #[test]

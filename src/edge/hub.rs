@@ -2,7 +2,8 @@
 
 use super::clock::Clock;
 use super::exchange::Directory;
-use super::session::{Delivery, Event, Session};
+use super::session::{Delivery, Event, Filter, Session};
+use super::supervisor::Reloaded;
 use crate::translate::hub::Hub;
 use crate::translate::proxy::{Action, HandedOver};
 use crate::translate::publish::{Publish, Token};
@@ -21,6 +22,8 @@ pub(super) enum ToHub {
     Publish(Publish),
     /// A call that a domain that is gone was never given.
     HandOver(HandedOver),
+    /// Configuration and mapping were loaded anew, or could not be.
+    Reloaded(Box<Reloaded>),
     /// Its counters are wanted.
     Count(oneshot::Sender<Counters>),
 }
@@ -37,6 +40,8 @@ pub(super) struct Task {
     pub stop: CancellationToken,
     /// Whether the last that was logged of the session is that it was lost.
     pub lost: bool,
+    /// How the last reload went.
+    pub reloaded: Option<Box<Reloaded>>,
 }
 
 /// The most bytes of notices that wait for the broker.
@@ -65,6 +70,12 @@ impl Task {
                         handed_over += 1;
                         publish.token = Token(handed_over);
                         self.session.publish(publish);
+                    }
+                    ToHub::Reloaded(reloaded) => {
+                        if let Ok(setting) = &reloaded.outcome {
+                            self.hub.reload(setting, self.clock.now());
+                        }
+                        self.reloaded = Some(reloaded);
                     }
                     ToHub::Count(reply) => {
                         let _ = reply.send(self.hub.counters().clone());
@@ -133,6 +144,9 @@ impl Task {
                 Action::Publish(publish) => self.publish(publish),
                 Action::Withdraw(token) => {
                     self.session.withdraw(token);
+                }
+                Action::Subscribe(filters) => {
+                    self.session.set_filters(Filter::others(filters));
                 }
                 Action::PassAll(passed) => {
                     for refusal in directory.put_all(&passed) {

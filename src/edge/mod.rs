@@ -9,6 +9,7 @@ mod broker;
 pub mod channel;
 mod clock;
 mod exchange;
+mod files;
 mod hub;
 pub mod log;
 mod port;

@@ -7,10 +7,10 @@ use super::clock::Clock;
 use super::exchange::{Directory, Letter, NotTaken};
 use super::hub::{ToHub, wait};
 use super::port::{Place, Port};
-use super::session::{self, Delivery, Event, Session};
+use super::session::{self, Delivery, Event, Filter, Session};
 use super::tunnel;
 use crate::translate::name::DomainName;
-use crate::translate::proxy::{Action, Passed, Proxy};
+use crate::translate::proxy::{Action, Passed, Proxy, Setting};
 use crate::translate::refusal::{Counters, Refusal};
 use crate::translate::tunnel::carrier::{Carrier, Piece};
 use crate::translate::tunnel::connect::Connect;
@@ -18,6 +18,7 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -44,6 +45,8 @@ pub(super) enum Control {
     Removed,
     /// Its counters are wanted: the messages that it counted, and those under way.
     Count(oneshot::Sender<(Counters, usize)>),
+    /// Another mapping and other limits hold. The broker keeps the session for so long from now on.
+    Reload(Arc<Setting>, Duration),
     /// Take nothing more in, and end when everything is out.
     Finish,
 }
@@ -246,6 +249,13 @@ impl Station {
             Control::Count(reply) => {
                 let _ = reply.send((self.proxy.counters().clone(), self.proxy.under_way()));
             }
+            Control::Reload(setting, kept) => {
+                self.proxy.reload(&setting);
+                self.settings.session_expiry = kept;
+                if let Some(session) = &mut life.session {
+                    session.set_expiry(kept);
+                }
+            }
             Control::Finish => life.finishing = true,
         }
     }
@@ -303,7 +313,7 @@ impl Station {
         let empty = life.session.as_ref().is_some_and(|s| s.outbox().0 == 0);
         let leaves = !life.port.is_connected() && empty && !life.finishing;
         if let Some(session) = life.session.take_if(|_| leaves) {
-            session.close().await;
+            session.leave().await;
             life.deliveries.clear();
             tracing::debug!(domain = %self.name, "the session is left to the broker");
         }
@@ -372,6 +382,13 @@ impl Station {
                         session.publish(publish);
                         life.session = Some(session);
                     }
+                }
+            }
+            Action::Subscribe(filters) => {
+                let filters = Filter::others(filters);
+                self.settings.set_filters(filters.clone());
+                if let Some(session) = &mut life.session {
+                    session.set_filters(filters);
                 }
             }
             Action::Withdraw(token) => {

@@ -1,8 +1,11 @@
 //! Starts a station for each domain and ends them: the only task that knows all.
 
+mod reload;
+
 use super::clock::Clock;
 use super::exchange::{Directory, Mailbox, mailbox};
 use super::hub::{self, ToHub};
+use super::log::Log;
 use super::port::{Place, Port};
 use super::session::{BrokerAddress, Credentials, Filter, Session, Settings};
 use super::station::{self, Control, Station, ToSupervisor};
@@ -17,6 +20,8 @@ use crate::translate::refusal::Counters;
 use crate::translate::subscriptions;
 use crate::translate::tunnel::Tunnel;
 use crate::translate::tunnel::carrier::Carrier;
+use reload::Reload;
+pub(super) use reload::Reloaded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -51,6 +56,7 @@ enum End {
 
 struct Supervisor {
     setting: Setting,
+    /// What it started with; of what has been reloaded since, `setting` has it.
     config: Config,
     credentials: Option<Credentials>,
     clock: Clock,
@@ -70,7 +76,7 @@ struct Supervisor {
 ///
 /// # Errors
 /// What keeps it from starting: a folder that is not there, a password file that cannot be read.
-pub async fn run(mut config: Config) -> Result<(), String> {
+pub async fn run(mut config: Config, log: Log) -> Result<(), String> {
     let credentials = credentials(&config)?;
     let nonce = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
     let setting = Setting {
@@ -86,6 +92,7 @@ pub async fn run(mut config: Config) -> Result<(), String> {
             watches.push(watch);
         }
     }
+    let reload = Reload::new(&config, log)?;
     let signals = Signals::new().map_err(|e| format!("signals: {e}"))?;
     let (directory, directory_seen) = watch::channel(Arc::<Directory>::default());
     let (hub, hub_mail) = mpsc::channel(HUB_MAIL);
@@ -114,7 +121,7 @@ pub async fn run(mut config: Config) -> Result<(), String> {
         rows = supervisor.setting.table.commands().len() + supervisor.setting.table.events().len(),
         "passerelle starts"
     );
-    supervisor.watch_until_told(watches, telling, signals).await;
+    supervisor.watch_until_told(watches, telling, signals, reload).await;
     supervisor.finish(hub_task, stop_hub, stop_at).await;
     Ok(())
 }
@@ -165,6 +172,7 @@ impl Supervisor {
             clock: self.clock,
             stop,
             lost: false,
+            reloaded: None,
         };
         tokio::spawn(task.run(limit))
     }
@@ -182,8 +190,9 @@ impl Supervisor {
             credentials: self.credentials.clone(),
             keep_alive: self.config.broker.keep_alive,
             session_expiry: self.config.broker.session_expiry.min(kept),
-            max_packet: max_packet(self.setting.limits.line),
-            filters: filters.into_iter().map(|topic| Filter { topic, no_local: true }).collect(),
+            max_packet: max_packet(self.config.limits.line),
+            filters: Filter::others(filters),
+            gone: BTreeSet::new(),
             will: None,
         }
     }
@@ -193,6 +202,7 @@ impl Supervisor {
         mut watches: Vec<Watch>,
         mut telling: mpsc::UnboundedReceiver<ToSupervisor>,
         mut signals: Signals,
+        mut reload: Reload,
     ) {
         for channel in self.config.channels.clone() {
             if let (Channel::Serial(path, _), Some(identity)) = (channel, self.config.behind()) {
@@ -231,6 +241,7 @@ impl Supervisor {
                 _ = signals.terminate.recv() => return,
                 _ = signals.interrupt.recv() => return,
                 _ = signals.count.recv() => self.report().await,
+                why = reload.asked() => self.reload(why, &mut reload).await,
             }
         }
     }
@@ -351,6 +362,10 @@ impl Supervisor {
         if let Some(running) = self.running.get_mut(name) {
             running.held = held;
         }
+        self.share_memory();
+    }
+
+    fn share_memory(&self) {
         let mut all: Vec<usize> = self.running.values().map(|r| r.held).collect();
         let level = level(self.setting.limits.memory, &mut all);
         if self.level.send_if_modified(|now| std::mem::replace(now, level) != level) {

@@ -162,10 +162,7 @@ impl Task {
                 self.tunnel.broker_gone();
             }
             Turn::Control(control) => self.control(control, life),
-            Turn::Level => {
-                let level = *self.level.borrow_and_update();
-                self.tunnel.set_limit(level.map_or(self.limit, |level| level.min(self.limit)));
-            }
+            Turn::Level => self.set_limit(),
             Turn::Silence => self.tunnel.wake(self.clock.now().monotonic),
             Turn::Retry => {
                 if self.port.connect().await {
@@ -182,6 +179,11 @@ impl Task {
         self.tunnel.receive(bytes, &taken, self.clock.now().monotonic);
     }
 
+    fn set_limit(&mut self) {
+        let level = *self.level.borrow_and_update();
+        self.tunnel.set_limit(level.map_or(self.limit, |level| level.min(self.limit)));
+    }
+
     fn control(&mut self, control: Control, life: &mut Life) {
         match control {
             Control::Appeared => self.port.appeared(),
@@ -189,6 +191,11 @@ impl Task {
             Control::Finish => life.finishing = true,
             Control::Count(reply) => {
                 let _ = reply.send((Counters::default(), 0));
+            }
+            Control::Reload(setting, _) => {
+                self.limit = setting.limits.outbox;
+                self.tunnel.set_away(setting.limits.away);
+                self.set_limit();
             }
             Control::Removed => {}
         }

@@ -167,7 +167,7 @@ fn start(directory: &Path) -> Result<OwnedFd, Errno> {
 
 /// Has the runtime look after the descriptor.
 #[allow(unsafe_code)]
-fn register(notifier: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(super) fn register(notifier: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` names one open descriptor until it is dropped, and the `AsyncFd` that
     // owns it gives it up first.
     let registered = unsafe { AsyncFd::register_with_interest(notifier, Interest::READABLE) };
@@ -175,7 +175,7 @@ fn register(notifier: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// One read of inotify, whole: what one read gives is consumed with it.
-fn read(
+pub(super) fn read(
     fd: impl AsFd,
     buffer: &mut [MaybeUninit<u8>],
 ) -> Result<Vec<(ReadFlags, Option<OsString>)>, Errno> {

@@ -3,7 +3,8 @@
 
 use super::clock::Now;
 use super::hub::Hub;
-use super::mapping::Topic;
+use super::limits::Limits;
+use super::mapping::{Table, Topic};
 use super::name::DomainName;
 use super::proxy::{Action, Identity, Passed, Proxy, Setting};
 use super::publish::{Publish, Received};
@@ -90,6 +91,19 @@ impl Gateway {
         }
         under_way += self.hub.under_way();
         (sum, under_way)
+    }
+
+    /// From now on another mapping and other limits hold.
+    pub fn reload(&mut self, table: Arc<Table>, limits: Limits) {
+        self.setting.table = table;
+        self.setting.limits = limits;
+        let setting = self.setting.clone();
+        let names: Vec<_> = self.stations.iter().map(|s| s.name.clone()).collect();
+        for name in names {
+            self.with(&name, |station| station.proxy.reload(&setting));
+        }
+        self.hub.reload(&setting, self.now);
+        self.run_hub();
     }
 
     /// A domain's channel is there.
@@ -270,6 +284,11 @@ impl Gateway {
                 self.hub.hand_over(call, now);
                 self.run_hub();
             }
+            Action::Subscribe(filters) => {
+                if let Some(station) = self.find(name).and_then(|i| self.stations.get_mut(i)) {
+                    station.filters = filters;
+                }
+            }
             Action::Queued => {
                 self.write_one(name);
             }
@@ -314,6 +333,7 @@ impl Gateway {
         for action in self.hub.take_actions() {
             match action {
                 Action::Publish(publish) => self.publish_as_hub(publish),
+                Action::Subscribe(filters) => self.hub_filters = filters,
                 other => self.act(&here, other),
             }
         }

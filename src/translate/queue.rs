@@ -63,6 +63,12 @@ impl Queue {
         }
     }
 
+    /// From now on about `limit` bytes may wait. What waits already stays.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        self.weight = self.entries.iter().map(|e| weight(e.line.len(), limit)).sum();
+    }
+
     /// Adds a line.
     pub fn push(&mut self, entry: Entry, now: Duration) {
         if self.entries.is_empty() {

@@ -1,7 +1,7 @@
 //! What each session subscribes to.
 
-use super::mapping::Table;
 use super::mapping::shape::Side;
+use super::mapping::{Command, Table};
 use super::proxy::Identity;
 use std::collections::BTreeSet;
 
@@ -21,16 +21,21 @@ pub fn of_channel(table: &Table, identity: &Identity) -> BTreeSet<String> {
             filters.insert(format!("{}/+", row.request_topic()));
         }
         if row.direction.goes_from(Side::Legacy) {
-            let requester = match identity {
-                _ if !table.names_requesters(row) => None,
-                Identity::Domain(own) => Some(own.as_str()),
-                Identity::Behind { .. } => Some("+"),
-            };
-            let bare = row.response_topic(None);
-            filters.insert(requester.map_or(bare.clone(), |name| format!("{bare}/{name}")));
+            filters.insert(of_answers(row, identity));
         }
     }
     filters
+}
+
+/// The filter of the answers to a channel's calls of a row.
+#[must_use]
+pub fn of_answers(row: &Command, identity: &Identity) -> String {
+    let bare = row.response_topic(None);
+    match identity {
+        _ if !row.named => bare,
+        Identity::Domain(own) => format!("{bare}/{own}"),
+        Identity::Behind { .. } => format!("{bare}/+"),
+    }
 }
 
 /// The filters of the gateway's own session: the notifications.

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use passerelle::edge::session::{BrokerAddress, Event, Filter, Session, Settings};
 use passerelle::translate::publish::{Publish, Qos, Token};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -78,6 +79,7 @@ impl Broker {
             session_expiry: Duration::from_secs(300),
             max_packet: 32 << 20,
             filters: filters.iter().map(filter).collect(),
+            gone: BTreeSet::new(),
             will: None,
         }
     }

@@ -17,6 +17,7 @@ mod broker;
 mod domu;
 mod libraries;
 mod ourselves;
+mod reload;
 mod routing;
 mod rows;
 mod setting;

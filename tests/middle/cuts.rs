@@ -5,12 +5,16 @@ use crate::kit::{
 };
 use passerelle::conversation::{self, Input};
 use passerelle::translate::gateway::Gateway;
+use passerelle::translate::mapping::Table;
 use passerelle::translate::mapping::table::Speaks;
 use passerelle::translate::name::DomainName;
 use std::path::{Path, PathBuf};
 
+/// Loads the mapping files of a reload.
+type Load<'l> = &'l dyn Fn(&[String]) -> Table;
+
 /// Plays inputs; the bytes of each from a domain are cut in two, if `cut` says where.
-fn play(mut gateway: Gateway, inputs: &[Input], cut: Option<usize>) -> Vec<String> {
+fn play(mut gateway: Gateway, inputs: &[Input], load: Load<'_>, cut: Option<usize>) -> Vec<String> {
     let mut effects = Vec::new();
     for input in inputs {
         let parts = match (cut, input) {
@@ -24,7 +28,8 @@ fn play(mut gateway: Gateway, inputs: &[Input], cut: Option<usize>) -> Vec<Strin
             _ => vec![input.clone()],
         };
         for part in parts {
-            let done = conversation::apply(&mut gateway, part).expect("an input");
+            let load = |files: &[String]| Ok(load(files));
+            let done = conversation::apply(&mut gateway, part, load).expect("an input");
             assert_ledger(&gateway);
             effects.extend(done.iter().map(conversation::render));
         }
@@ -34,17 +39,22 @@ fn play(mut gateway: Gateway, inputs: &[Input], cut: Option<usize>) -> Vec<Strin
 
 /// Cuts the legacy inputs at every byte (very long ones at their beginning and here and there) and
 /// compares; says how many inputs there were.
-fn cut_everywhere(what: &str, gateway: impl Fn() -> Gateway, inputs: &[Input]) -> usize {
+fn cut_everywhere(
+    what: &str,
+    gateway: impl Fn() -> Gateway,
+    inputs: &[Input],
+    load: Load<'_>,
+) -> usize {
     const LONG: usize = 4096;
     const STRIDE: usize = 997;
-    let whole = play(gateway(), inputs, None);
+    let whole = play(gateway(), inputs, load, None);
     let lengths: Vec<usize> = inputs.iter().filter_map(length).collect();
     let longest = lengths.iter().copied().max().unwrap_or_default();
     // Where something large comes from MQTT each run takes its time.
     let large = |i: &Input| matches!(i, Input::Mqtt(message) if message.payload.len() > LONG);
     let step = if inputs.iter().any(large) { 16 } else { 1 };
     for cut in (0..longest.min(LONG)).step_by(step).chain((LONG..longest).step_by(STRIDE)) {
-        assert_eq!(play(gateway(), inputs, Some(cut)), whole, "{what}: cut at byte {cut}");
+        assert_eq!(play(gateway(), inputs, load, Some(cut)), whole, "{what}: cut at byte {cut}");
     }
     lengths.len()
 }
@@ -101,8 +111,8 @@ fn lines_of_every_kind_have_the_same_effects_cut_at_every_byte() {
     let inputs = every_kind();
     let table = std::sync::Arc::new(seed());
     let gateway = || shared(&table, &[name("vm-gui"), name("sys-usb")]);
-    assert_eq!(cut_everywhere("every kind", gateway, &inputs), 13);
-    assert!(play(gateway(), &inputs, None).len() > 20);
+    assert_eq!(cut_everywhere("every kind", gateway, &inputs, &|_| seed()), 13);
+    assert!(play(gateway(), &inputs, &|_| seed(), None).len() > 20);
 }
 
 /// A conversation's setting and inputs.
@@ -160,7 +170,12 @@ fn conversations_have_the_same_effects_cut_at_every_byte() {
         let Conversation { mappings, legacy, speaks, inputs } = read(file);
         let table = std::sync::Arc::new(compile(&mappings, &speaks));
         let gateway = || shared(&table, &legacy);
-        count += cut_everywhere(&file.display().to_string(), gateway, &inputs);
+        let folder = file.parent().expect("a folder");
+        let load = |files: &[String]| {
+            let files: Vec<_> = files.iter().map(|f| folder.join(f)).collect();
+            compile(&files, &speaks)
+        };
+        count += cut_everywhere(&file.display().to_string(), gateway, &inputs, &load);
     }
     assert!(files.len() >= 20, "{} conversations", files.len());
     assert!(count >= files.len(), "{count} legacy inputs in {} conversations", files.len());

@@ -17,5 +17,6 @@ mod cuts;
 mod kit;
 mod ledger;
 mod loader;
+mod reload;
 mod round_trips;
 mod rules;

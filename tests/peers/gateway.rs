@@ -17,6 +17,8 @@ pub struct Gateway {
     mappings: Vec<PathBuf>,
     broker: PathBuf,
     channel: String,
+    rows: Option<(String, String)>,
+    keys: String,
     dialects: String,
     more: String,
     running: Option<Child>,
@@ -38,6 +40,8 @@ impl Gateway {
             mappings: vec![mappings.join("psec.toml")],
             broker: broker.to_owned(),
             channel: String::new(),
+            rows: None,
+            keys: String::new(),
             dialects: "default = \"psec\"\n".to_owned(),
             more: String::new(),
             running: None,
@@ -74,6 +78,22 @@ impl Gateway {
         self.with_mapping(&format!("{}.toml", dialect.name()))
     }
 
+    /// A mapping file of one's own, beside the configuration.
+    #[must_use]
+    pub fn with_rows(mut self, file: &str, rows: &str) -> Self {
+        self.mappings.push(self.directory.path().join(file));
+        self.rows = Some((file.to_owned(), rows.to_owned()));
+        self
+    }
+
+    /// One more key for the configuration's beginning.
+    #[must_use]
+    pub fn with_key(mut self, line: &str) -> Self {
+        self.keys += line;
+        self.keys.push('\n');
+        self
+    }
+
     /// More tables for the configuration.
     #[must_use]
     pub fn with(mut self, tables: &str) -> Self {
@@ -91,6 +111,9 @@ impl Gateway {
     pub fn run(&mut self) -> io::Result<()> {
         let config = self.directory.path().join("passerelle.toml");
         fs::write(&config, self.config())?;
+        if let Some((file, rows)) = &self.rows {
+            fs::write(self.folder().join(file), rows)?;
+        }
         let log = File::options().create(true).append(true).open(self.log_file())?;
         let child = Command::new(&self.program)
             .arg("run")
@@ -103,6 +126,44 @@ impl Gateway {
             .spawn()?;
         self.running = Some(child);
         Ok(())
+    }
+
+    /// Where its configuration is.
+    pub fn folder(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Replaces a text in the configuration, `passerelle.toml`, or in a file beside it. The file is
+    /// renamed into its place, as editors do.
+    pub fn edit(&self, file: &str, from: &str, to: &str) -> io::Result<()> {
+        let path = self.directory.path().join(file);
+        let text = fs::read_to_string(&path)?;
+        if text.matches(from).count() != 1 {
+            let what = format!("{file} has {from:?} not once:\n{text}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        let new = path.with_extension("new");
+        fs::write(&new, text.replace(from, to))?;
+        fs::rename(new, path)
+    }
+
+    /// Tells it to load everything anew (SIGHUP).
+    pub fn reload(&self) -> Result<(), Missing> {
+        self.signal(Signal::HUP)
+    }
+
+    /// Waits until it has logged a text so many times in all.
+    pub async fn logged(&self, text: &str, times: usize) -> Result<(), Missing> {
+        let there = async {
+            // Paces the looks: nobody tells when a file has grown.
+            let mut pace = tokio::time::interval(std::time::Duration::from_millis(5));
+            while self.log().matches(text).count() < times {
+                pace.tick().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, there).await.map_err(|_| {
+            Missing::new(format!("{text:?} not {times} times in the log:\n{}", self.log()))
+        })
     }
 
     /// What it has logged so far.
@@ -120,10 +181,14 @@ impl Gateway {
 
     /// Asks it to end (SIGTERM).
     pub fn terminate(&self) -> Result<(), Missing> {
+        self.signal(Signal::TERM)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Missing> {
         let pid = self.running.as_ref().and_then(Child::id);
         let pid = pid.and_then(|id| Pid::from_raw(id.cast_signed()));
         let pid = pid.ok_or_else(|| Missing::new("the gateway is not running"))?;
-        kill_process(pid, Signal::TERM)
+        kill_process(pid, signal)
             .map_err(|e| Missing::new(format!("no signal for the gateway: {e}")))
     }
 
@@ -160,7 +225,8 @@ impl Gateway {
         }
         let _ = write!(
             text,
-            "]\ninstance = \"dom0\"\n\n[broker]\nurl = \"unix:{}\"\n\n[dialects]\n{}\n[[channel]]\n{}\n{}",
+            "]\ninstance = \"dom0\"\n{}\n[broker]\nurl = \"unix:{}\"\n\n[dialects]\n{}\n[[channel]]\n{}\n{}",
+            self.keys,
             self.broker.display(),
             self.dialects,
             self.channel,

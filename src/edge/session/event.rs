@@ -18,7 +18,8 @@ pub struct Delivery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Connected, subscriptions acknowledged; the outbox flows. Messages that the broker had kept
-    /// for the session may have come before this.
+    /// for the session may have come before this. It comes again when other subscriptions were wanted
+    /// and have been acknowledged.
     Ready,
     /// A message. The broker holds it until it is acknowledged, and sends about
     /// [`WINDOW`](super::WINDOW) of them ahead (Mosquitto 2.0.11 up to twice as many and more).

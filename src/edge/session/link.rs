@@ -5,12 +5,12 @@
 //! small task that only passes events on; dropping the [`Link`] ends the task and the connection.
 
 use super::Error;
-use super::settings::{Filter, REQUESTS, WINDOW, filter};
+use super::settings::{Filter, REQUESTS, Settings, WINDOW, filter, options};
 use super::wire::{Limits, properties, qos, refusal};
 use crate::translate::publish::Publish;
 use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::{QoS, v5 as wire};
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::v5::mqttbytes::{QoS, v5 as wire, v5::Packet};
+use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -26,15 +26,18 @@ const FILTERS: usize = 32;
 pub(super) struct Link {
     /// Which connection of the session this is.
     pub number: u64,
+    /// For how long the broker was told to keep the session.
+    pub expiry: Duration,
     /// When the broker accepted it.
     pub accepted: Option<Instant>,
-    /// Whether every subscription has been acknowledged.
+    /// Whether everything about subscriptions has been acknowledged.
     pub ready: bool,
     /// What the broker takes; known once it is accepted.
     limits: Option<Limits>,
-    /// How many filters have been asked for, and how many of them were answered.
-    asked: usize,
-    answered: usize,
+    /// What the broker has been asked for on this connection.
+    subscribed: Vec<Filter>,
+    /// What it has not yet answered.
+    asked: Asked,
     /// Places of the outbox that were handed to the library and have no packet id yet.
     handed: VecDeque<u64>,
     /// Places of the outbox by packet id.
@@ -46,6 +49,13 @@ pub(super) struct Link {
     client: AsyncClient,
     events: mpsc::Receiver<Result<Event, Error>>,
     _poller: AbortOnDropHandle<()>,
+}
+
+/// A packet about subscriptions that has no answer yet: there is one at a time.
+enum Asked {
+    Nothing,
+    Subscribe(Vec<Filter>),
+    Unsubscribe(String),
 }
 
 /// What became of a publish that was to be sent.
@@ -60,17 +70,18 @@ pub(super) enum Sent {
 
 impl Link {
     /// Starts to connect.
-    pub fn open(options: MqttOptions, number: u64) -> Self {
-        let (client, event_loop) = AsyncClient::new(options, REQUESTS);
+    pub fn open(settings: &Settings, number: u64) -> Self {
+        let (client, event_loop) = AsyncClient::new(options(settings), REQUESTS);
         let (sender, events) = mpsc::channel(EVENTS);
         let poller = tokio::spawn(poll(event_loop, sender));
         Self {
             number,
+            expiry: settings.session_expiry,
             accepted: None,
             ready: false,
             limits: None,
-            asked: 0,
-            answered: 0,
+            subscribed: Vec::new(),
+            asked: Asked::Nothing,
             handed: VecDeque::new(),
             flying: HashMap::new(),
             unsent: VecDeque::new(),
@@ -92,37 +103,62 @@ impl Link {
         self.limits = Some(Limits::of(connack, WINDOW));
     }
 
-    /// Asks for the next few filters, or is ready when there are no more.
-    pub fn subscribe(&mut self, filters: &[Filter]) {
-        let rest: Vec<_> = filters.iter().skip(self.asked).take(FILTERS).map(filter).collect();
-        if rest.is_empty() {
-            self.ready = true;
+    /// Asks for the next few filters, or unsubscribes the next that is gone, or is ready when there are
+    /// no more.
+    ///
+    /// On a connection that was ready it first lets everything that is under way land: the library takes
+    /// packet ids in turn, a SUBSCRIBE's too, and would come round to one that is in use.
+    pub fn subscribe(&mut self, settings: &Settings) {
+        let is_new = |filter: &&Filter| !self.subscribed.contains(filter);
+        let new: Vec<_> = settings.filters.iter().filter(is_new).take(FILTERS).cloned().collect();
+        let nothing_asked = matches!(self.asked, Asked::Nothing);
+        self.ready =
+            new.is_empty() && settings.gone.is_empty() && nothing_asked && self.accepted.is_some();
+        let under_way = self.handed.len() + self.flying.len();
+        if self.ready || !nothing_asked || under_way > 0 || self.accepted.is_none() {
             return;
         }
-        self.asked += rest.len();
-        // All of them are valid, so an error means that the connection has ended; its event follows.
-        let _ = self.client.try_subscribe_many(rest);
+        // The filters are valid, so an error means that the connection has ended; its event follows.
+        if new.is_empty() {
+            let Some(topic) = settings.gone.first().cloned() else { return };
+            let _ = self.client.try_unsubscribe(topic.as_str());
+            self.subscribed.retain(|filter| filter.topic != topic);
+            self.asked = Asked::Unsubscribe(topic);
+        } else {
+            let _ = self.client.try_subscribe_many(new.iter().map(filter));
+            self.subscribed.extend(new.iter().cloned());
+            self.asked = Asked::Subscribe(new);
+        }
     }
 
     /// A SUBACK has come. Names the filters that the broker refused.
-    pub fn subscribed<'a>(
+    pub fn subscribed(
         &mut self,
         suback: &wire::SubAck,
-        filters: &'a [Filter],
-    ) -> Vec<(&'a str, wire::SubscribeReasonCode)> {
-        let asked = filters.iter().skip(self.answered).zip(&suback.return_codes);
-        self.answered = self.asked;
+    ) -> Vec<(String, wire::SubscribeReasonCode)> {
+        let Asked::Subscribe(asked) = std::mem::replace(&mut self.asked, Asked::Nothing) else {
+            return Vec::new();
+        };
         let failed = |code| !matches!(code, wire::SubscribeReasonCode::Success(_));
-        let refused = asked.filter(|(_, code)| failed(**code));
-        refused.map(|(filter, code)| (filter.topic.as_str(), *code)).collect()
+        let answers = asked.into_iter().zip(&suback.return_codes);
+        let refused = answers.filter(|(_, code)| failed(**code));
+        refused.map(|(filter, code)| (filter.topic, *code)).collect()
+    }
+
+    /// An UNSUBACK has come: the filter that it is for.
+    pub fn unsubscribed(&mut self) -> Option<String> {
+        match std::mem::replace(&mut self.asked, Asked::Nothing) {
+            Asked::Unsubscribe(topic) => Some(topic),
+            Asked::Subscribe(_) | Asked::Nothing => None,
+        }
     }
 
     /// Ends the subscriptions. The broker has done so before it reads what follows.
-    pub fn unsubscribe(&mut self, filters: &[Filter]) {
-        for filter in filters {
-            if self.client.try_unsubscribe(filter.topic.as_str()).is_err() {
+    pub fn unsubscribe<'f>(&mut self, topics: impl Iterator<Item = &'f String>) {
+        for topic in topics {
+            if self.client.try_unsubscribe(topic.as_str()).is_err() {
                 // The connection has ended, or it has more filters than a session of ours ever has.
-                return tracing::warn!(filter = filter.topic, "not unsubscribed");
+                return tracing::warn!(filter = topic, "not unsubscribed");
             }
         }
     }
@@ -199,6 +235,20 @@ impl Link {
             }
             self.acknowledging += 1;
         }
+    }
+
+    /// Waits until the broker has accepted the connection. Says whether it has.
+    pub async fn connected(&mut self, limit: Duration) -> bool {
+        let accepted = async {
+            loop {
+                match self.event().await {
+                    Some(Ok(Event::Incoming(Packet::ConnAck(_)))) => return true,
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return false,
+                }
+            }
+        };
+        timeout(limit, accepted).await.unwrap_or(false)
     }
 
     /// Says good-bye, after all that was handed over and acknowledged, and waits until the broker

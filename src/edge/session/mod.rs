@@ -24,8 +24,7 @@ use link::{Link, Sent};
 use outbox::Outbox;
 use rumqttc::Outgoing;
 use rumqttc::v5::Event as LibraryEvent;
-use rumqttc::v5::mqttbytes::{QoS, v5::Packet, v5::PubAck, v5::PubAckReason, valid_filter};
-use settings::options;
+use rumqttc::v5::mqttbytes::{QoS, v5::Packet, v5::PubAck, v5::PubAckReason};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -54,13 +53,8 @@ impl Session {
     /// rules is logged and left out.
     #[must_use]
     pub fn new(mut settings: Settings) -> Self {
-        settings.filters.retain(|filter| {
-            let valid = valid_filter(&filter.topic);
-            if !valid {
-                tracing::error!(filter = filter.topic, "not subscribed: no topic filter");
-            }
-            valid
-        });
+        let filters = std::mem::take(&mut settings.filters);
+        settings.set_filters(filters);
         let seed = RandomState::new().hash_one(&settings.client_id);
         Self {
             settings,
@@ -87,6 +81,20 @@ impl Session {
     /// its way, or unknown.
     pub fn withdraw(&mut self, token: Token) -> bool {
         self.outbox.withdraw(token)
+    }
+
+    /// Subscribes to what is new and unsubscribes what is gone, on this connection and on those after it.
+    /// Publishes wait until the broker has acknowledged that; [`Event::Ready`] tells of it. It may still
+    /// send what it had taken in under a filter that is gone.
+    pub fn set_filters(&mut self, filters: Vec<Filter>) {
+        self.settings.set_filters(filters);
+        self.subscribe();
+    }
+
+    /// The broker keeps the session for so long after its end, from the next connection on. Only
+    /// [`Session::leave`] makes one for that.
+    pub fn set_expiry(&mut self, expiry: Duration) {
+        self.settings.session_expiry = expiry;
     }
 
     /// Acknowledges a message. Nothing happens if its connection is gone or it had QoS 0.
@@ -128,8 +136,7 @@ impl Session {
                 State::Waiting(until) => {
                     sleep_until(*until).await;
                     self.connections += 1;
-                    let options = options(&self.settings);
-                    let link = Link::open(options, self.connections);
+                    let link = Link::open(&self.settings, self.connections);
                     self.state = State::Linked(Box::new(link));
                 }
                 State::Linked(link) => match link.event().await {
@@ -150,10 +157,25 @@ impl Session {
         }
     }
 
+    /// Leaves the broker as [`Session::close`] does, for a while. If the expiry has changed on the way,
+    /// the broker is told with a connection of its own: the client library cannot say it at the end.
+    pub async fn leave(self) {
+        let State::Linked(link) = self.state else { return };
+        let knows = link.expiry == self.settings.session_expiry;
+        link.disconnect(GOODBYE).await;
+        if !knows {
+            let mut link = Link::open(&self.settings, self.connections + 1);
+            if link.connected(GOODBYE).await {
+                link.disconnect(GOODBYE).await;
+            }
+        }
+    }
+
     /// Leaves the broker as [`Session::close`] does, but nothing more is to come to the session.
     pub async fn unsubscribe_and_close(self) {
         if let State::Linked(mut link) = self.state {
-            link.unsubscribe(&self.settings.filters);
+            let filters = self.settings.filters.iter().map(|filter| &filter.topic);
+            link.unsubscribe(filters.chain(&self.settings.gone));
             link.disconnect(GOODBYE).await;
         }
     }
@@ -169,8 +191,15 @@ impl Session {
                 self.subscribe();
             }
             Packet::SubAck(suback) => {
-                for (filter, reason) in link.subscribed(&suback, &self.settings.filters) {
+                for (filter, reason) in link.subscribed(&suback) {
                     tracing::error!(filter, ?reason, "the broker refused a subscription");
+                }
+                self.subscribe();
+            }
+            Packet::UnsubAck(unsuback) => {
+                if let Some(topic) = link.unsubscribed() {
+                    tracing::debug!(filter = topic, reasons = ?unsuback.reasons, "unsubscribed");
+                    self.settings.gone.remove(&topic);
                 }
                 self.subscribe();
             }
@@ -200,7 +229,7 @@ impl Session {
                 {
                     let matched = true;
                     self.events.push_back(Event::Acknowledged { token, matched });
-                    self.flow();
+                    self.go_on();
                 }
             }
             Outgoing::PubAck(_) | Outgoing::PubRec(_) => link.acknowledged(),
@@ -211,11 +240,12 @@ impl Session {
     /// Makes the next subscriptions; after the last, the outbox flows.
     fn subscribe(&mut self) {
         if let State::Linked(link) = &mut self.state {
-            link.subscribe(&self.settings.filters);
-            if link.ready {
+            let was_ready = link.ready;
+            link.subscribe(&self.settings);
+            if link.ready && !was_ready {
                 self.events.push_back(Event::Ready);
-                self.flow();
             }
+            self.flow();
         }
     }
 
@@ -229,7 +259,15 @@ impl Session {
                 reason => Event::Refused { token, why: format!("the broker says {reason:?}") },
             });
         }
-        self.flow();
+        self.go_on();
+    }
+
+    /// A publish has left the connection: there is room for another, or for a subscription.
+    fn go_on(&mut self) {
+        match &self.state {
+            State::Linked(link) if !link.ready => self.subscribe(),
+            _ => self.flow(),
+        }
     }
 
     /// Hands the outbox to the connection, as far as it takes it.

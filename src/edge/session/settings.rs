@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use rumqttc::v5::MqttOptions;
-use rumqttc::v5::mqttbytes::{QoS, v5 as wire};
+use rumqttc::v5::mqttbytes::{QoS, v5 as wire, valid_filter};
 use rumqttc::{NetworkOptions, Transport};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -84,8 +85,37 @@ pub struct Settings {
     pub max_packet: u32,
     /// The subscriptions, made again on each connection.
     pub filters: Vec<Filter>,
+    /// Filters of before, which the broker may still have from an earlier connection: they are
+    /// unsubscribed on the next.
+    pub gone: BTreeSet<String>,
     /// The will, if there is one.
     pub will: Option<Will>,
+}
+
+impl Filter {
+    /// Subscriptions that keep the session's own publishes from it.
+    pub fn others(topics: BTreeSet<String>) -> Vec<Self> {
+        topics.into_iter().map(|topic| Self { topic, no_local: true }).collect()
+    }
+}
+
+impl Settings {
+    /// From now on these subscriptions are wanted. A filter that breaks MQTT's rules is logged and left
+    /// out.
+    pub fn set_filters(&mut self, filters: Vec<Filter>) {
+        self.gone.extend(self.filters.drain(..).map(|filter| filter.topic));
+        self.filters = filters;
+        self.filters.retain(|filter| {
+            let valid = valid_filter(&filter.topic);
+            if !valid {
+                tracing::error!(filter = filter.topic, "not subscribed: no topic filter");
+            }
+            valid
+        });
+        for filter in &self.filters {
+            self.gone.remove(&filter.topic);
+        }
+    }
 }
 
 /// The library's options.

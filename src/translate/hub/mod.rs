@@ -5,14 +5,15 @@ mod handed;
 use super::clock::Now;
 use super::json::{self, Object};
 use super::legacy::{self, Kind};
-use super::mapping::Table;
 use super::mapping::shape::{Context, Side};
+use super::mapping::{Command, Event, Table};
 use super::name::DomainName;
 use super::proxy::{Action, Identity, Passed, Setting, events, reason_of};
 use super::publish::{Publish, Received, Token};
 use super::queue::Delivery;
 use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
 use super::roster::Roster;
+use super::subscriptions;
 use handed::Handed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ struct Notices {
 #[derive(Debug)]
 pub struct Hub {
     table: Arc<Table>,
+    /// Tables of before, for as long as calls may wait for a notification that they alone have.
+    earlier: Vec<(Arc<Table>, Duration)>,
     setting: Setting,
     /// The gateway's own name on the legacy wire, and those that may not come from MQTT.
     own: DomainName,
@@ -55,6 +58,7 @@ impl Hub {
         };
         Self {
             table: Arc::clone(&setting.table),
+            earlier: Vec::new(),
             setting: setting.clone(),
             own,
             roster: Arc::default(),
@@ -86,6 +90,36 @@ impl Hub {
     /// Who is a legacy domain here has changed.
     pub fn set_roster(&mut self, roster: Arc<Roster>) {
         self.roster = roster;
+    }
+
+    /// From now on the mapping and the limits of `setting` hold.
+    pub fn reload(&mut self, setting: &Setting, now: Now) {
+        let before = std::mem::replace(&mut self.table, Arc::clone(&setting.table));
+        self.setting = setting.clone();
+        let lost =
+            |row: &&Arc<Command>| row.announced.iter().any(|a| !self.table.has_event_at(&a.topic));
+        if let Some(longest) = before.commands().iter().filter(lost).map(|r| r.timeout).max() {
+            self.earlier.push((before, now.monotonic.saturating_add(longest)));
+        }
+        self.subscribe();
+    }
+
+    fn subscribe(&mut self) {
+        let mut filters = subscriptions::of_hub(&self.table);
+        for (table, _) in &self.earlier {
+            let announced = table.commands().iter().flat_map(|r| &r.announced);
+            filters.extend(announced.map(|a| a.topic.clone()));
+        }
+        self.actions.push(Action::Subscribe(filters));
+    }
+
+    /// The row of a notification, and whether only a table of before has it.
+    fn event_at(&self, topic: &str, payload: &Object<'_>) -> Option<(&Arc<Event>, bool)> {
+        if self.table.has_event_at(topic) {
+            return self.table.event_at(topic, payload).map(|event| (event, false));
+        }
+        let earlier = self.earlier.iter().rev();
+        earlier.filter_map(|(t, _)| t.event_at(topic, payload)).next().map(|event| (event, true))
     }
 
     /// A message from the gateway's own session.
@@ -123,9 +157,7 @@ impl Hub {
             .map_err(|e| (Reason::NotJson, e.to_string()))?;
         let payload =
             Object::parse(text).map_err(|e| (Reason::BadValue, format!("the payload is {e}")))?;
-        let row = self.table.event_at(&message.topic, &payload);
-        let found = row.and_then(|row| Some((row, self.table.event(row)?)));
-        let Some((row, event)) = found else {
+        let Some((event, late)) = self.event_at(&message.topic, &payload) else {
             if self.table.has_event_at(&message.topic) {
                 return Err((Reason::BadValue, format!("no row of {} fits", message.topic)));
             }
@@ -157,7 +189,8 @@ impl Hub {
             let detail = format!("it makes a line of more than {} bytes", limits.line);
             return Err((Reason::LineTooLong, detail));
         }
-        Ok(Passed::Event { line, row, payload: message.payload.clone(), source })
+        let row = Arc::clone(event);
+        Ok(Passed::Event { line, row, payload: message.payload.clone(), source, late })
     }
 
     /// A refusal somewhere in the gateway: it is published, or held back for a moment.
@@ -182,12 +215,19 @@ impl Hub {
     /// When [`Hub::wake`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        self.notices.values().map(|n| n.next).chain(self.deadline_of_calls()).min()
+        let notices = self.notices.values().map(|n| n.next);
+        let earlier = self.earlier.iter().map(|e| e.1);
+        notices.chain(earlier).chain(self.deadline_of_calls()).min()
     }
 
     /// Time has passed: what was held back is summed up, and what nobody took is published again.
     pub fn wake(&mut self, now: Now) {
         self.wake_calls(now);
+        let before = self.earlier.len();
+        self.earlier.retain(|(_, until)| *until > now.monotonic);
+        if self.earlier.len() < before {
+            self.subscribe();
+        }
         let due: Vec<_> = self
             .notices
             .iter()
@@ -216,13 +256,11 @@ impl Hub {
             instead: &[],
             limit: self.setting.limits.line,
         };
-        let publishes = events(&self.table, "erreur", Some(&body), |table, row, body, out| {
-            let Some(event) = table.event(row) else { return Ok(()) };
+        let publishes = events(&self.table, "erreur", Some(&body), |event, body, out| {
             event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
         });
         // A mapping without the error notification has nowhere to publish to: the log has it.
-        for (row, payload) in publishes.unwrap_or_default() {
-            let Some(event) = self.table.event(row) else { continue };
+        for (event, payload) in publishes.unwrap_or_default() {
             let Some(topic) = event.topic.clone() else { continue };
             self.next += 1;
             self.actions.push(Action::Publish(Publish {

@@ -185,6 +185,7 @@ fn command<'d>(
     Some(Command {
         name: name?.text,
         dialect,
+        named: described.is_some_and(|d| d.named),
         legacy: legacy?.text,
         aliases: aliases.into_iter().collect(),
         root: root?,

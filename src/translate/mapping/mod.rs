@@ -157,6 +157,8 @@ pub struct Command {
     pub name: String,
     /// The dialect, as an index into the table's.
     pub dialect: usize,
+    /// Whether its requests say who asks, so that an answer's topic ends with the requester.
+    pub named: bool,
     /// `commande` on the legacy wire.
     pub legacy: String,
     /// More names, for requests from the legacy side.
@@ -217,6 +219,13 @@ pub struct Event {
 }
 
 impl Command {
+    /// Whether two rows are one, of one table or of two: nothing would tell their answers apart.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || (self.root == other.root && self.name == other.name && self.when == other.when)
+    }
+
     /// `<root>/request`.
     #[must_use]
     pub fn request_topic(&self) -> String {

@@ -49,12 +49,13 @@ pub struct Speaks {
 /// A row to be looked for: its index, and what the message must be like.
 type Candidate = (usize, Vec<Condition>);
 
-/// The mapping table.
+/// The mapping table. Its rows are shared: a call holds the one that it began with, whatever table
+/// comes after this one.
 #[derive(Debug, Default)]
 pub struct Table {
     dialects: Vec<Dialect>,
-    commands: Vec<Command>,
-    events: Vec<Event>,
+    commands: Vec<Arc<Command>>,
+    events: Vec<Arc<Event>>,
     default_dialect: usize,
     spoken: BTreeMap<DomainName, usize>,
     commands_by_name: HashMap<(usize, String), Vec<Candidate>>,
@@ -65,14 +66,14 @@ pub struct Table {
 }
 
 /// What the table has for a notification from the legacy side.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum EventRows {
     /// No row has the name.
     NotMapped,
     /// Rows have the name, but none is for what it says.
     NoneFits,
     /// These rows, one for each topic.
-    Rows(Vec<usize>),
+    Rows(Vec<Arc<Event>>),
 }
 
 impl Table {
@@ -109,11 +110,11 @@ impl Table {
         self.spoken = spoken;
     }
 
-    fn index(rows: Rows) -> Self {
+    fn index(mut rows: Rows) -> Self {
+        reserve_names(&mut rows);
         let mut table = Self { dialects: rows.dialects, ..Self::default() };
-        table.commands = rows.commands;
-        table.events = rows.events;
-        table.reserve_names();
+        table.commands = rows.commands.into_iter().map(Arc::new).collect();
+        table.events = rows.events.into_iter().map(Arc::new).collect();
         for (i, command) in table.commands.iter().enumerate() {
             if command.direction.goes_from(Side::Legacy) {
                 let own = (command.legacy.clone(), command.when.legacy.clone());
@@ -178,60 +179,15 @@ impl Table {
         (self.dialects.get(dialect).is_some_and(|d| d.named), newer)
     }
 
-    /// What means something on a side cannot be carried through from the other by accident.
-    fn reserve_names(&mut self) {
-        let mut legacy: HashMap<String, BTreeSet<String>> = HashMap::new();
-        let mut mqtt: HashMap<String, BTreeSet<String>> = HashMap::new();
-        for command in &self.commands {
-            for (name, when) in command
-                .aliases
-                .iter()
-                .map(|a| (&a.legacy, &a.when))
-                .chain([(&command.legacy, &command.when.legacy)])
-            {
-                legacy.entry(name.clone()).or_default().extend(members(when));
-            }
-            let names = mqtt.entry(command.root.clone()).or_default();
-            names.extend(members(&command.when.mqtt));
-            names.extend(command.handlers.iter().flat_map(|h| members(&h.when)));
-        }
-        for command in &mut self.commands {
-            let (legacy, mqtt) = (legacy.get(&command.legacy), mqtt.get(&command.root));
-            reserve(&mut command.request, &command.when, legacy, mqtt);
-            for answer in &mut command.answers {
-                reserve(&mut answer.shape, &answer.when, None, None);
-            }
-        }
-        let mut legacy: HashMap<String, BTreeSet<String>> = HashMap::new();
-        for event in &self.events {
-            legacy.entry(event.legacy.clone()).or_default().extend(members(&event.when.legacy));
-        }
-        for event in &mut self.events {
-            reserve(&mut event.shape, &event.when, legacy.get(&event.legacy), None);
-        }
-    }
-
-    /// A row by its index, as another method gave it.
-    #[must_use]
-    pub fn command(&self, index: usize) -> Option<&Command> {
-        self.commands.get(index)
-    }
-
-    /// A row by its index, as another method gave it.
-    #[must_use]
-    pub fn event(&self, index: usize) -> Option<&Event> {
-        self.events.get(index)
-    }
-
     /// All commands.
     #[must_use]
-    pub fn commands(&self) -> &[Command] {
+    pub fn commands(&self) -> &[Arc<Command>] {
         &self.commands
     }
 
     /// All events.
     #[must_use]
-    pub fn events(&self) -> &[Event] {
+    pub fn events(&self) -> &[Arc<Event>] {
         &self.events
     }
 
@@ -241,12 +197,6 @@ impl Table {
         let handlers = self.commands.iter().flat_map(|c| &c.handlers);
         let handlers = handlers.filter_map(|h| h.domain.clone());
         handlers.chain(self.spoken.keys().cloned()).collect()
-    }
-
-    /// Whether requests of a row's dialect say who asks.
-    #[must_use]
-    pub fn names_requesters(&self, command: &Command) -> bool {
-        self.dialects.get(command.dialect).is_some_and(|d| d.named)
     }
 
     /// The member in which a row's requests say who asks.
@@ -286,9 +236,10 @@ impl Table {
         dialect: usize,
         name: &str,
         arguments: &Object<'_>,
-    ) -> Option<usize> {
+    ) -> Option<&Arc<Command>> {
         let candidates = self.commands_by_name.get(&(dialect, name.to_owned()))?;
-        candidates.iter().find(|(_, when)| all_hold(when, |m| arguments.get(m))).map(|c| c.0)
+        let fits = |c: &&Candidate| all_hold(&c.1, |m| arguments.get(m));
+        candidates.iter().find(fits).and_then(|c| self.commands.get(c.0))
     }
 
     /// The row of a request on MQTT, from a requester that has said its name or has not.
@@ -298,13 +249,13 @@ impl Table {
         root: &str,
         requester: Option<&DomainName>,
         payload: &Object<'_>,
-    ) -> Option<usize> {
+    ) -> Option<&Arc<Command>> {
         let candidates = self.commands_by_root.get(root)?;
         let own = requester.map(|r| self.dialect_of(r));
         let fits = |c: &&Candidate| all_hold(&c.1, |m| payload.get(m));
         let is_own = |c: &&Candidate| self.commands.get(c.0).map(|r| r.dialect) == own;
         let fit = candidates.iter().filter(is_own).find(fits);
-        fit.or_else(|| candidates.iter().find(fits)).map(|c| c.0)
+        fit.or_else(|| candidates.iter().find(fits)).and_then(|c| self.commands.get(c.0))
     }
 
     /// Whether requests of this root are mapped.
@@ -315,8 +266,9 @@ impl Table {
 
     /// The rows of a dialect that a legacy response of this name may answer.
     #[must_use]
-    pub fn answered_by(&self, dialect: usize, response: &str) -> &[usize] {
-        self.responses_by_name.get(&(dialect, response.to_owned())).map_or(&[], Vec::as_slice)
+    pub fn answered_by(&self, dialect: usize, response: &str) -> Vec<&Arc<Command>> {
+        let rows = self.responses_by_name.get(&(dialect, response.to_owned()));
+        rows.into_iter().flatten().filter_map(|&i| self.commands.get(i)).collect()
     }
 
     /// Whether a legacy response of this name answers any row of any dialect.
@@ -344,21 +296,58 @@ impl Table {
             !rows.iter().filter(same).any(|&r| place(r) < place(i))
         };
         let mut rows: Vec<usize> = rows.iter().copied().filter(is_first).collect();
+        if rows.is_empty() {
+            return EventRows::NoneFits;
+        }
         rows.sort_unstable();
-        if rows.is_empty() { EventRows::NoneFits } else { EventRows::Rows(rows) }
+        EventRows::Rows(rows.iter().filter_map(|&i| self.events.get(i).cloned()).collect())
     }
 
     /// The row of a notification on MQTT.
     #[must_use]
-    pub fn event_at(&self, topic: &str, payload: &Object<'_>) -> Option<usize> {
+    pub fn event_at(&self, topic: &str, payload: &Object<'_>) -> Option<&Arc<Event>> {
         let candidates = self.events_by_topic.get(topic)?;
-        candidates.iter().find(|c| all_hold(&c.1, |m| payload.get(m))).map(|c| c.0)
+        let fits = |c: &&Candidate| all_hold(&c.1, |m| payload.get(m));
+        candidates.iter().find(fits).and_then(|c| self.events.get(c.0))
     }
 
     /// Whether notifications of this topic are mapped.
     #[must_use]
     pub fn has_event_at(&self, topic: &str) -> bool {
         self.events_by_topic.contains_key(topic)
+    }
+}
+
+/// What means something on a side cannot be carried through from the other by accident.
+fn reserve_names(rows: &mut Rows) {
+    let mut legacy: HashMap<String, BTreeSet<String>> = HashMap::new();
+    let mut mqtt: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for command in &rows.commands {
+        for (name, when) in command
+            .aliases
+            .iter()
+            .map(|a| (&a.legacy, &a.when))
+            .chain([(&command.legacy, &command.when.legacy)])
+        {
+            legacy.entry(name.clone()).or_default().extend(members(when));
+        }
+        let names = mqtt.entry(command.root.clone()).or_default();
+        names.extend(members(&command.when.mqtt));
+        names.extend(command.handlers.iter().flat_map(|h| members(&h.when)));
+    }
+    for command in &mut rows.commands {
+        let (legacy, mqtt) = (legacy.get(&command.legacy), mqtt.get(&command.root));
+        reserve(&mut command.request, &command.when, legacy, mqtt);
+        for answer in &mut command.answers {
+            reserve(&mut answer.shape, &answer.when, None, None);
+        }
+    }
+    let mut legacy: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for event in &rows.events {
+        legacy.entry(event.legacy.clone()).or_default().extend(members(&event.when.legacy));
+    }
+    for event in &mut rows.events {
+        reserve(&mut event.shape, &event.when, legacy.get(&event.legacy), None);
     }
 }
 
@@ -413,10 +402,7 @@ mod tests {
             let EventRows::Rows(rows) = table.events_named("e", &Object::default()) else {
                 unreachable!("the event is mapped");
             };
-            let names: Vec<_> = rows
-                .iter()
-                .filter_map(|&r| table.event(r).map(|e| e.origin.source.name.as_str()))
-                .collect();
+            let names: Vec<_> = rows.iter().map(|e| e.origin.source.name.as_str()).collect();
             assert_eq!(names, ["newer"]);
         }
     }

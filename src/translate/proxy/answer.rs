@@ -23,14 +23,15 @@ impl Proxy {
     /// A response to a domain that is not legacy here: whose call does it answer?
     pub(super) fn answer(&mut self, read: &Read<'_>, to: Option<&DomainName>, now: Now) {
         let name = read.message.name.clone();
-        if !self.table.is_a_response(&name) {
+        let body = read.message.body.unwrap_or("null");
+        let data = Object::parse(body).unwrap_or_default();
+        let calls = self.answered_calls(&name, to, &data);
+        // A call that began before the table may be answered as the table does not know.
+        if calls.is_empty() && !self.table.is_a_response(&name) {
             let detail = format!("no row maps the response {name:?}");
             let from = read.from(self);
             return self.refuse(Reason::NotMapped, detail, from, head(read.line));
         }
-        let body = read.message.body.unwrap_or("null");
-        let data = Object::parse(body).unwrap_or_default();
-        let calls = self.answered_calls(&name, to, &data);
         // Whatever one says that speaks under another's name, it ends nobody's call.
         if calls.is_empty() || read.source.is_none() {
             self.answer_without_call(read, to, &name, body, now);
@@ -59,10 +60,9 @@ impl Proxy {
                 && matches!(g.state, State::Open { .. })
                 && to.is_some_and(|to| behind || g.name() == *to)
         };
+        let wire = Wire::Response(name.to_owned());
         let fitting = |g: &Given| {
-            let row = self.table.command(g.row)?;
-            let answer =
-                legacy_answer(row, &Wire::Response(name.to_owned()), data, Some(&g.values))?;
+            let answer = legacy_answer(&g.row, &wire, data, Some(&g.values))?;
             let matched = compare(&answer.shape.repeats.legacy, data, &g.values);
             Some((g.id, matched, answer.one_for_each.is_some()))
         };
@@ -83,10 +83,9 @@ impl Proxy {
         counted: &mut bool,
         now: Now,
     ) -> Option<DomainName> {
-        let table = Arc::clone(&self.table);
         let at = self.given.iter().position(|g| g.id == id)?;
         let call = self.given.get(at)?;
-        let row = table.command(call.row)?;
+        let row = &Arc::clone(&call.row);
         let wire = Wire::Response(name.to_owned());
         let answer = legacy_answer(row, &wire, data, Some(&call.values))?;
         let payload = match self.to_mqtt(answer, body, read, Some(&call.values), now) {
@@ -152,7 +151,7 @@ impl Proxy {
 
     pub(super) fn remember(
         &mut self,
-        row: usize,
+        row: Arc<Command>,
         asked_by: Side,
         requester: DomainName,
         values: Values,
@@ -224,12 +223,10 @@ impl Proxy {
         let table = Arc::clone(&self.table);
         let wire = Wire::Response(name.to_owned());
         let dialect = to.map_or(table.default_dialect(), |to| table.dialect_of(to));
-        let fitting = |i: &usize| {
-            let row = table.command(*i)?;
-            Some((row, legacy_answer(row, &wire, &data, None)?))
-        };
         let rows = table.answered_by(dialect, name);
-        let made = match rows.iter().find_map(fitting) {
+        let found =
+            rows.iter().find_map(|&row| Some((row, legacy_answer(row, &wire, &data, None)?)));
+        let made = match found {
             Some((row, answer)) => {
                 self.to_mqtt(answer, body, read, None, now).map(|payload| (row, payload))
             }
@@ -261,17 +258,14 @@ impl Proxy {
         let again = |e: &Ended| {
             e.asked_by == Side::Mqtt
                 && e.requester == *to
-                && table.command(e.row).is_some_and(|r| {
-                    legacy_answer(r, &wire, &data, Some(&e.values)).is_some_and(|a| {
-                        compare(&a.shape.repeats.legacy, &data, &e.values) != Match::Different
-                    })
+                && legacy_answer(&e.row, &wire, &data, Some(&e.values)).is_some_and(|a| {
+                    compare(&a.shape.repeats.legacy, &data, &e.values) != Match::Different
                 })
         };
         // Without a call it carries nothing that says which one it answers: to a requester that waits for
         // another answer of the kind it would be a wrong one.
         let waits = |g: &Given| {
-            let of_the_row = table.command(g.row).is_some_and(|r| r.root == row.root);
-            matches!(g.origin, Origin::Mqtt(_)) && g.name() == *to && of_the_row
+            matches!(g.origin, Origin::Mqtt(_)) && g.name() == *to && g.row.root == row.root
         };
         if row.one_at_a_time && self.given.iter().any(waits) {
             return refuse(
@@ -305,7 +299,7 @@ impl Proxy {
             if !open || g.requester.as_ref() != Some(to) {
                 return None;
             }
-            let answer = legacy_answer(self.table.command(g.row)?, &wire, &data, Some(&g.values))?;
+            let answer = legacy_answer(&g.row, &wire, &data, Some(&g.values))?;
             let matched = compare(&answer.shape.repeats.legacy, &data, &g.values);
             Some(((at, answer.ends), matched))
         };
@@ -329,7 +323,7 @@ impl Proxy {
         // Observers are the seed's: they find an answer by its requester's name.
         let dialects = 0..table.dialects().count();
         let rows = dialects.flat_map(|d| table.answered_by(d, &read.message.name));
-        for row in rows.filter_map(|&i| table.command(i)).filter(|r| table.names_requesters(r)) {
+        for row in rows.filter(|r| r.named) {
             let Some(answer) = legacy_answer(row, &wire, &data, None) else { continue };
             let Ok(payload) = self.to_mqtt(answer, body, read, None, now) else { continue };
             let reply = (row.response_topic(Some(to)), None);

@@ -26,7 +26,7 @@ pub(in crate::translate) fn reason_of(fault: Fault) -> (Reason, String) {
 
 /// A request, ready to go.
 struct Request {
-    row: usize,
+    row: Arc<Command>,
     payload: Vec<u8>,
 }
 
@@ -123,9 +123,7 @@ impl Proxy {
             let Some(row) = self.table.command_named(dialect, &read.message.name, &known) else {
                 continue;
             };
-            let Some(command) = self.table.command(row) else { continue };
-            let roots = |r: &Request| self.table.command(r.row).map(|c| &c.root);
-            if requests.iter().any(|r| roots(r) == Some(&command.root)) {
+            if requests.iter().any(|r| r.row.root == row.root) {
                 continue;
             }
             if let Err(error) = &arguments {
@@ -134,11 +132,8 @@ impl Proxy {
             let source = read.source.clone().unwrap_or_else(DomainName::anonymous);
             let context = self.context(now, source.as_str(), None);
             let mut payload = Vec::with_capacity(body.len() + 64);
-            command
-                .request
-                .translate(Side::Legacy, body, &context, &mut payload)
-                .map_err(reason_of)?;
-            requests.push(Request { row, payload });
+            row.request.translate(Side::Legacy, body, &context, &mut payload).map_err(reason_of)?;
+            requests.push(Request { row: Arc::clone(row), payload });
         }
         if requests.is_empty() {
             let name = &read.message.name;
@@ -156,15 +151,13 @@ impl Proxy {
         extra: bool,
         now: Now,
     ) {
-        let table = Arc::clone(&self.table);
-        let Some(row) = table.command(request.row) else { return };
+        let row = request.row;
         let token = Token(self.number());
-        let named = table.names_requesters(row);
         let correlation: Bytes = format!("{}-{}-{}", self.nonce, self.name(), token.0).into();
         let arguments = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
-        let handler = handler(row, &request.payload).or_else(|| to.cloned());
+        let handler = handler(&row, &request.payload).or_else(|| to.cloned());
         let publish = Publish {
-            response_topic: Some(row.response_topic(named.then_some(requester))),
+            response_topic: Some(row.response_topic(row.named.then_some(requester))),
             correlation: Some(correlation.clone()),
             source: Some(requester.clone()),
             mark: (to.is_none() && matches!(self.identity, Identity::Domain(_)))
@@ -175,15 +168,14 @@ impl Proxy {
         if !row.is_answered_on_mqtt() {
             return self.send_unanswered(publish, read, requester, to, extra, now);
         }
-        let earlier = |a: &Asked| a.row == request.row && a.requester == *requester;
+        let earlier = |a: &Asked| a.row.is(&row) && a.requester == *requester;
         let waits = row.one_at_a_time
-            && (self.asked.iter().any(earlier) || self.answer_may_come(request.row, requester));
+            && (self.asked.iter().any(earlier) || self.answer_may_come(&row, requester));
         let call = Asked {
             id: token.0,
-            row: request.row,
             requester: requester.clone(),
             handler: handler.unwrap_or_else(DomainName::dom0),
-            values: keep(row, Side::Legacy, &arguments),
+            values: keep(&row, Side::Legacy, &arguments),
             correlation,
             token,
             held: None,
@@ -193,6 +185,7 @@ impl Proxy {
             extra,
             to: to.cloned(),
             head: head(read.line),
+            row,
         };
         self.asked.push(call);
         if waits {
@@ -240,22 +233,20 @@ impl Proxy {
     }
 
     /// Whether a call has just run out whose answer, if it comes late, would be taken for the next one's.
-    pub(super) fn answer_may_come(&self, row: usize, requester: &DomainName) -> bool {
-        let late = |e: &Ended| e.unanswered && e.row == row && e.requester == *requester;
+    pub(super) fn answer_may_come(&self, row: &Command, requester: &DomainName) -> bool {
+        let late = |e: &Ended| e.unanswered && e.row.is(row) && e.requester == *requester;
         self.ended.iter().any(late)
     }
 
     /// The next call of a row whose calls go out one at a time.
-    pub(super) fn ask_next(&mut self, row: usize, requester: &DomainName, now: Now) {
-        let table = Arc::clone(&self.table);
-        let Some(command) = table.command(row) else { return };
-        if !command.one_at_a_time || self.answer_may_come(row, requester) {
+    pub(super) fn ask_next(&mut self, row: &Command, requester: &DomainName, now: Now) {
+        if self.answer_may_come(row, requester) {
             return;
         }
-        let mut same = self.asked.iter_mut().filter(|a| a.row == row && a.requester == *requester);
+        let mut same = self.asked.iter_mut().filter(|a| a.row.is(row) && a.requester == *requester);
         let Some(call) = same.next() else { return };
         let Some(publish) = call.held.take() else { return };
-        call.deadline = now.monotonic.saturating_add(command.timeout);
+        call.deadline = now.monotonic.saturating_add(call.row.timeout);
         let (id, to) = (call.id, call.to.clone());
         self.publish_call(publish, id, to, now);
     }
@@ -280,11 +271,12 @@ impl Proxy {
         }
         let (row, requester) = (call.row, call.requester.clone());
         let correlation = Some(call.correlation);
-        self.remember(row, Side::Legacy, call.requester, call.values, correlation, now);
+        let kept = Arc::clone(&row);
+        self.remember(kept, Side::Legacy, call.requester, call.values, correlation, now);
         if let Some(ended) = self.ended.back_mut() {
             ended.announced = call.announced;
         }
-        self.ask_next(row, &requester, now);
+        self.ask_next(&row, &requester, now);
     }
 }
 

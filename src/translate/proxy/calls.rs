@@ -7,13 +7,15 @@ use crate::translate::mapping::{Answer, Command, Wire};
 use crate::translate::name::DomainName;
 use crate::translate::publish::{Publish, Received, Token};
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A call that a legacy domain makes on MQTT.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub id: u64,
-    pub row: usize,
+    /// The row that it began with.
+    pub row: Arc<Command>,
     pub requester: DomainName,
     /// Who answers if the answer does not say.
     pub handler: DomainName,
@@ -61,7 +63,8 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Given {
     pub id: u64,
-    pub row: usize,
+    /// The row that it began with.
+    pub row: Arc<Command>,
     /// `None`: a requester on MQTT that did not say its name.
     pub requester: Option<DomainName>,
     pub handler: DomainName,
@@ -97,7 +100,7 @@ impl Given {
 /// A call that was answered, for a while: one more answer is none.
 #[derive(Debug)]
 pub(super) struct Ended {
-    pub row: usize,
+    pub row: Arc<Command>,
     /// Which side asked.
     pub asked_by: Side,
     pub requester: DomainName,

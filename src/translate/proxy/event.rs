@@ -10,7 +10,7 @@ use crate::translate::json::{self, Object};
 use crate::translate::legacy::{self, Kind};
 use crate::translate::mapping::shape::{Side, Values};
 use crate::translate::mapping::table::EventRows;
-use crate::translate::mapping::{Announced, Event, Table, Wire};
+use crate::translate::mapping::{Announced, Command, Event, Table, Wire};
 use crate::translate::name::DomainName;
 use crate::translate::publish::{Publish, Token};
 use crate::translate::refusal::{Reason, Why, head};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 const STATE: &str = "etat_domu";
 
 /// The translations of one notification: row and payload.
-type Publishes = Vec<(usize, Vec<u8>)>;
+type Publishes = Vec<(Arc<Event>, Vec<u8>)>;
 
 impl Proxy {
     /// A notification from the channel, by a sender that may speak under its name.
@@ -54,7 +54,8 @@ impl Proxy {
         let legacy = *route == Route::Everyone && matches!(self.identity, Identity::Domain(_));
         let from = read.from(self);
         match self.events(read, now) {
-            Err((Reason::NotMapped, _)) if legacy => self.counters.delivered += 1,
+            // One that ends a call from before the table may be nothing to the table.
+            Err((Reason::NotMapped, _)) if legacy || ended => self.counters.delivered += 1,
             Err((reason, detail)) => self.refuse(reason, detail, from, head(read.line)),
             Ok(publishes) if publishes.is_empty() => {
                 if legacy || ended {
@@ -78,9 +79,7 @@ impl Proxy {
     /// Publishes a legacy domain's notification. It is marked, for those legacy domains that it is for
     /// have it already: the gateway's own session must not give it to them again.
     fn publish_all(&mut self, publishes: Publishes, from: &DomainName, head: String) {
-        let table = Arc::clone(&self.table);
-        for (i, (index, payload)) in publishes.into_iter().enumerate() {
-            let Some(event) = table.event(index) else { continue };
+        for (i, (event, payload)) in publishes.into_iter().enumerate() {
             let Some(topic) = event.topic.clone() else { continue };
             let publish = Publish {
                 source: Some(from.clone()),
@@ -101,9 +100,8 @@ impl Proxy {
 
     /// The notification in every dialect that is loaded. Empty: it is mapped, but not published.
     fn events(&self, read: &Read<'_>, now: Now) -> Result<Publishes, (Reason, String)> {
-        events(&self.table, &read.message.name, read.message.body, |table, row, body, out| {
+        events(&self.table, &read.message.name, read.message.body, |event, body, out| {
             let context = self.context(now, &read.message.source, None);
-            let Some(event) = table.event(row) else { return Ok(()) };
             event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
         })
     }
@@ -155,9 +153,8 @@ impl Proxy {
             body.as_bytes(),
         );
         self.actions.push(Action::PassAll(Passed::Copy(line)));
-        let publishes = events(&self.table, STATE, Some(&body), |table, row, body, out| {
+        let publishes = events(&self.table, STATE, Some(&body), |event, body, out| {
             let context = self.context(now, from.as_str(), None);
-            let Some(event) = table.event(row) else { return Ok(()) };
             event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
         });
         match publishes {
@@ -176,18 +173,17 @@ impl Proxy {
             if !matches!(g.state, State::Open { .. }) {
                 return None;
             }
-            let answer = legacy_answer(self.table.command(g.row)?, &wire, &data, Some(&g.values))?;
+            let answer = legacy_answer(&g.row, &wire, &data, Some(&g.values))?;
             let matched = compare(&answer.shape.repeats.legacy, &data, &g.values);
             (matched == Match::Same).then_some((at, matched))
         };
         let Some(at) = choose(self.given.iter().enumerate().filter_map(fitting)) else {
             return false;
         };
-        let table = Arc::clone(&self.table);
         let Some(call) = self.given.get(at) else { return false };
-        let row = table.command(call.row);
-        if let (Origin::Mqtt(_), Some(row)) = (&call.origin, row) {
-            self.answer_by_notification(at, row, (&wire, &data), read, now);
+        if matches!(call.origin, Origin::Mqtt(_)) {
+            let row = Arc::clone(&call.row);
+            self.answer_by_notification(at, &row, (&wire, &data), read, now);
         }
         if let Some(handler) = self.end_given(at, now) {
             self.give_next(&handler, now);
@@ -198,7 +194,7 @@ impl Proxy {
     fn answer_by_notification(
         &mut self,
         at: usize,
-        row: &crate::translate::mapping::Command,
+        row: &Command,
         (wire, data): (&Wire, &Object<'_>),
         read: &Read<'_>,
         now: Now,
@@ -221,37 +217,35 @@ impl Proxy {
         }
     }
 
-    /// A notification from MQTT: the copy of those whose own call it answers says so.
+    /// A notification from MQTT: the copy of those whose own call it answers says so, and the others
+    /// are given `line`, if there is one.
     pub(super) fn announce(
         &mut self,
-        line: Bytes,
-        row: usize,
-        payload: &Bytes,
-        source: &DomainName,
+        line: Option<Bytes>,
+        event: &Event,
+        (payload, source): (&Bytes, &DomainName),
         now: Now,
     ) {
-        let table = Arc::clone(&self.table);
-        let Some(event) = table.event(row) else { return };
         let text = std::str::from_utf8(payload).unwrap_or_default();
         let object = Object::parse(text).unwrap_or_default();
-        let Some((announced, values, open)) = self.announced_call(&table, event, &object) else {
-            return self.copy(line, now);
+        let Some((announced, values, open)) = self.announced_call(event, &object) else {
+            return line.into_iter().for_each(|line| self.copy(line, now));
         };
         let mut data = Vec::with_capacity(text.len() + 64);
         let mut context = self.context(now, source.as_str(), Some(&values));
         context.instead = &announced.legacy;
         let own = event.shape.translate(Side::Mqtt, text, &context, &mut data);
         let line = match own {
-            Ok(()) => legacy::write(
+            Ok(()) => Some(legacy::write(
                 Kind::Notification,
                 source.as_str(),
                 DomainName::everyone().as_str(),
                 &event.legacy,
                 &data,
-            ),
+            )),
             Err(_) => line,
         };
-        self.copy(line, now);
+        line.into_iter().for_each(|line| self.copy(line, now));
         if let (true, Some(at)) = (announced.ends, open) {
             self.end_asked(at, now);
         }
@@ -259,46 +253,32 @@ impl Proxy {
 
     /// The call that a notification belongs to: open ones before those that have just ended, and what
     /// says more before what says less. Each call is announced once.
-    fn announced_call<'t>(
+    fn announced_call(
         &mut self,
-        table: &'t Table,
         event: &Event,
         payload: &Object<'_>,
-    ) -> Option<(&'t Announced, Values, Option<usize>)> {
-        let about = |row: usize, values: &Values| {
-            let announced = table.command(row)?.announced.iter();
-            let mut topic = announced.filter(|a| event.topic.as_ref() == Some(&a.topic));
-            topic.find(|a| is_about(a, payload, values))
-        };
-        let mut best: Option<(&Announced, bool, usize)> = None;
-        let mut consider = |announced: Option<&'t Announced>, open: bool, at: usize| {
-            let says = |a: &Announced| a.repeats.len();
-            if let Some(new) = announced
-                && best.as_ref().is_none_or(|(old, ..)| says(new) > says(old))
-            {
-                best = Some((new, open, at));
-            }
-        };
-        for (at, call) in self.asked.iter().enumerate() {
-            if call.held.is_none() && !call.announced {
-                consider(about(call.row, &call.values), true, at);
+    ) -> Option<(Announced, Values, Option<usize>)> {
+        let open = self.asked.iter().enumerate().filter(|(_, c)| c.held.is_none() && !c.announced);
+        let open = open.map(|(at, c)| (&c.row, &c.values, true, at));
+        let ended = self.ended.iter().enumerate();
+        let ended = ended.filter(|(_, c)| c.asked_by == Side::Legacy && !c.announced);
+        let ended = ended.map(|(at, c)| (&c.row, &c.values, false, at));
+        let mut best: Option<(&Announced, &Values, bool, usize)> = None;
+        for (row, values, open, at) in open.chain(ended) {
+            let mut topic = row.announced.iter().filter(|a| event.topic.as_ref() == Some(&a.topic));
+            let Some(new) = topic.find(|a| is_about(a, payload, values)) else { continue };
+            if best.is_none_or(|(old, ..)| new.repeats.len() > old.repeats.len()) {
+                best = Some((new, values, open, at));
             }
         }
-        for (at, call) in self.ended.iter().enumerate() {
-            if call.asked_by == Side::Legacy && !call.announced {
-                consider(about(call.row, &call.values), false, at);
-            }
-        }
-        let (announced, open, at) = best?;
+        let (announced, values, open, at) = best?;
+        let (announced, values) = (announced.clone(), values.clone());
         if open {
-            let call = self.asked.get_mut(at)?;
-            call.announced = true;
-            Some((announced, call.values.clone(), Some(at)))
+            self.asked.get_mut(at)?.announced = true;
         } else {
-            let call = self.ended.get_mut(at)?;
-            call.announced = true;
-            Some((announced, call.values.clone(), None))
+            self.ended.get_mut(at)?.announced = true;
         }
+        Some((announced, values, open.then_some(at)))
     }
 }
 
@@ -317,7 +297,7 @@ pub(in crate::translate) fn events(
     table: &Table,
     name: &str,
     body: Option<&str>,
-    translate: impl Fn(&Table, usize, &str, &mut Vec<u8>) -> Result<(), (Reason, String)>,
+    translate: impl Fn(&Event, &str, &mut Vec<u8>) -> Result<(), (Reason, String)>,
 ) -> Result<Publishes, (Reason, String)> {
     let body = body.unwrap_or("{}");
     let data = Object::parse(body);
@@ -336,11 +316,11 @@ pub(in crate::translate) fn events(
     let mut publishes = Publishes::new();
     let mut fault = None;
     for row in rows {
-        if table.event(row).is_none_or(|e| e.topic.is_none()) {
+        if row.topic.is_none() {
             continue;
         }
         let mut payload = Vec::with_capacity(body.len() + 64);
-        match translate(table, row, body, &mut payload) {
+        match translate(&row, body, &mut payload) {
             Ok(()) => publishes.push((row, payload)),
             Err(error) => fault = fault.or(Some(error)),
         }

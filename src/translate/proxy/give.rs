@@ -58,7 +58,7 @@ impl Proxy {
         };
         let table = Arc::clone(&self.table);
         let guess = named_by(&message, root, suffix, &payload, None);
-        let Some(index) = table.command_at(root, guess.name.as_ref(), &payload) else {
+        let Some(row) = table.command_at(root, guess.name.as_ref(), &payload) else {
             let (reason, detail) = match &text {
                 Err(error) => (Reason::NotJson, error.to_string()),
                 Ok(_) if table.has_command_at(root) => {
@@ -68,14 +68,13 @@ impl Proxy {
             };
             return self.refuse(reason, detail, guess.known(), head(&message.payload));
         };
-        let Some(row) = table.command(index) else { return };
         let Some(handler) = self.handles(row, &payload) else {
             return self.ignore(Why::OtherHandler, &message.source);
         };
         if self.is_own_request(message.correlation.as_ref()) {
             return self.ignore(Why::Own, &message.source);
         }
-        if message.dup && self.knows_request(index, &message) {
+        if message.dup && self.knows_request(row, &message) {
             return self.ignore(Why::Repeat, &message.source);
         }
         let asker = named_by(&message, root, suffix, &payload, table.requester_member(row));
@@ -107,7 +106,7 @@ impl Proxy {
         };
         let call = Given {
             id: self.number(),
-            row: index,
+            row: Arc::clone(row),
             requester: asker.name,
             handler,
             reply: asker.reply,
@@ -122,10 +121,10 @@ impl Proxy {
     }
 
     /// Whether a request that the broker sends again has been taken in already.
-    fn knows_request(&self, row: usize, message: &Received) -> bool {
+    fn knows_request(&self, row: &Command, message: &Received) -> bool {
         let same = |c: &Option<Bytes>| c.is_some() && *c == message.correlation;
-        self.given.iter().any(|g| g.row == row && same(&g.correlation))
-            || self.ended.iter().any(|e| e.row == row && same(&e.correlation))
+        self.given.iter().any(|g| g.row.is(row) && same(&g.correlation))
+            || self.ended.iter().any(|e| e.row.is(row) && same(&e.correlation))
     }
 
     /// The domain that carries it out, if that is behind this channel.
@@ -240,24 +239,20 @@ impl Proxy {
         held == 0 || held + size(call) <= self.limits.queue
     }
 
-    fn is_exclusive(&self, row: usize) -> bool {
-        self.table.command(row).is_some_and(|r| r.exclusive)
-    }
-
     /// Whether a call waits for those before it, of which there are `before`: for its handler, or for an
     /// answer to the same requester, if nothing would tell the two answers apart.
     fn has_to_wait(&self, call: &Given, before: usize) -> bool {
-        let mixed_up = self.table.command(call.row).is_some_and(|r| r.one_at_a_time)
+        let mixed_up = call.row.one_at_a_time
             && call.correlation.is_none()
             && matches!(call.origin, Origin::Mqtt(_));
-        let same = |g: &Given| g.row == call.row && g.requester == call.requester;
-        (self.is_exclusive(call.row) && self.is_busy(&call.handler))
+        let same = |g: &Given| g.row.is(&call.row) && g.requester == call.requester;
+        (call.row.exclusive && self.is_busy(&call.handler))
             || (mixed_up && self.given.iter().take(before).any(same))
     }
 
     fn is_busy(&self, handler: &DomainName) -> bool {
         let taken = |g: &Given| g.handler == *handler && !matches!(g.state, State::Held(_));
-        self.given.iter().any(|g| taken(g) && self.is_exclusive(g.row))
+        self.given.iter().any(|g| taken(g) && g.row.exclusive)
     }
 
     fn write_call(&mut self, at: usize, now: Now) {
@@ -286,16 +281,14 @@ impl Proxy {
     /// A call's line has been written: from now on the handler's silence counts.
     pub(super) fn call_written(&mut self, id: u64, now: Now) {
         let since = now.monotonic;
-        let table = Arc::clone(&self.table);
         let Some(at) = self.given.iter().position(|g| g.id == id) else { return };
         let Some(call) = self.given.get_mut(at) else { return };
-        let Some(row) = table.command(call.row) else { return };
-        if !row.is_answered_on_legacy() {
+        if !call.row.is_answered_on_legacy() {
             let call = self.given.remove(at);
             self.counters.delivered += 1;
             return self.give_next(&call.handler, now);
         }
-        call.state = State::Open { since, deadline: since.saturating_add(row.timeout) };
+        call.state = State::Open { since, deadline: since.saturating_add(call.row.timeout) };
         if let Origin::Mqtt(message) = &mut call.origin {
             *message = None;
         }
@@ -306,26 +299,24 @@ impl Proxy {
         &mut self,
         from: DomainName,
         line: Bytes,
-        command: Option<usize>,
+        command: Option<Arc<Command>>,
         is_command: bool,
         now: Now,
     ) {
-        let table = Arc::clone(&self.table);
-        let row = command.and_then(|i| table.command(i));
-        if let (Some(row), Some(index)) = (row.filter(|r| r.exclusive), command) {
+        if let Some(row) = command.filter(|r| r.exclusive) {
             let trimmed = line.strip_suffix(b"\n").unwrap_or(&line).to_vec();
             let message = legacy::parse(&trimmed, self.limits.depth);
             let body = message.ok().and_then(|m| m.body).unwrap_or("{}");
             let arguments = Object::parse(body).unwrap_or_default();
             let call = Given {
                 id: self.number(),
-                row: index,
                 requester: Some(from),
                 handler: self.name().clone(),
                 origin: Origin::Direct,
                 reply: String::new(),
                 correlation: None,
-                values: keep(row, Side::Legacy, &arguments),
+                values: keep(&row, Side::Legacy, &arguments),
+                row,
                 head: head(&line),
                 state: State::Held(line),
                 answers: 0,
@@ -344,13 +335,14 @@ impl Proxy {
 
     /// Gives a call that was never written to whoever handles it on MQTT now, as it came.
     pub(super) fn hand_over(&mut self, mut call: Given, now: Now) -> Option<Given> {
-        let table = Arc::clone(&self.table);
         // What is every domain's the others have had already, and would carry out once more.
-        let own = |r: &&Command| r.handlers.iter().all(|h| h.domain.is_some());
-        let Some(row) = table.command(call.row).filter(own) else { return Some(call) };
+        if call.row.handlers.iter().any(|h| h.domain.is_none()) {
+            return Some(call);
+        }
+        let row = Arc::clone(&call.row);
         let Origin::Mqtt(message) = &mut call.origin else { return Some(call) };
         let Some(message) = message.take() else { return Some(call) };
-        let failure = self.failure_of(&call, row, now);
+        let failure = self.failure_of(&call, &row, now);
         let request = Publish {
             response_topic: message.response_topic,
             correlation: message.correlation,

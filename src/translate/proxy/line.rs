@@ -4,9 +4,11 @@ use super::{Action, Identity, Passed, Proxy};
 use crate::translate::clock::Now;
 use crate::translate::json::Object;
 use crate::translate::legacy::{self, Kind, Message};
+use crate::translate::mapping::Command;
 use crate::translate::name::DomainName;
 use crate::translate::refusal::{Reason, Why, head};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// Where a line goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +129,7 @@ impl Proxy {
     }
 
     /// Hands a line to another legacy domain, word for word; `command` is its row, if it has one.
-    fn pass_line(&mut self, read: &Read<'_>, to: &DomainName, command: Option<usize>) {
+    fn pass_line(&mut self, read: &Read<'_>, to: &DomainName, command: Option<Arc<Command>>) {
         let is_command = read.message.kind == Kind::Command;
         let (from, line) = (read.from(self), read.with_end());
         let passed = Passed::Line { from, line, command, is_command };
@@ -138,6 +140,7 @@ impl Proxy {
         let arguments = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
         let dialect = self.table.default_dialect();
         let command = self.table.command_named(dialect, &read.message.name, &arguments);
+        let command = command.cloned();
         self.pass_line(read, to, command);
     }
 

@@ -8,6 +8,7 @@ mod calls;
 mod event;
 mod give;
 mod line;
+mod reload;
 mod response;
 mod tell;
 mod time;
@@ -19,8 +20,8 @@ pub(in crate::translate) use event::events;
 use super::clock::Now;
 use super::frame::{Decoder, Frame};
 use super::limits::{Limits, has_room, weight};
-use super::mapping::Table;
 use super::mapping::shape::{Context, Values};
+use super::mapping::{Command, Event, Table};
 use super::name::DomainName;
 use super::publish::{Publish, Received, Token};
 use super::queue::{Delivery, Entry, Purpose, Queue};
@@ -48,10 +49,12 @@ pub enum Identity {
 }
 
 /// What a proxy wants done, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Publish this in the domain's session.
     Publish(Publish),
+    /// From now on subscribe to these, and to nothing else.
+    Subscribe(BTreeSet<String>),
     /// Forget a publish that has not been sent.
     Withdraw(Token),
     /// Tell the broker that a received message is in good hands.
@@ -83,8 +86,9 @@ pub struct HandedOver {
     pub from: DomainName,
 }
 
-/// What goes from domain to domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What goes from domain to domain. It carries its row: the one that it goes to may have another
+/// table by then, or not yet.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Passed {
     /// A line, word for word, from a domain to another.
     Line {
@@ -93,7 +97,7 @@ pub enum Passed {
         /// With its `\n`.
         line: Bytes,
         /// The row, if it is a command that is mapped.
-        command: Option<usize>,
+        command: Option<Arc<Command>>,
         /// Whether it is a command.
         is_command: bool,
     },
@@ -104,11 +108,13 @@ pub enum Passed {
         /// The line for those whom it tells nothing more.
         line: Bytes,
         /// The row.
-        row: usize,
+        row: Arc<Event>,
         /// The notification.
         payload: Bytes,
         /// The sender on the legacy wire.
         source: DomainName,
+        /// The mapping has it no more: it is only for those whose pending call it belongs to.
+        late: bool,
     },
     /// What a requester is told.
     Notice(Bytes),
@@ -152,6 +158,8 @@ pub struct Proxy {
     /// What that weighs against the limit of the outbox, and how many bytes it is.
     outbox: usize,
     outbox_bytes: usize,
+    /// Filters of answers that only calls from before the table wait for.
+    surplus: BTreeSet<String>,
     /// The most bytes that this proxy may hold for now, while all of them together hold too many.
     level: Option<usize>,
     /// What `etat_domu` last said.
@@ -197,6 +205,7 @@ impl Proxy {
             unheard: VecDeque::new(),
             outbox: 0,
             outbox_bytes: 0,
+            surplus: BTreeSet::new(),
             level: None,
             ready: None,
             away_since: Some(now),
@@ -219,6 +228,7 @@ impl Proxy {
 
     /// What is to be done, in order. Empty it after each call.
     pub fn take_actions(&mut self) -> Vec<Action> {
+        self.subscribe_to_less();
         std::mem::take(&mut self.actions)
     }
 
@@ -329,8 +339,9 @@ impl Proxy {
                 self.direct(from, line, command, is_command, now);
             }
             Passed::Copy(line) | Passed::Notice(line) => self.copy(line, now),
-            Passed::Event { line, row, payload, source } => {
-                self.announce(line, row, &payload, &source, now);
+            Passed::Event { line, row, payload, source, late } => {
+                let line = (!late).then_some(line);
+                self.announce(line, &row, (&payload, &source), now);
             }
             Passed::Returned(line) => {
                 let line = line.strip_suffix(b"\n").map(Bytes::copy_from_slice).unwrap_or(line);

@@ -49,15 +49,14 @@ impl Proxy {
             self.response_without_call(message, root, to.as_ref(), text, delivery, now);
             return;
         };
-        let table = Arc::clone(&self.table);
         let Some(call) = self.asked.get(at) else { return };
-        let Some(row) = table.command(call.row) else { return };
+        let row = Arc::clone(&call.row);
         let source = self.responder(message, &call.handler);
-        let lines = match mqtt_answer(row, &payload, Some(&call.values)) {
+        let lines = match mqtt_answer(&row, &payload, Some(&call.values)) {
             Some(answer) => self
                 .lines(answer, text, &call.requester, &source, Some(&call.values), now)
                 .map(|lines| (lines, answer.ends)),
-            None => Err((Reason::BadValue, unknown_answer(row, text))),
+            None => Err((Reason::BadValue, unknown_answer(&row, text))),
         };
         match lines {
             Ok((lines, ends)) => {
@@ -109,9 +108,9 @@ impl Proxy {
             return at.filter(|&at| self.is_root(at, root));
         }
         let open = |(at, a): (usize, &Asked)| {
-            let row = self.table.command(a.row).filter(|r| r.root == root)?;
-            let waits = a.held.is_none() && to.is_none_or(|to| a.requester == *to);
-            let answer = mqtt_answer(row, payload, Some(&a.values));
+            let waits =
+                a.row.root == root && a.held.is_none() && to.is_none_or(|to| a.requester == *to);
+            let answer = mqtt_answer(&a.row, payload, Some(&a.values));
             let repeats = answer.map_or(&[][..], |a| &a.shape.repeats.mqtt);
             waits.then(|| (at, compare(repeats, payload, &a.values)))
         };
@@ -119,8 +118,7 @@ impl Proxy {
     }
 
     fn is_root(&self, at: usize, root: &str) -> bool {
-        let row = self.asked.get(at).and_then(|a| self.table.command(a.row));
-        row.is_some_and(|r| r.root == root)
+        self.asked.get(at).is_some_and(|a| a.row.root == root)
     }
 
     /// Who answers, on the legacy wire: the user property, unless it is a legacy domain's name.
@@ -145,23 +143,21 @@ impl Proxy {
         let payload = Object::parse(text).unwrap_or_default();
         let done = Action::Acknowledge(delivery);
         let ended = self.ended.iter().rev().find(|e| {
-            let row = table.command(e.row).filter(|r| r.root == root);
             let same = match (&message.correlation, &e.correlation) {
                 (Some(a), Some(b)) => a == b,
                 (Some(_), None) => false,
                 (None, _) => to.is_none_or(|to| e.requester == *to),
             };
-            let answer = row.and_then(|r| mqtt_answer(r, &payload, Some(&e.values)));
+            let answer = mqtt_answer(&e.row, &payload, Some(&e.values));
             e.asked_by == Side::Legacy
+                && e.row.root == root
                 && same
                 && answer.is_some_and(|a| {
                     compare(&a.shape.repeats.mqtt, &payload, &e.values) != Match::Different
                 })
         });
         if let Some(ended) = ended {
-            let twice = message.dup
-                || to.is_none()
-                || table.command(ended.row).is_some_and(|r| r.answered_twice);
+            let twice = message.dup || to.is_none() || ended.row.answered_twice;
             if twice {
                 self.ignore(Why::Repeat, &message.source);
             } else {
@@ -176,9 +172,10 @@ impl Proxy {
             self.ignore(Why::OtherRequester, &message.source);
             return self.actions.push(done);
         };
-        let row = table.commands().iter().find(|r| {
-            r.root == root && r.direction.goes_from(Side::Legacy) && table.names_requesters(r)
-        });
+        let row = table
+            .commands()
+            .iter()
+            .find(|r| r.root == root && r.direction.goes_from(Side::Legacy) && r.named);
         let found = row.and_then(|row| Some((row, mqtt_answer(row, &payload, None)?)));
         let lines = match found {
             Some((row, answer)) => {

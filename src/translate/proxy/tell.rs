@@ -164,9 +164,7 @@ impl Proxy {
         match call.origin {
             Origin::Direct => self.tell_legacy(&call.name(), reason, detail, now),
             Origin::Mqtt(_) => {
-                let table = std::sync::Arc::clone(&self.table);
-                let Some(row) = table.command(call.row) else { return };
-                self.tell_mqtt(row, &Reply::to(call), now);
+                self.tell_mqtt(&call.row, &Reply::to(call), now);
             }
         }
     }
@@ -185,7 +183,7 @@ impl Proxy {
             self.refuse(reason, detail, call.requester.clone(), call.head.clone());
             self.tell_legacy(&call.requester, reason, detail, now);
         }
-        self.ask_next(call.row, &call.requester, now);
+        self.ask_next(&call.row, &call.requester, now);
     }
 
     /// A publish that came to nothing: if it was a legacy domain's request, the domain is told.

@@ -61,50 +61,48 @@ impl Proxy {
     /// Calls that waited for a late answer to another.
     fn ask_those_held(&mut self, now: Now) {
         let held = self.asked.iter().filter(|a| a.held.is_some());
-        let waiting: Vec<_> = held.map(|a| (a.row, a.requester.clone())).collect();
+        let waiting: Vec<_> = held.map(|a| (Arc::clone(&a.row), a.requester.clone())).collect();
         for (row, requester) in waiting {
-            self.ask_next(row, &requester, now);
+            self.ask_next(&row, &requester, now);
         }
     }
 
     fn expire_asked(&mut self, now: Now) {
-        let table = Arc::clone(&self.table);
         let over = |a: &super::calls::Asked| a.held.is_none() && a.deadline <= now.monotonic;
         while let Some(at) = self.asked.iter().position(over) {
             let call = self.asked.remove(at);
             if self.sent.contains_key(&call.token) {
                 self.actions.push(Action::Withdraw(call.token));
             }
-            let Some(row) = table.command(call.row) else { continue };
-            if ends_by_time(row) {
+            let row = call.row;
+            if ends_by_time(&row) {
                 self.count_ended(call.answers, call.extra);
             } else if !call.extra {
-                let detail = unanswered(row, call.to.as_ref().unwrap_or(&call.handler));
+                let detail = unanswered(&row, call.to.as_ref().unwrap_or(&call.handler));
                 self.refuse(Reason::Expired, detail.clone(), call.requester.clone(), call.head);
                 self.tell_legacy(&call.requester, Reason::Expired, &detail, now);
             }
             if row.one_at_a_time {
                 let (requester, correlation) = (call.requester.clone(), Some(call.correlation));
-                self.remember(call.row, Side::Legacy, requester, call.values, correlation, now);
+                let kept = Arc::clone(&row);
+                self.remember(kept, Side::Legacy, requester, call.values, correlation, now);
                 if let Some(ended) = self.ended.back_mut() {
                     ended.unanswered = true;
                 }
             }
-            self.ask_next(call.row, &call.requester, now);
+            self.ask_next(&row, &call.requester, now);
         }
     }
 
     fn expire_given(&mut self, now: Now) {
-        let table = Arc::clone(&self.table);
         let clock = now.monotonic;
         let over = |g: &Given| matches!(g.state, State::Open { deadline, .. } if deadline <= clock);
         while let Some(at) = self.given.iter().position(over) {
             let call = self.given.remove(at);
-            let Some(row) = table.command(call.row) else { continue };
-            if ends_by_time(row) {
+            if ends_by_time(&call.row) {
                 self.count_ended(call.answers, false);
             } else {
-                let detail = unanswered(row, &call.handler);
+                let detail = unanswered(&call.row, &call.handler);
                 self.give_up(&call, Reason::Expired, &detail, now);
             }
             self.give_next(&call.handler, now);

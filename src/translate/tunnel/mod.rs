@@ -270,6 +270,11 @@ impl Tunnel {
         self.limit = limit;
     }
 
+    /// A domain that has restarted may be silent for so long from now on.
+    pub fn set_away(&mut self, away: Duration) {
+        self.away = away;
+    }
+
     /// The channel is gone, and with it whoever spoke.
     pub fn channel_gone(&mut self) {
         self.close();
