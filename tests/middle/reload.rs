@@ -10,6 +10,7 @@ use passerelle::translate::mapping::Table;
 use passerelle::translate::mapping::table::Speaks;
 use passerelle::translate::proxy::{Action, Identity, Passed, Proxy, Setting};
 use passerelle::translate::publish::{Publish, Received};
+use passerelle::translate::roster::Roster;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -232,7 +233,8 @@ fn now() -> Now {
 
 fn proxy(domain: &str, setting: &Setting) -> Proxy {
     let mut proxy = Proxy::new(Identity::Domain(name(domain)), setting, Duration::ZERO);
-    proxy.set_roster(Arc::new(["vm-gui", "vm-scan"].map(name).into()));
+    let legacy = ["vm-gui", "vm-scan"].map(name).into();
+    proxy.set_roster(Arc::new(Roster { legacy, ..Roster::default() }));
     proxy.connected(now());
     proxy
 }
