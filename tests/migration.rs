@@ -71,7 +71,8 @@ impl Machine {
 
     /// The script with the machine's own folders in the place of the real ones.
     fn here(&self, script: &str) -> String {
-        let mut text = script.to_owned();
+        let used = "--config /etc/passerelle/here.toml";
+        let mut text = script.replace("--config /etc/passerelle/passerelle.toml", used);
         for folder in ["etc", "usr", "run", "var"] {
             for before in [" ", "\"unix:"] {
                 let real = format!("{before}/{folder}/");
@@ -140,7 +141,7 @@ case "$1 $2" in
 "passerelle start")
     here "$ROOT/etc/passerelle/passerelle.toml" > "$ROOT/etc/passerelle/here.toml"
     passerelle_config="$ROOT/etc/passerelle/here.toml"
-    checkpath() { :; }
+    checkpath() { if [ "$1" = --directory ]; then for path; do :; done; mkdir -p "$ROOT$path"; fi; }
     . "$ROOT/etc/init.d/passerelle"
     command=$ROOT$command
     start_pre
