@@ -18,7 +18,7 @@ enum Command {
     Run(cmd::run::Args),
     /// Check mapping and configuration files: every finding, with its place and the way out
     Check(cmd::check::Args),
-    /// Show what observing has found: which messages are in use, and which of them the mapping covers
+    /// Show what observing has found, and what of it the mapping does not cover
     Coverage(cmd::coverage::Args),
     /// Translate without sockets: inputs on standard input, effects on standard output
     Translate(cmd::translate::Args),

@@ -93,6 +93,7 @@ fn help_is_as_kept() {
         ("help", &["--help"][..]),
         ("run", &["run", "--help"]),
         ("check", &["check", "--help"]),
+        ("coverage", &["coverage", "--help"]),
         ("translate", &["translate", "--help"]),
         ("test", &["test", "--help"]),
     ] {
@@ -337,7 +338,7 @@ fn the_shipped_example_has_every_key_at_its_default() {
 fn every_key_is_in_the_example_and_in_the_readme() {
     // An unknown key in each table: the findings name the known ones.
     let wrong = "x = 1\nmappings = [\"m\"]\n[broker]\nurl = \"tcp://h:1\"\nx = 1\n[limits]\nx = 1\n\
-                 [log]\nx = 1\n[[channel]]\nunix = \"/a/*-msg.sock\"\nx = 1\n";
+                 [log]\nx = 1\n[observe]\nx = 1\n[[channel]]\nunix = \"/a/*-msg.sock\"\nx = 1\n";
     let source = Arc::new(Source { name: "passerelle.toml".into(), text: wrong.into() });
     let Err(config::Error::Findings(findings)) = config::load(&source) else { panic!() };
     let unknown = |f: &&_| -> bool {
@@ -345,7 +346,7 @@ fn every_key_is_in_the_example_and_in_the_readme() {
         finding.message.starts_with("unknown key")
     };
     let findings: Vec<_> = findings.iter().filter(unknown).collect();
-    assert_eq!(findings.len(), 5, "{findings:?}");
+    assert_eq!(findings.len(), 6, "{findings:?}");
     let keys: BTreeSet<&str> =
         findings.iter().flat_map(|f| f.help.rsplit_once(": ").unwrap().1.split(", ")).collect();
     assert!(keys.len() > 25, "{keys:?}");

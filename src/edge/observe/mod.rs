@@ -4,6 +4,7 @@
 mod backlog;
 mod learner;
 mod offer;
+mod pipe;
 mod relay;
 
 use super::clock::Clock;

@@ -5,24 +5,21 @@
 use super::backlog::Backlog;
 use super::learner::Ear;
 use super::offer::Offer;
+use super::pipe::{CHUNK, read, read_out, rest_of, write};
 use crate::edge::channel::{Channel, drain};
 use crate::edge::hub::wait;
 use crate::translate::coverage::Speaker;
 use crate::translate::limits::Limits;
 use bytes::{Buf as _, BytesMut};
-use rustix::net::{RecvFlags, recv};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
-use tokio::net::unix::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-/// The bytes that are read at a time.
-const CHUNK: usize = 64 * 1024;
 /// How long to wait before trying a socket again: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// At the end: how long nothing must have come for everything to have come.
@@ -360,47 +357,8 @@ impl Relay {
     }
 }
 
-/// What was written by a side that has closed its end: no more than the kernel holds.
-fn rest_of(stream: &UnixStream) -> Vec<u8> {
-    let (mut rest, mut buffer) = (Vec::new(), vec![0; CHUNK]);
-    while let Ok((_, read)) = recv(stream, &mut buffer[..], RecvFlags::DONTWAIT) {
-        if read == 0 {
-            break;
-        }
-        rest.extend_from_slice(buffer.get(..read).unwrap_or_default());
-    }
-    rest
-}
-
 fn count(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
-/// Has a router read the last of a domain that is gone, for as long as it reads.
-async fn read_out(mut router: UnixStream, mut backlog: Backlog, stuck: Duration, name: String) {
-    while !backlog.chunk().is_empty() {
-        match timeout(stuck, router.write(backlog.chunk())).await {
-            Ok(Ok(wrote)) if wrote > 0 => backlog.taken(wrote),
-            _ => {
-                let bytes = backlog.chunk().len();
-                return tracing::warn!(domain = %name, bytes, "the router did not read the last of it");
-            }
-        }
-    }
-}
-
-async fn read(reader: Option<ReadHalf<'_>>, buffer: &mut [u8]) -> io::Result<usize> {
-    match reader {
-        Some(mut reader) => reader.read(buffer).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn write(writer: Option<WriteHalf<'_>>, bytes: &[u8]) -> io::Result<usize> {
-    match writer.filter(|_| !bytes.is_empty()) {
-        Some(mut writer) => writer.write(bytes).await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn accept(offer: Option<&Offer>) -> io::Result<UnixStream> {

@@ -8,6 +8,7 @@ use crate::translate::mapping::table::EventRows;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Action, Identity, Proxy, Setting};
 use crate::translate::refusal::Reason;
+use crate::translate::roster::Roster;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -57,7 +58,8 @@ pub fn judge(
     now: Now,
 ) -> (Verdict, String) {
     let mut proxy = Proxy::new(Identity::Domain(sender.clone()), setting, now.monotonic);
-    proxy.set_roster(Arc::new(BTreeSet::from([sender.clone()])));
+    let legacy = BTreeSet::from([sender.clone()]);
+    proxy.set_roster(Arc::new(Roster { legacy, ..Roster::default() }));
     proxy.connected(now);
     proxy.receive(line, now);
     proxy.receive(b"\n", now);
