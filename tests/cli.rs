@@ -199,6 +199,26 @@ fn run_does_not_start_where_its_sockets_folder_is_absent() {
 }
 
 #[test]
+fn run_does_not_observe_where_it_cannot_keep_what_it_learns() {
+    let here = folder(&[]);
+    let path = here.path().display();
+    let text = format!(
+        "mappings = [\"{}\"]\nstate_dir = \"absent\"\n[broker]\nurl = \"unix:/absent/mqtt.sock\"\n\
+         [[channel]]\nunix = \"/var/run/*-msg.sock\"\n[observe]\nrelay = \"{path}\"\n",
+        psec()
+    );
+    fs::write(here.path().join("passerelle.toml"), text).unwrap();
+    let shown = passerelle(here.path(), &["run", "--config", "passerelle.toml"], "");
+    let error = "error: absent/coverage.lock: No such file or directory (os error 2); make the folder \
+                 of `state_dir`, and have it belong to the gateway's user\n";
+    assert_eq!(shown, ended(2, "", error));
+    let shown = passerelle(here.path(), &["coverage", "--config", "passerelle.toml"], "");
+    let error = "error: absent/coverage.json: No such file or directory (os error 2)\n\
+                 help: `passerelle run` with [observe] writes it: see MIGRATION.md\n";
+    assert_eq!(shown, ended(2, "", error));
+}
+
+#[test]
 fn translate_says_which_line_is_wrong() {
     let here = folder(&[]);
     let args = ["translate", "-m", &psec(), "--legacy", "vm-gui"];
