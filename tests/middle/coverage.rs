@@ -1,6 +1,7 @@
 //! Learning what a mapping covers, from bytes as they pass.
 
 use crate::kit::{command, compile, name, notification as event, response, root, seed};
+use passerelle::diagnostic::Source;
 use passerelle::translate::clock::Now;
 use passerelle::translate::coverage::{Book, Coverage, Row, Speaker, Verdict, read, write};
 use passerelle::translate::limits::Limits;
@@ -90,20 +91,22 @@ fn each_message_is_judged_as_if_its_receiver_had_moved() {
 
 #[test]
 fn a_command_is_judged_in_the_dialect_of_who_it_is_for() {
-    let files = ["psec.toml", "psec-lib-1.1.toml"].map(|f| root().join("mappings").join(f));
+    let file = |name: &str, text: String| Arc::new(Source { name: name.into(), text });
+    let seeds = std::fs::read_to_string(root().join("mappings/psec.toml")).unwrap();
+    let other = "dialect = \"other\"\n[[command]]\nname = \"OWN\"\nlegacy = \"own\"\n\
+        topic = \"own/thing\"\nhandler = \"sys-usb\"\n[[command.answer]]\nreponse = \"own\"\n";
     let mut speaks = Speaks::default();
-    speaks.domains.insert(name("sys-usb"), "psec-lib-1.1".into());
-    let table = compile(&files, &speaks);
-    let known = |c: &&passerelle::translate::mapping::Command| c.legacy == "liste_disques";
-    let names: Vec<_> = table.commands().iter().filter(known).map(|c| c.name.clone()).collect();
-    assert_eq!(names.len(), 2);
-    let setting = setting(table, Limits::default());
-    let mut coverage = Coverage::new(setting, Book::new(now().wall));
+    speaks.domains.insert(name("sys-usb"), "other".into());
+    let files = [file("psec.toml", seeds), file("other.toml", other.into())];
+    let table = Table::compile(&files, &speaks).unwrap();
+    let mut coverage = Coverage::new(setting(table, Limits::default()), Book::new(now().wall));
     for to in ["sys-usb", "vm-disks"] {
-        let line = command("vm-gui", to, "liste_disques", "{}") + "\n";
+        let line = command("vm-gui", to, "own", "{}") + "\n";
         coverage.hear(&name("vm-gui"), Speaker::Domain, line.as_bytes(), now());
     }
-    assert!(heard(&coverage, "vm-gui").iter().all(|(_, verdict, _)| verdict.is_covered()));
+    let verdicts: Vec<_> = heard(&coverage, "vm-gui").into_iter().map(|h| h.1).collect();
+    let not_mapped = Verdict::Refused(Reason::NotMapped);
+    assert_eq!(verdicts, [Verdict::Covered("OWN".into()), not_mapped]);
 }
 
 #[test]

@@ -70,6 +70,7 @@ pub fn judge(
             Action::Pass(..) | Action::PassAll(_) => passed = true,
             Action::Refused(refusal) if refused.is_none() => refused = Some(refusal),
             Action::Refused(_)
+            | Action::Subscribe(_)
             | Action::Withdraw(_)
             | Action::Acknowledge(_)
             | Action::Queued
@@ -109,16 +110,14 @@ fn row(table: &Table, message: &Message<'_>, to: Option<&DomainName>) -> Option<
         Kind::Command => {
             let mut rows =
                 dialects.iter().filter_map(|&d| table.command_named(d, &message.name, &data));
-            rows.next().and_then(|i| table.command(i)).map(|c| c.name.clone())
+            rows.next().map(|c| c.name.clone())
         }
         Kind::Response => {
             let mut rows = dialects.iter().flat_map(|&d| table.answered_by(d, &message.name));
-            rows.next().and_then(|&i| table.command(i)).map(|c| c.name.clone())
+            rows.next().map(|c| c.name.clone())
         }
         Kind::Notification => match table.events_named(&message.name, &data) {
-            EventRows::Rows(rows) => {
-                rows.first().and_then(|&i| table.event(i)).map(|e| e.name.clone())
-            }
+            EventRows::Rows(rows) => rows.first().map(|e| e.name.clone()),
             EventRows::NotMapped | EventRows::NoneFits => None,
         },
     }
