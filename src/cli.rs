@@ -18,6 +18,8 @@ enum Command {
     Run(cmd::run::Args),
     /// Check mapping and configuration files: every finding, with its place and the way out
     Check(cmd::check::Args),
+    /// Show what observing has found, and what of it the mapping does not cover
+    Coverage(cmd::coverage::Args),
     /// Translate without sockets: inputs on standard input, effects on standard output
     Translate(cmd::translate::Args),
     /// Play conversations that were written down, and compare
@@ -31,6 +33,7 @@ impl Cli {
         match &self.command {
             Command::Run(args) => cmd::run::run(args),
             Command::Check(args) => cmd::check::run(args),
+            Command::Coverage(args) => cmd::coverage::run(args),
             Command::Translate(args) => cmd::translate::run(args),
             Command::Test(args) => cmd::test::run(args),
         }

@@ -1,6 +1,7 @@
 //! The configuration file: read, checked, and with the mapping that it names.
 
 mod changes;
+mod observe;
 
 use crate::diagnostic::{Finding, Findings, Source};
 use crate::document::{self, Fields, Places, Text};
@@ -46,6 +47,13 @@ pub enum Channel {
     Serial(PathBuf, Vec<DomainName>),
 }
 
+/// `[observe]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observe {
+    /// `relay`: the directory in which the old router finds the domains' sockets.
+    pub relay: PathBuf,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -70,12 +78,16 @@ pub struct Config {
     pub broker: Broker,
     /// `[[channel]]`
     pub channels: Vec<Channel>,
+    /// `[observe]`, if it says where to relay: then nothing goes to MQTT.
+    pub observe: Option<Observe>,
     /// `[limits]`
     pub limits: Limits,
     /// `grace`
     pub grace: Duration,
     /// `watch`
     pub watch: bool,
+    /// `state_dir`
+    pub state_dir: PathBuf,
     /// `log.level`
     pub log_level: Option<String>,
     /// `log.format`
@@ -143,9 +155,11 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let broker = reader.broker(&mut fields);
     let (speaks, spoken) = reader.dialects(&mut fields);
     let channels = reader.channels(&mut fields);
+    let observe = reader.observe(&mut fields, &channels);
     let limits = reader.limits(&mut fields);
     let grace = fields.duration("grace", reader.found).unwrap_or(Duration::from_secs(5));
     let watch = fields.flag("watch", reader.found).unwrap_or(false);
+    let state_dir = reader.state_dir(&mut fields);
     let (log_level, log_format) = reader.log(&mut fields);
     let places = fields.places();
     fields.finish(&mut found);
@@ -180,9 +194,11 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
         instance,
         broker,
         channels,
+        observe,
         limits,
         grace,
         watch,
+        state_dir,
         log_level,
         log_format,
     })
@@ -222,6 +238,9 @@ pub fn domain_of(socket: &Path) -> Option<DomainName> {
     DomainName::parse(name).ok()
 }
 
+/// Where the memory of who has spoken legacy is kept.
+const STATE_DIR: &str = "/var/lib/passerelle";
+
 /// How a domain's socket is called.
 const SOCKET: &str = "-msg.sock";
 
@@ -254,6 +273,16 @@ impl Reader<'_, '_> {
         let Some(text) = fields.text("instance", self.found) else { return "dom0".into() };
         self.name(&text);
         text.text
+    }
+
+    fn state_dir(&mut self, fields: &mut Fields<'_>) -> PathBuf {
+        let Some(text) = fields.text("state_dir", self.found) else { return STATE_DIR.into() };
+        if text.text.is_empty() {
+            let help = format!("name a folder, or leave it out for {STATE_DIR}");
+            self.add(text.span, "`state_dir` is empty", help);
+        }
+        let folder = Path::new(&self.source.name).parent().unwrap_or(Path::new(""));
+        folder.join(text.text)
     }
 
     fn broker(&mut self, fields: &mut Fields<'_>) -> Option<Broker> {

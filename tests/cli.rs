@@ -93,6 +93,7 @@ fn help_is_as_kept() {
         ("help", &["--help"][..]),
         ("run", &["run", "--help"]),
         ("check", &["check", "--help"]),
+        ("coverage", &["coverage", "--help"]),
         ("translate", &["translate", "--help"]),
         ("test", &["test", "--help"]),
     ] {
@@ -195,6 +196,26 @@ fn run_does_not_start_where_its_sockets_folder_is_absent() {
     let shown = passerelle(here.path(), &args, "");
     assert_eq!((shown.code, shown.out.as_str()), (2, ""));
     as_kept("run-wrong-log", &shown.err);
+}
+
+#[test]
+fn run_does_not_observe_where_it_cannot_keep_what_it_learns() {
+    let here = folder(&[]);
+    let path = here.path().display();
+    let text = format!(
+        "mappings = [\"{}\"]\nstate_dir = \"absent\"\n[broker]\nurl = \"unix:/absent/mqtt.sock\"\n\
+         [[channel]]\nunix = \"/var/run/*-msg.sock\"\n[observe]\nrelay = \"{path}\"\n",
+        psec()
+    );
+    fs::write(here.path().join("passerelle.toml"), text).unwrap();
+    let shown = passerelle(here.path(), &["run", "--config", "passerelle.toml"], "");
+    let error = "error: absent/coverage.lock: No such file or directory (os error 2); make the folder \
+                 of `state_dir`, and have it belong to the gateway's user\n";
+    assert_eq!(shown, ended(2, "", error));
+    let shown = passerelle(here.path(), &["coverage", "--config", "passerelle.toml"], "");
+    let error = "error: absent/coverage.json: No such file or directory (os error 2)\n\
+                 help: `passerelle run` with [observe] writes it: see MIGRATION.md\n";
+    assert_eq!(shown, ended(2, "", error));
 }
 
 #[test]
@@ -337,7 +358,7 @@ fn the_shipped_example_has_every_key_at_its_default() {
 fn every_key_is_in_the_example_and_in_the_readme() {
     // An unknown key in each table: the findings name the known ones.
     let wrong = "x = 1\nmappings = [\"m\"]\n[broker]\nurl = \"tcp://h:1\"\nx = 1\n[limits]\nx = 1\n\
-                 [log]\nx = 1\n[[channel]]\nunix = \"/a/*-msg.sock\"\nx = 1\n";
+                 [log]\nx = 1\n[observe]\nx = 1\n[[channel]]\nunix = \"/a/*-msg.sock\"\nx = 1\n";
     let source = Arc::new(Source { name: "passerelle.toml".into(), text: wrong.into() });
     let Err(config::Error::Findings(findings)) = config::load(&source) else { panic!() };
     let unknown = |f: &&_| -> bool {
@@ -345,7 +366,7 @@ fn every_key_is_in_the_example_and_in_the_readme() {
         finding.message.starts_with("unknown key")
     };
     let findings: Vec<_> = findings.iter().filter(unknown).collect();
-    assert_eq!(findings.len(), 5, "{findings:?}");
+    assert_eq!(findings.len(), 6, "{findings:?}");
     let keys: BTreeSet<&str> =
         findings.iter().flat_map(|f| f.help.rsplit_once(": ").unwrap().1.split(", ")).collect();
     assert!(keys.len() > 25, "{keys:?}");

@@ -20,8 +20,9 @@
 #[path = "peers/mod.rs"]
 mod peers;
 
-use peers::{DEADLINE, Dialect, Disks, LegacyDomain, MqttServer, MvpServer};
+use peers::{DEADLINE, Dialect, Disks, LegacyDomain, MqttServer, MvpRouter, MvpServer};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -71,7 +72,8 @@ impl Machine {
 
     /// The script with the machine's own folders in the place of the real ones.
     fn here(&self, script: &str) -> String {
-        let mut text = script.to_owned();
+        let used = "--config /etc/passerelle/here.toml";
+        let mut text = script.replace("--config /etc/passerelle/passerelle.toml", used);
         for folder in ["etc", "usr", "run", "var"] {
             for before in [" ", "\"unix:"] {
                 let real = format!("{before}/{folder}/");
@@ -130,7 +132,7 @@ impl Drop for Machine {
 
 /// Starts and stops the two services as OpenRC would.
 const RC_SERVICE: &str = r#"
-here() { sed "s|/run/mosquitto|$ROOT/run/mosquitto|; s|/var/lib|$ROOT/var/lib|; s|/var/run|$ROOT/var/run|
+here() { sed "s|/run/mosquitto|$ROOT/run/mosquitto|; s|/run/passerelle|$ROOT/run/passerelle|; s|/var/lib|$ROOT/var/lib|; s|/var/run|$ROOT/var/run|
     s|log_dest syslog|log_dest stderr|" "$1"; }
 case "$1 $2" in
 "mosquitto restart")
@@ -140,7 +142,7 @@ case "$1 $2" in
 "passerelle start")
     here "$ROOT/etc/passerelle/passerelle.toml" > "$ROOT/etc/passerelle/here.toml"
     passerelle_config="$ROOT/etc/passerelle/here.toml"
-    checkpath() { :; }
+    checkpath() { if [ "$1" = --directory ]; then for path; do :; done; mkdir -p "$ROOT$path"; fi; }
     . "$ROOT/etc/init.d/passerelle"
     command=$ROOT$command
     start_pre
@@ -191,13 +193,54 @@ fn steps(document: &str) -> Vec<Step> {
     steps
 }
 
+/// Who is there beside the gateway and its broker.
+struct Cast {
+    gui: LegacyDomain,
+    usb: Option<MvpServer>,
+    router: Option<MvpRouter>,
+    moved: Option<MqttServer>,
+}
+
+impl Cast {
+    async fn play(&mut self, scene: &str, machine: &Machine) -> Result<(), peers::Missing> {
+        match scene {
+            "the router starts" => {
+                let mut router = MvpRouter::start(&machine.path("run/passerelle"))?;
+                router.connected("vm-gui").await?;
+                router.connected("sys-usb").await?;
+                self.router = Some(router);
+            }
+            "the system is used" => {
+                self.gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await?;
+            }
+            "the router stops" => {
+                let router = self.router.take();
+                router.expect("it has started").stop().await;
+            }
+            "sys-usb moves" => {
+                drop(self.usb.take());
+                fs::remove_file(machine.path("var/run/sys-usb-msg.sock")).ok();
+                let broker = machine.path("run/mosquitto/mqtt.sock");
+                let disks = Disks::new().map_err(|e| peers::Missing::new(e.to_string()))?;
+                let server = MqttServer::start(&broker, "sys-usb", Dialect::Psec, disks).await?;
+                self.moved = Some(server);
+            }
+            other => panic!("a scene that nobody plays: {other}"),
+        }
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn the_migration_goes_as_written() -> Result<(), Box<dyn std::error::Error>> {
     let machine = Machine::new();
     let sockets = machine.path("var/run");
-    let _gui = LegacyDomain::start(&sockets, "vm-gui")?;
-    let mut usb = Some(MvpServer::start(&sockets, "sys-usb", Disks::new()?)?);
-    let mut moved = None;
+    let mut cast = Cast {
+        gui: LegacyDomain::start(&sockets, "vm-gui")?,
+        usb: Some(MvpServer::start(&sockets, "sys-usb", Disks::new()?)?),
+        router: None,
+        moved: None,
+    };
     let mut scripts = 0;
     for step in steps(&shipped("MIGRATION.md")) {
         match step {
@@ -205,18 +248,10 @@ async fn the_migration_goes_as_written() -> Result<(), Box<dyn std::error::Error
                 machine.run(&script, &expected).await;
                 scripts += 1;
             }
-            Step::Scene(scene) => {
-                assert_eq!(scene, "sys-usb moves");
-                drop(usb.take());
-                fs::remove_file(sockets.join("sys-usb-msg.sock")).ok();
-                let broker = machine.path("run/mosquitto/mqtt.sock");
-                moved = Some(
-                    MqttServer::start(&broker, "sys-usb", Dialect::Psec, Disks::new()?).await?,
-                );
-            }
+            Step::Scene(scene) => cast.play(&scene, &machine).await?,
         }
     }
-    assert!(moved.is_some());
+    assert!(cast.moved.is_some() && cast.router.is_none());
     assert!(scripts >= 10, "{scripts}");
     assert!(!machine.path("etc/passerelle").exists());
     Ok(())

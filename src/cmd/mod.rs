@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod check;
+pub mod coverage;
 pub mod run;
 pub mod test;
 pub mod translate;

@@ -50,5 +50,8 @@ fn start(args: &Args, config: Config) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|e| format!("the runtime: {e}"))?;
-    runtime.block_on(edge::run(config, log))
+    match config.observe.clone() {
+        Some(observe) => runtime.block_on(edge::observe::run(config, observe)),
+        None => runtime.block_on(edge::run(config, log)),
+    }
 }

@@ -10,7 +10,8 @@ impl Config {
     #[must_use]
     pub fn needs_restart(&self, started: &Self) -> Vec<Finding> {
         // Whoever adds a key decides here what a change of it means.
-        let Self { instance, broker, channels, grace, watch, limits, .. } = self;
+        let Self { instance, broker, channels, observe, grace, watch, state_dir, limits, .. } =
+            self;
         let Self { source: _, places: _, table: _, log_level: _, log_format: _, .. } = self;
         let Broker { address, user, password_file, keep_alive, session_expiry } = broker;
         let before = &started.broker;
@@ -19,6 +20,8 @@ impl Config {
             ("instance", *instance == started.instance),
             ("grace", *grace == started.grace),
             ("watch", *watch == started.watch),
+            ("observe.relay", *observe == started.observe),
+            ("state_dir", *state_dir == started.state_dir),
             ("broker.url", *address == before.address),
             ("broker.user", *user == before.user),
             ("broker.password_file", *password_file == before.password_file),

@@ -12,6 +12,7 @@ mod exchange;
 mod files;
 mod hub;
 pub mod log;
+pub mod observe;
 mod port;
 pub mod session;
 mod station;

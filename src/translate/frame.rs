@@ -89,6 +89,12 @@ impl Decoder {
         Some(Frame::TooLong(head))
     }
 
+    /// Bytes are missing here: what has begun is forgotten, and the next whole line is looked for.
+    pub fn skip_line(&mut self) {
+        self.reset();
+        self.skipping = true;
+    }
+
     /// Whether a line has begun and not ended.
     #[must_use]
     pub fn is_inside_a_line(&self) -> bool {

@@ -5,7 +5,7 @@ use super::refusal::Reason;
 use bytes::Bytes;
 
 /// What a message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// `commande`
     Command,
@@ -16,9 +16,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Command, Self::Response, Self::Notification];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Command, Self::Response, Self::Notification];
 
-    fn as_str(self) -> &'static str {
+    /// `type` on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Command => "commande",
             Self::Response => "reponse",

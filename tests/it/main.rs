@@ -16,6 +16,7 @@ mod away;
 mod broker;
 mod domu;
 mod libraries;
+mod observe;
 mod ourselves;
 mod reload;
 mod routing;

@@ -34,6 +34,8 @@ impl Gateway {
     ) -> Result<Self, Missing> {
         let directory =
             tempfile::tempdir().map_err(|e| Missing::new(format!("no directory: {e}")))?;
+        fs::create_dir(directory.path().join("state"))
+            .map_err(|e| Missing::new(format!("no directory: {e}")))?;
         Ok(Self {
             directory,
             program: program.into(),
@@ -109,7 +111,7 @@ impl Gateway {
 
     /// Starts it (again).
     pub fn run(&mut self) -> io::Result<()> {
-        let config = self.directory.path().join("passerelle.toml");
+        let config = self.config_file();
         fs::write(&config, self.config())?;
         if let Some((file, rows)) = &self.rows {
             fs::write(self.folder().join(file), rows)?;
@@ -213,6 +215,16 @@ impl Gateway {
         }
     }
 
+    /// Its configuration file, once it has been started.
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.path().join("passerelle.toml")
+    }
+
+    /// Where it remembers who has spoken legacy.
+    pub fn state_dir(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
     fn log_file(&self) -> PathBuf {
         self.directory.path().join("log")
     }
@@ -225,7 +237,18 @@ impl Gateway {
         }
         let _ = write!(
             text,
-            "]\ninstance = \"dom0\"\n{}\n[broker]\nurl = \"unix:{}\"\n\n[dialects]\n{}\n[[channel]]\n{}\n{}",
+            "]
+instance = \"dom0\"
+state_dir = \"state\"
+{}
+[broker]
+url = \"unix:{}\"
+
+[dialects]
+{}
+[[channel]]
+{}
+{}",
             self.keys,
             self.broker.display(),
             self.dialects,

@@ -24,6 +24,7 @@ pub mod legacy;
 pub mod mqtt_peer;
 pub mod mqtt_peer_311;
 pub mod mqtt_server;
+pub mod mvp_router;
 pub mod mvp_server;
 pub mod pty;
 
@@ -38,6 +39,7 @@ pub use legacy::{LegacyDomain, Line};
 pub use mqtt_peer::MqttPeer;
 pub use mqtt_peer_311::MqttPeer311;
 pub use mqtt_server::MqttServer;
+pub use mvp_router::MvpRouter;
 pub use mvp_server::MvpServer;
 pub use pty::Pty;
 

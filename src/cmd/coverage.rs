@@ -1,0 +1,80 @@
+//! `passerelle coverage`: what observing has found.
+
+mod show;
+
+use super::{GOOD, bad, read, show as findings, unreadable};
+use crate::config::{self, Config};
+use crate::edge::observe::FILE;
+use crate::translate::clock::Now;
+use crate::translate::coverage::{self, Book, Row};
+use crate::translate::proxy::Setting;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Arguments of `coverage`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The gateway's configuration file: it names the mapping and the `state_dir`
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it: 0 if the mapping covers everything that was heard, 1 if it does not, or if nothing was
+/// heard, 2 if a file cannot be read.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    let (config, book) = match load(args) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprint!("{error}");
+            return unreadable();
+        }
+    };
+    let now = now();
+    let rows = book.judged(&setting(config), now);
+    let text = if args.json { show::json(&book, &rows) } else { show::table(&book, &rows, now) };
+    // Whoever no longer reads it has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    if is_covered(&book, &rows) { GOOD } else { bad() }
+}
+
+fn load(args: &Args) -> Result<(Config, Book), String> {
+    let source = read(&args.config).map_err(|e| format!("error: {e}\n"))?;
+    let config = config::load(&source).map_err(|error| match error {
+        config::Error::Findings(found) => findings(&found),
+        config::Error::Unreadable(error) => format!("error: {error}\n"),
+    })?;
+    let file = config.state_dir.join(FILE);
+    let text = read(&file).map_err(|e| {
+        format!("error: {e}\nhelp: `passerelle run` with [observe] writes it: see MIGRATION.md\n")
+    })?;
+    let book = coverage::read(&text.text).map_err(|e| format!("error: {}: {e}\n", text.name))?;
+    Ok((config, book))
+}
+
+/// The mapping and the limits as they are now.
+fn setting(config: Config) -> Setting {
+    Setting {
+        table: Arc::new(config.table),
+        limits: config.limits,
+        instance: config.instance.as_str().into(),
+        nonce: "observed".into(),
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "it says how long ago things were")]
+fn now() -> Now {
+    Now { monotonic: Duration::ZERO, wall: SystemTime::now() }
+}
+
+/// What there was no room to tell apart may be anything.
+fn is_covered(book: &Book, rows: &[Row]) -> bool {
+    let others = book.others + book.pages.values().map(|p| p.others).sum::<u64>();
+    !rows.is_empty() && others == 0 && rows.iter().all(|r| r.key.verdict.is_covered())
+}

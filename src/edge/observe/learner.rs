@@ -1,0 +1,231 @@
+//! Copies of what passes, for learning: in a thread of their own, so that what they cost delays nobody.
+
+use crate::edge::clock::Clock;
+use crate::translate::coverage::{Book, Coverage, Speaker, read, write};
+use crate::translate::name::DomainName;
+use crate::translate::proxy::Setting;
+use bytes::Bytes;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+
+/// The file's name in `state_dir`.
+pub const FILE: &str = "coverage.json";
+/// The file that is locked while a gateway writes there.
+const LOCK: &str = "coverage.lock";
+/// How long after a change the file is written.
+const SOON: Duration = Duration::from_secs(2);
+/// How many bytes of a domain may wait to be learnt from.
+const WAITING: u32 = 4 * 1024 * 1024;
+/// What a copy weighs beside its bytes.
+const WEIGHT: usize = 256;
+
+enum What {
+    /// A connection has begun.
+    Opened(Speaker),
+    /// Bytes pass.
+    Bytes(Speaker, Bytes),
+    /// Bytes have passed without being copied.
+    Missed(Speaker, u64),
+    /// Bytes were not passed on.
+    Discarded(u64),
+}
+
+struct Letter {
+    domain: DomainName,
+    what: What,
+    /// Room for others of the domain once this is learnt.
+    _room: OwnedSemaphorePermit,
+}
+
+/// Takes copies of what passes in one channel. It never waits: what finds no room is counted.
+pub(super) struct Ear {
+    /// `None`: the socket's name is no domain's, and nothing is learnt from it.
+    domain: Option<DomainName>,
+    learner: Sender<Letter>,
+    room: Arc<Semaphore>,
+    /// What found no room.
+    missed_domain: u64,
+    missed_router: u64,
+    discarded: u64,
+}
+
+impl Ear {
+    /// A connection has begun.
+    pub fn opened(&mut self, from: Speaker) {
+        if !self.send(What::Opened(from), 0) {
+            *self.missed(from) += 1;
+        }
+    }
+
+    /// Bytes pass.
+    pub fn heard(&mut self, from: Speaker, bytes: &[u8]) {
+        let missed = std::mem::take(self.missed(from));
+        // Without word of what is missing, what follows would be taken for its end.
+        let told = missed == 0 || self.send(What::Missed(from, missed), 0);
+        if !told {
+            *self.missed(from) = missed;
+        }
+        if !(told && self.send(What::Bytes(from, Bytes::copy_from_slice(bytes)), bytes.len())) {
+            *self.missed(from) += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// Bytes of the domain were not passed on.
+    pub fn discarded(&mut self, bytes: u64) {
+        self.discarded += bytes;
+        if self.discarded > 0 && self.send(What::Discarded(self.discarded), 0) {
+            self.discarded = 0;
+        }
+    }
+
+    fn missed(&mut self, from: Speaker) -> &mut u64 {
+        match from {
+            Speaker::Domain => &mut self.missed_domain,
+            Speaker::Router => &mut self.missed_router,
+        }
+    }
+
+    fn send(&self, what: What, size: usize) -> bool {
+        let Some(domain) = self.domain.clone() else { return true };
+        let weight = u32::try_from(size.saturating_add(WEIGHT)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(weight);
+        room.is_ok_and(|room| self.learner.send(Letter { domain, what, _room: room }).is_ok())
+    }
+}
+
+/// The learner: it ends when it and every [`Ear`] are dropped.
+pub(super) struct Learner {
+    letters: Sender<Letter>,
+}
+
+impl Learner {
+    /// Goes on with what the file in `state_dir` says, or begins it.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or another gateway writes it; and the way out.
+    pub fn start(
+        setting: Setting,
+        state_dir: &Path,
+        clock: Clock,
+    ) -> Result<(Self, JoinHandle<()>), String> {
+        let at = |file: &Path, error: io::Error| {
+            format!(
+                "{}: {error}; make the folder of `state_dir`, and have it belong to the gateway's user",
+                file.display()
+            )
+        };
+        let (file, lock) = (state_dir.join(FILE), state_dir.join(LOCK));
+        let locked = File::create(&lock).map_err(|e| at(&lock, e))?;
+        flock(&locked, FlockOperation::NonBlockingLockExclusive).map_err(|e| {
+            let shown = lock.display();
+            format!("{shown}: {e}; another gateway has this `state_dir`: give each its own")
+        })?;
+        let book = open(&file).map_err(|e| at(&file, e))?;
+        save(&file, &write(&book)).map_err(|e| at(&file, e))?;
+        let coverage = Coverage::new(setting, book);
+        let (letters, incoming) = channel();
+        let thread = Thread { coverage, file, clock, failing: false, _lock: locked };
+        Ok((Self { letters }, tokio::task::spawn_blocking(|| thread.run(incoming))))
+    }
+
+    /// An ear for a channel.
+    pub fn ear(&self, domain: Option<DomainName>) -> Ear {
+        let room = usize::try_from(WAITING).unwrap_or(Semaphore::MAX_PERMITS);
+        Ear {
+            domain,
+            learner: self.letters.clone(),
+            room: Arc::new(Semaphore::new(room)),
+            missed_domain: 0,
+            missed_router: 0,
+            discarded: 0,
+        }
+    }
+}
+
+struct Thread {
+    coverage: Coverage,
+    file: PathBuf,
+    clock: Clock,
+    /// The file could not be written the last time.
+    failing: bool,
+    _lock: File,
+}
+
+impl Thread {
+    fn run(mut self, letters: Receiver<Letter>) {
+        let mut due: Option<Instant> = None;
+        loop {
+            let left = due.map(|at| at.saturating_duration_since(Instant::now()));
+            let next = match left {
+                None => letters.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
+                Some(left) => letters.recv_timeout(left),
+            };
+            match next {
+                Ok(letter) => {
+                    self.learn(&letter);
+                    due.get_or_insert_with(|| Instant::now() + SOON);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    due = None;
+                    self.save();
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.save(),
+            }
+        }
+    }
+
+    fn learn(&mut self, letter: &Letter) {
+        let domain = &letter.domain;
+        match &letter.what {
+            What::Opened(from) => self.coverage.opened(domain, *from),
+            What::Bytes(from, bytes) => {
+                self.coverage.hear(domain, *from, bytes, self.clock.now());
+            }
+            What::Missed(from, bytes) => self.coverage.missed(domain, *from, *bytes),
+            What::Discarded(bytes) => self.coverage.discarded(domain, *bytes),
+        }
+    }
+
+    fn save(&mut self) {
+        let saved = save(&self.file, &write(self.coverage.book()));
+        if let (Err(error), false) = (&saved, self.failing) {
+            tracing::error!(file = %self.file.display(), %error, "what was learnt is not kept");
+        }
+        self.failing = saved.is_err();
+    }
+}
+
+/// The book that a file has. One that makes no sense is kept under another name: it must not keep the
+/// router from its domains.
+fn open(file: &Path) -> io::Result<Book> {
+    let text = match fs::read(file) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Book::new(SystemTime::now()));
+        }
+        Err(error) => return Err(error),
+    };
+    read(&text).or_else(|error| {
+        let kept = file.with_extension("json.bad");
+        tracing::error!(file = %file.display(), error, kept = %kept.display(), "not understood: begun anew");
+        fs::rename(file, kept)?;
+        Ok(Book::new(SystemTime::now()))
+    })
+}
+
+/// Replaces a file whole: whoever reads it, and whenever the power fails, finds the old or the new one.
+fn save(file: &Path, text: &str) -> io::Result<()> {
+    let new = file.with_extension("json.new");
+    let mut written = File::create(&new)?;
+    written.write_all(text.as_bytes())?;
+    written.sync_all()?;
+    fs::rename(new, file)
+}

@@ -1,0 +1,163 @@
+//! Observing: the gateway stands between the domains and the router that they had before, passes
+//! every byte on, and learns. Nothing goes to MQTT.
+
+mod backlog;
+mod learner;
+mod offer;
+mod pipe;
+mod relay;
+
+use super::clock::Clock;
+use super::watch::{Change, Watch};
+use crate::config::{Channel, Config, Observe, domain_of};
+use crate::translate::proxy::Setting;
+pub use learner::FILE;
+use learner::Learner;
+use relay::{Control, Relay};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+struct Observer {
+    config: Config,
+    relay: PathBuf,
+    learner: Learner,
+    /// By the file's name: a router is offered a socket whose name is no domain's as well.
+    running: BTreeMap<OsString, (PathBuf, mpsc::UnboundedSender<Control>)>,
+    tasks: JoinSet<()>,
+}
+
+/// Observes until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from starting: a directory that is not there, a state file that cannot be written.
+pub async fn run(mut config: Config, observe: Observe) -> Result<(), String> {
+    let setting = Setting {
+        table: Arc::new(std::mem::take(&mut config.table)),
+        limits: config.limits.clone(),
+        instance: config.instance.as_str().into(),
+        nonce: "observed".into(),
+    };
+    let (learner, learning) = Learner::start(setting, &config.state_dir, Clock::start())?;
+    let relay = observe.relay;
+    offer::sweep(&relay).await.map_err(|e| format!("{}: {e}", relay.display()))?;
+    let (changed, changes) = mpsc::channel(64);
+    for channel in &config.channels {
+        if let Channel::Unix(pattern) = channel {
+            let watch = Watch::new(pattern).map_err(|e| format!("{}: {e}", pattern.display()))?;
+            tokio::spawn(forward(watch, changed.clone()));
+        }
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        relay = %relay.display(),
+        "passerelle observes: nothing goes to MQTT"
+    );
+    let (running, tasks) = (BTreeMap::new(), JoinSet::new());
+    let mut observer = Observer { config, relay, learner, running, tasks };
+    observer.until_told(changes).await.map_err(|e| format!("signals: {e}"))?;
+    observer.finish(learning).await;
+    Ok(())
+}
+
+async fn forward(mut watch: Watch, changes: mpsc::Sender<Change>) {
+    loop {
+        match watch.next().await {
+            Ok(change) => {
+                if changes.send(change).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => return tracing::error!(%error, "the folder of sockets is lost"),
+        }
+    }
+}
+
+impl Observer {
+    async fn until_told(&mut self, mut changes: mpsc::Receiver<Change>) -> std::io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut count = signal(SignalKind::user_defined1())?;
+        let mut reload = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                Some(change) = changes.recv() => self.changed(change),
+                Some(end) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Err(error) = end {
+                        tracing::error!(%error, "a relay's task failed");
+                    }
+                }
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = count.recv() => self.tell_all(|| Control::Report),
+                _ = reload.recv() => tracing::warn!(
+                    "observing: `passerelle coverage` reads the mapping anew each time; anything else needs a restart"
+                ),
+            }
+        }
+    }
+
+    fn tell_all(&self, control: impl Fn() -> Control) {
+        for (_, relay) in self.running.values() {
+            let _ = relay.send(control());
+        }
+    }
+
+    fn changed(&mut self, change: Change) {
+        let (path, control) = match change {
+            Change::Appeared(path) => (path, Control::Appeared),
+            Change::Disappeared(path) => (path, Control::Disappeared),
+        };
+        let Some(name) = path.file_name().map(OsString::from) else { return };
+        match self.running.get(&name) {
+            Some((own, relay)) if *own == path => {
+                let _ = relay.send(control);
+            }
+            Some((own, _)) => {
+                let (path, own) = (path.display(), own.display());
+                tracing::warn!(%path, %own, "two sockets of one name: only the first is relayed");
+            }
+            None if matches!(control, Control::Appeared) => self.start(name, path),
+            None => {}
+        }
+    }
+
+    fn start(&mut self, file: OsString, own: PathBuf) {
+        let domain = domain_of(&own).filter(|name| !name.is_everyone());
+        let name = match &domain {
+            Some(name) => name.to_string(),
+            None => {
+                tracing::warn!(path = %own.display(), "no domain's name: relayed, and not learnt from");
+                file.to_string_lossy().into_owned()
+            }
+        };
+        let (control, controls) = mpsc::unbounded_channel();
+        let names = (name, own.clone(), self.relay.join(&file));
+        let ear = self.learner.ear(domain);
+        let relay = Relay::new(names, controls, ear, self.config.limits.clone());
+        self.tasks.spawn(relay.run());
+        self.running.insert(file, (own, control));
+    }
+
+    /// Lets everything out, for the grace period at most, and has what was learnt written.
+    async fn finish(mut self, learning: JoinHandle<()>) {
+        tracing::info!(grace = ?self.config.grace, "passerelle ends");
+        let limit = Instant::now() + self.config.grace;
+        self.tell_all(|| Control::Finish(limit));
+        while let Some(end) = self.tasks.join_next().await {
+            if let Err(error) = end {
+                tracing::error!(%error, "a relay's task failed");
+            }
+        }
+        drop(self.learner);
+        if let Err(error) = learning.await {
+            tracing::error!(%error, "what was learnt is not kept");
+        }
+        tracing::info!("passerelle has ended");
+    }
+}
