@@ -143,7 +143,7 @@ async fn the_old_router_goes_on_and_what_it_carries_is_learnt() -> Outcome {
         messages,
         [
             "Dom0 reponse liste_fichiers vm-gui dom0",
-            "Dom0 notification etat_domu tous dom0",
+            "Dom0 notification etat_domu tous gateway",
             "sys-usb reponse liste_disques vm-gui covered LISTE_DISQUES",
             // The shipped router believes any `source`.
             "sys-usb reponse liste_disques vm-x covered LISTE_DISQUES",

@@ -144,7 +144,7 @@ fn advice(row: &Row) -> String {
             "move Dom0's controller to MQTT first: the gateway does not answer for it".into()
         }
         Verdict::LegacyOnly => format!(
-            "if a migrated domain needs it, name a mapping file that has a row {what} for {name}, such as mappings/psec-extended.toml, or write one (README, Mapping)"
+            "if a migrated domain needs it, write a row {what} for {name} (README, Mapping), or name a mapping file that has one: mappings/psec-extended.toml has disque and etat_domu"
         ),
         Verdict::Refused(Reason::NotMapped) => {
             format!(

@@ -159,7 +159,8 @@ impl Book {
 
 fn judged(setting: &Setting, domain: &DomainName, key: &Key, entry: &Entry, now: Now) -> Row {
     let (mut key, mut entry) = (key.clone(), entry.clone());
-    if entry.whole && key.verdict != Verdict::Dom0 {
+    // What the router says itself goes by no mapping.
+    if entry.whole && !domain.is_dom0() {
         let line = entry.example.clone();
         let message = legacy::parse(line.as_bytes(), setting.limits.depth).ok();
         (key.verdict, entry.detail) =

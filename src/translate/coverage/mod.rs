@@ -11,10 +11,10 @@ pub use text::{message, read, time, write};
 
 use super::clock::Now;
 use super::frame::{Decoder, Frame};
-use super::legacy;
+use super::legacy::{self, Kind};
 use super::limits::level;
 use super::name::DomainName;
-use super::proxy::Setting;
+use super::proxy::{STATE, Setting};
 use super::refusal::Reason;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -144,8 +144,9 @@ impl Coverage {
         let Ok(message) = legacy::parse(line, self.setting.limits.depth) else { return };
         let source = DomainName::parse(&message.source).ok();
         if let Some(dom0) = source.filter(DomainName::is_dom0) {
-            let key =
-                Key::new(Some(message.kind), &message.name, &message.destination, Verdict::Dom0);
+            let state = message.kind == Kind::Notification && message.name == STATE;
+            let verdict = if state { Verdict::Gateway } else { Verdict::Dom0 };
+            let key = Key::new(Some(message.kind), &message.name, &message.destination, verdict);
             self.book.count(&dom0, key, String::new(), line, now);
         }
     }

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// The event by which a domain says that it is ready.
-const STATE: &str = "etat_domu";
+pub(in crate::translate) const STATE: &str = "etat_domu";
 
 /// The translations of one notification: row and payload.
 type Publishes = Vec<(Arc<Event>, Vec<u8>)>;

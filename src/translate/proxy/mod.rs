@@ -15,7 +15,7 @@ mod time;
 mod unheard;
 
 pub(in crate::translate) use ask::reason_of;
-pub(in crate::translate) use event::events;
+pub(in crate::translate) use event::{STATE, events};
 
 use super::clock::Now;
 use super::frame::{Decoder, Frame};
