@@ -9,10 +9,22 @@ impl Config {
     /// runs. The mapping, the dialects, the limits and the log can.
     #[must_use]
     pub fn needs_restart(&self, started: &Self) -> Vec<Finding> {
-        // Whoever adds a key decides here what a change of it means.
-        let Self { instance, broker, channels, observe, grace, watch, state_dir, limits, .. } =
-            self;
-        let Self { source: _, places: _, table: _, log_level: _, log_format: _, .. } = self;
+        // Nothing is left out: whoever adds a key decides here what a change of it means.
+        let Self {
+            source: _,
+            places: _,
+            table: _,
+            limits,
+            log_level: _,
+            log_format: _,
+            instance,
+            broker,
+            channels,
+            observe,
+            grace,
+            watch,
+            state_dir,
+        } = self;
         let Broker { address, user, password_file, keep_alive, session_expiry } = broker;
         let before = &started.broker;
         let mut found = Findings::default();

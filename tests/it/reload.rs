@@ -250,3 +250,17 @@ async fn a_file_that_changes_is_loaded_if_that_is_asked_for() -> Outcome {
     setting.broker.subscribed("vm-gui", ["business/scan/run/request"]).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn the_log_stays_as_the_command_line_says() -> Outcome {
+    let configure =
+        |gateway: Gateway| gateway.with("[log]\nlevel = \"info\"\n").with_argument("--log=debug");
+    let setting = setting_with(Broker::start().await?, configure).await?;
+    let gui = setting.legacy("vm-gui").await?;
+    setting.gateway.edit("passerelle.toml", "level = \"info\"", "level = \"error\"")?;
+    setting.gateway.reload()?;
+    setting.gateway.logged("INFO reloaded", 1).await?;
+    gui.tell("tous", "erreur", &json!({"niveau": 20, "message": "m"}));
+    setting.gateway.logged("DEBUG publish", 1).await?;
+    Ok(())
+}

@@ -18,6 +18,7 @@ pub struct Gateway {
     broker: PathBuf,
     channel: String,
     rows: Option<(String, String)>,
+    arguments: Vec<String>,
     keys: String,
     dialects: String,
     more: String,
@@ -43,6 +44,7 @@ impl Gateway {
             broker: broker.to_owned(),
             channel: String::new(),
             rows: None,
+            arguments: Vec::new(),
             keys: String::new(),
             dialects: "default = \"psec\"\n".to_owned(),
             more: String::new(),
@@ -88,6 +90,13 @@ impl Gateway {
         self
     }
 
+    /// One more argument.
+    #[must_use]
+    pub fn with_argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
     /// One more key for the configuration's beginning.
     #[must_use]
     pub fn with_key(mut self, line: &str) -> Self {
@@ -121,6 +130,7 @@ impl Gateway {
             .arg("run")
             .arg("--config")
             .arg(config)
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
