@@ -12,7 +12,7 @@ impl Config {
         // Whoever adds a key decides here what a change of it means.
         let Self { instance, broker, channels, observe, grace, watch, state_dir, limits, .. } =
             self;
-        let Self { source: _, places: _, table: _, log_level: _, log_format: _, .. } = self;
+        let Self { source: _, places: _, table: _, mappings: _, log_level: _, log_format: _, .. } = self;
         let Broker { address, user, password_file, keep_alive, session_expiry } = broker;
         let before = &started.broker;
         let mut found = Findings::default();
