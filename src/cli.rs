@@ -16,6 +16,10 @@ pub struct Cli {
 enum Command {
     /// Run the gateway until SIGTERM; SIGHUP reloads, SIGUSR1 logs the counters
     Run(cmd::run::Args),
+    /// Show what a running gateway and its domains are doing
+    Status(cmd::status::Args),
+    /// Say whether any domain still speaks legacy: exit 0 when the gateway can go
+    Ready(cmd::ready::Args),
     /// Check mapping and configuration files: every finding, with its place and the way out
     Check(cmd::check::Args),
     /// Show what observing has found, and what of it the mapping does not cover
@@ -32,6 +36,8 @@ impl Cli {
     pub fn run(&self) -> ExitCode {
         match &self.command {
             Command::Run(args) => cmd::run::run(args),
+            Command::Status(args) => cmd::status::run(args),
+            Command::Ready(args) => cmd::ready::run(args),
             Command::Check(args) => cmd::check::run(args),
             Command::Coverage(args) => cmd::coverage::run(args),
             Command::Translate(args) => cmd::translate::run(args),

@@ -10,6 +10,9 @@ use crate::translate::mapping::Table;
 use crate::translate::mapping::table::Speaks;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::Identity;
+use crate::translate::status::MappingFile;
+use sha2::{Digest as _, Sha256};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +75,8 @@ pub struct Config {
     places: Places,
     /// The mapping.
     pub table: Table,
+    /// `mappings`
+    pub mappings: Vec<MappingFile>,
     /// `instance`
     pub instance: String,
     /// `[broker]`
@@ -164,14 +169,14 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let places = fields.places();
     fields.finish(&mut found);
     let table = match mapping(source, &mappings, &speaks) {
-        Ok(table) => {
+        Ok((table, files)) => {
             let known: Vec<&str> = table.dialects().collect();
             for name in spoken.iter().filter(|n| !known.contains(&n.text.as_str())) {
                 let message = format!("no mapping file has the dialect {:?}", name.text);
                 let help = format!("the dialects are: {}", known.join(", "));
                 found.add(source, name.span.clone(), message, help);
             }
-            Some(table)
+            Some((table, files))
         }
         Err(Error::Findings(more)) => {
             found.extend(more);
@@ -184,13 +189,14 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
             None
         }
     };
-    let (Some(broker), Some(table), true) = (broker, table, found.is_empty()) else {
+    let (Some(broker), Some((table, mappings)), true) = (broker, table, found.is_empty()) else {
         return Err(Error::Findings(found.into_sorted()));
     };
     Ok(Config {
         source: Arc::clone(source),
         places,
         table,
+        mappings,
         instance,
         broker,
         channels,
@@ -205,7 +211,11 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
 }
 
 #[allow(clippy::disallowed_methods, reason = "it reads the files that the configuration names")]
-fn mapping(source: &Source, names: &[Text], speaks: &Speaks) -> Result<Table, Error> {
+fn mapping(
+    source: &Source,
+    names: &[Text],
+    speaks: &Speaks,
+) -> Result<(Table, Vec<MappingFile>), Error> {
     let folder = Path::new(&source.name).parent().unwrap_or(Path::new(""));
     let read = |name: &Text| {
         let path = folder.join(&name.text);
@@ -214,7 +224,15 @@ fn mapping(source: &Source, names: &[Text], speaks: &Speaks) -> Result<Table, Er
         Ok(Arc::new(Source { name: path.display().to_string(), text }))
     };
     let sources: Vec<_> = names.iter().map(read).collect::<Result<_, _>>()?;
-    Table::compile(&sources, speaks).map_err(Error::Findings)
+    let files = sources.iter().map(|s| MappingFile {
+        file: s.name.clone(),
+        sha256: Sha256::digest(&s.text).iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        }),
+    });
+    let files = files.collect();
+    Ok((Table::compile(&sources, speaks).map_err(Error::Findings)?, files))
 }
 
 impl Config {

@@ -92,6 +92,8 @@ fn help_is_as_kept() {
     for (name, args) in [
         ("help", &["--help"][..]),
         ("run", &["run", "--help"]),
+        ("status", &["status", "--help"]),
+        ("ready", &["ready", "--help"]),
         ("check", &["check", "--help"]),
         ("coverage", &["coverage", "--help"]),
         ("translate", &["translate", "--help"]),
@@ -345,6 +347,7 @@ fn the_shipped_example_has_every_key_at_its_default() {
     for other in [&full, &load(without)] {
         assert_eq!(example.limits, other.limits);
         assert_eq!(example.grace, other.grace);
+        assert_eq!(example.state_dir, other.state_dir);
         assert_eq!(example.instance, other.instance);
         assert_eq!(example.channels, other.channels);
         assert_eq!(example.log_format, other.log_format);

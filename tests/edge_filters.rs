@@ -12,7 +12,10 @@ use std::time::Duration;
 
 /// Other subscriptions for a session.
 fn filters(names: &[&str]) -> Vec<Filter> {
-    names.iter().map(|name| Filter { topic: (*name).to_owned(), no_local: false }).collect()
+    names
+        .iter()
+        .map(|name| Filter { topic: (*name).to_owned(), no_local: false, each_time: false })
+        .collect()
 }
 
 /// Whether anyone subscribes to a topic.

@@ -2,10 +2,13 @@
 
 pub mod check;
 pub mod coverage;
+pub mod ready;
 pub mod run;
+pub mod status;
 pub mod test;
 pub mod translate;
 
+use crate::config::{self, Config};
 use crate::diagnostic::{Finding, Source};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -36,6 +39,24 @@ pub fn read(path: &Path) -> Result<Arc<Source>, String> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Arc::new(Source { name: path.display().to_string(), text })),
         Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+/// Reads a configuration, or tells on standard error what is wrong.
+///
+/// # Errors
+/// The exit code: 1 if it is wrong, 2 if a file cannot be read.
+pub fn load(path: &Path) -> Result<Config, ExitCode> {
+    match config::load_file(path) {
+        Ok(config) => Ok(config),
+        Err(config::Error::Findings(findings)) => {
+            eprint!("{}", show(&findings));
+            Err(bad())
+        }
+        Err(config::Error::Unreadable(error)) => {
+            eprintln!("error: {error}");
+            Err(unreadable())
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `passerelle run`: the gateway.
 
-use super::{GOOD, bad, show, unreadable};
-use crate::config::{self, Config, LogFormat};
+use super::{GOOD, load, unreadable};
+use crate::config::{Config, LogFormat};
 use crate::edge;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,16 +24,9 @@ pub struct Args {
 /// gateway cannot start.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
-    let config = match config::load_file(&args.config) {
+    let config = match load(&args.config) {
         Ok(config) => config,
-        Err(config::Error::Findings(findings)) => {
-            eprint!("{}", show(&findings));
-            return bad();
-        }
-        Err(config::Error::Unreadable(error)) => {
-            eprintln!("error: {error}");
-            return unreadable();
-        }
+        Err(code) => return code,
     };
     match start(args, config) {
         Ok(()) => GOOD,

@@ -14,6 +14,7 @@ impl Config {
             source: _,
             places: _,
             table: _,
+            mappings: _,
             limits,
             log_level: _,
             log_format: _,

@@ -3,11 +3,14 @@
 use super::clock::Clock;
 use super::exchange::Directory;
 use super::session::{Delivery, Event, Filter, Session};
+use super::status::Status;
 use super::supervisor::Reloaded;
 use crate::translate::hub::Hub;
+use crate::translate::name::DomainName;
 use crate::translate::proxy::{Action, HandedOver};
 use crate::translate::publish::{Publish, Token};
 use crate::translate::refusal::{Counters, Refusal};
+use crate::translate::status::Report;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,6 +27,8 @@ pub(super) enum ToHub {
     HandOver(HandedOver),
     /// Configuration and mapping were loaded anew, or could not be.
     Reloaded(Box<Reloaded>),
+    /// What a domain's channel is doing.
+    Domain(DomainName, Report),
     /// Its counters are wanted.
     Count(oneshot::Sender<Counters>),
 }
@@ -34,14 +39,13 @@ const GOODBYE: Duration = Duration::from_millis(100);
 pub(super) struct Task {
     pub hub: Hub,
     pub session: Session,
+    pub status: Status,
     pub directory: watch::Receiver<Arc<Directory>>,
     pub mail: mpsc::Receiver<ToHub>,
     pub clock: Clock,
     pub stop: CancellationToken,
     /// Whether the last that was logged of the session is that it was lost.
     pub lost: bool,
-    /// How the last reload went.
-    pub reloaded: Option<Box<Reloaded>>,
 }
 
 /// The most bytes of notices that wait for the broker.
@@ -56,10 +60,14 @@ impl Task {
         let mut handed_over = HANDED_OVER;
         let mut limit = limit;
         loop {
-            let deadline = self.hub.deadline().map(|d| self.clock.at(d));
+            let deadlines = self.hub.deadline().into_iter().chain(self.status.deadline());
+            let deadline = deadlines.min().map(|d| self.clock.at(d));
             let until = *limit.borrow();
             if self.stop.is_cancelled() && self.mail.is_empty() && self.left() == 0 {
-                break;
+                if !self.status.bid_farewell(self.clock.now()) {
+                    break;
+                }
+                self.publish_status();
             }
             tokio::select! {
                 event = self.session.next() => self.event(event),
@@ -72,16 +80,22 @@ impl Task {
                         self.session.publish(publish);
                     }
                     ToHub::Reloaded(reloaded) => {
-                        if let Ok(setting) = &reloaded.outcome {
+                        if let Ok((setting, _)) = &reloaded.outcome {
                             self.hub.reload(setting, self.clock.now());
                         }
-                        self.reloaded = Some(reloaded);
+                        self.status.reloaded(reloaded.outcome, self.clock.now());
+                    }
+                    ToHub::Domain(name, report) => {
+                        self.status.report(&name, &report, self.clock.now());
                     }
                     ToHub::Count(reply) => {
                         let _ = reply.send(self.hub.counters().clone());
                     }
                 },
-                () = wait(deadline) => self.hub.wake(self.clock.now()),
+                () = wait(deadline) => {
+                    self.hub.wake(self.clock.now());
+                    self.status.wake(self.clock.now());
+                }
                 Ok(()) = self.directory.changed() => {
                     let directory = self.directory.borrow_and_update().clone();
                     self.hub.set_roster(Arc::clone(&directory.roster));
@@ -91,10 +105,15 @@ impl Task {
                 Ok(()) = limit.changed() => {}
             }
             self.act(None);
+            self.publish_status();
         }
         let left = self.left();
         let until = limit.borrow().unwrap_or_else(Instant::now) + GOODBYE;
-        let _ = timeout_at(until, self.session.close()).await;
+        // Without a good-bye the broker sends the will, which says what could not be said.
+        if left == 0 && !self.status.owes_farewell() {
+            let _ = timeout_at(until, self.session.close()).await;
+        }
+        self.status.end(self.clock.now()).await;
         left
     }
 
@@ -107,7 +126,11 @@ impl Task {
         match event {
             Event::Ready => {
                 self.lost = false;
+                self.status.board.connected(self.clock.now());
                 tracing::info!("the gateway's own session is ready");
+            }
+            Event::Received(message, delivery) if self.status.takes(&message) => {
+                self.session.acknowledge(delivery);
             }
             Event::Received(message, delivery) => {
                 self.hub.deliver(&message, 0, self.clock.now());
@@ -121,6 +144,7 @@ impl Task {
                 self.hub.not_published(token, &why);
             }
             Event::Lost { why, contested } => {
+                self.status.board.lost();
                 if !self.lost || contested {
                     tracing::warn!(why, contested, "the gateway's own session is lost");
                 }
@@ -137,6 +161,17 @@ impl Task {
         }
     }
 
+    /// Publishes what is new on the board. It cannot pile up, for each domain has one token; but what
+    /// others have left on the board's topics may be much.
+    fn publish_status(&mut self) {
+        for publish in self.status.publishes() {
+            match publish.payload.is_empty() {
+                true => self.publish(publish),
+                false => self.session.publish(publish),
+            }
+        }
+    }
+
     fn act(&mut self, delivery: Option<Delivery>) {
         let directory = self.directory.borrow().clone();
         for action in self.hub.take_actions() {
@@ -146,7 +181,9 @@ impl Task {
                     self.session.withdraw(token);
                 }
                 Action::Subscribe(filters) => {
-                    self.session.set_filters(Filter::others(filters));
+                    let mut filters = Filter::others(filters);
+                    filters.push(self.status.filter());
+                    self.session.set_filters(filters);
                 }
                 Action::PassAll(passed) => {
                     for refusal in directory.put_all(&passed) {

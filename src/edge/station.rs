@@ -1,6 +1,7 @@
 //! The task of one channel: it owns the domain's bytes, its state machine and its MQTT session.
 
 mod end;
+mod report;
 
 use super::channel;
 use super::clock::Clock;
@@ -12,6 +13,7 @@ use super::tunnel;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Action, Passed, Proxy, Setting};
 use crate::translate::refusal::{Counters, Refusal};
+use crate::translate::status::Reporter;
 use crate::translate::tunnel::carrier::{Carrier, Piece};
 use crate::translate::tunnel::connect::Connect;
 use bytes::Bytes;
@@ -95,6 +97,8 @@ struct Life {
     next_delivery: u64,
     /// What the supervisor was last told that is held.
     told: usize,
+    /// Decides when the status is told.
+    reporter: Reporter,
     retiring: bool,
     removed: bool,
     finishing: bool,
@@ -135,6 +139,7 @@ impl Station {
             }
             self.leave_if_empty(&mut life).await;
             self.tell_what_is_held(&mut life);
+            self.report(&mut life);
             let through = life.removed && self.mailbox.is_empty();
             if through || (life.finishing && self.is_idle(&life)) {
                 break;
@@ -157,6 +162,7 @@ impl Station {
             deliveries: HashMap::new(),
             next_delivery: 0,
             told: 0,
+            reporter: Reporter::default(),
             retiring: false,
             removed: false,
             finishing: false,
@@ -183,7 +189,9 @@ impl Station {
     }
 
     async fn turn(&mut self, life: &mut Life, buffer: &mut [u8]) -> Turn {
-        let deadline = self.proxy.deadline().map(|d| self.clock.at(d)).filter(|_| !life.retiring);
+        let deadline = self.proxy.deadline().filter(|_| !life.retiring);
+        let deadline = deadline.into_iter().chain(life.reporter.deadline()).min();
+        let deadline = deadline.map(|d| self.clock.at(d));
         let limit = *self.limit.borrow();
         let chunk = self.proxy.chunk();
         let chunk = chunk.filter(|_| life.connect.is_none());
@@ -315,6 +323,7 @@ impl Station {
         if let Some(session) = life.session.take_if(|_| leaves) {
             session.leave().await;
             life.deliveries.clear();
+            life.reporter.session_left();
             tracing::debug!(domain = %self.name, "the session is left to the broker");
         }
     }
@@ -334,6 +343,7 @@ impl Station {
         match event {
             Event::Ready => {
                 life.lost = false;
+                life.reporter.session_ready(now.monotonic);
                 tracing::info!(domain = %self.name, "session ready");
             }
             Event::Received(message, delivery) => {
@@ -348,6 +358,7 @@ impl Station {
             Event::Lost { why, contested } => {
                 // The broker sends again what was not acknowledged on the connection that is gone.
                 life.deliveries.clear();
+                life.reporter.session_lost(contested);
                 if !life.lost || contested {
                     tracing::warn!(domain = %self.name, why, contested, "session lost");
                 }

@@ -9,6 +9,7 @@ use super::log::Log;
 use super::port::{Place, Port};
 use super::session::{BrokerAddress, Credentials, Filter, Session, Settings};
 use super::station::{self, Control, Station, ToSupervisor};
+use super::status::Status;
 use super::tunnel;
 use super::watch::{Change, Watch};
 use crate::config::{Address, Channel, Config, domain_of};
@@ -17,6 +18,7 @@ use crate::translate::limits::level;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Identity, Proxy, Setting};
 use crate::translate::refusal::Counters;
+use crate::translate::status::About;
 use crate::translate::subscriptions;
 use crate::translate::tunnel::Tunnel;
 use crate::translate::tunnel::carrier::Carrier;
@@ -114,7 +116,8 @@ pub async fn run(mut config: Config, log: Log) -> Result<(), String> {
         gone: Counters::default(),
         config,
     };
-    let hub_task = supervisor.start_hub(directory_seen, hub_mail, stop_hub.clone(), limit);
+    let status = supervisor.start_status().await;
+    let hub_task = supervisor.start_hub(status, directory_seen, hub_mail, stop_hub.clone(), limit);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         instance = %supervisor.setting.instance,
@@ -126,7 +129,14 @@ pub async fn run(mut config: Config, log: Log) -> Result<(), String> {
     Ok(())
 }
 
-fn credentials(config: &Config) -> Result<Option<Credentials>, String> {
+pub(super) fn address(config: &Config) -> BrokerAddress {
+    match &config.broker.address {
+        Address::Unix(path) => BrokerAddress::Unix(path.clone()),
+        Address::Tcp(host, port) => BrokerAddress::Tcp { host: host.clone(), port: *port },
+    }
+}
+
+pub(super) fn credentials(config: &Config) -> Result<Option<Credentials>, String> {
     let Some(user) = config.broker.user.clone() else { return Ok(None) };
     let password = match &config.broker.password_file {
         None => String::new(),
@@ -155,8 +165,20 @@ impl Signals {
 }
 
 impl Supervisor {
+    async fn start_status(&mut self) -> Status {
+        let about = About {
+            instance: self.setting.instance.to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+            mappings: std::mem::take(&mut self.config.mappings),
+            memory_error: None,
+        };
+        let run = Arc::clone(&self.setting.nonce);
+        Status::start(about, &self.config.state_dir, run, self.clock.now()).await
+    }
+
     fn start_hub(
         &self,
+        status: Status,
         directory: watch::Receiver<Arc<Directory>>,
         mail: mpsc::Receiver<ToHub>,
         stop: CancellationToken,
@@ -164,15 +186,18 @@ impl Supervisor {
     ) -> JoinHandle<usize> {
         let client_id = Hub::client_id(&self.setting.instance);
         let filters = subscriptions::of_hub(&self.setting.table);
+        let mut settings = self.session(client_id, filters, Duration::MAX);
+        settings.filters.push(status.filter());
+        settings.will = Some(Status::will(&self.setting.instance));
         let task = hub::Task {
             hub: Hub::new(&self.setting, self.config.behind().as_ref()),
-            session: Session::new(self.session(client_id, filters, Duration::MAX)),
+            session: Session::new(settings),
+            status,
             directory,
             mail,
             clock: self.clock,
             stop,
             lost: false,
-            reloaded: None,
         };
         tokio::spawn(task.run(limit))
     }
@@ -180,13 +205,9 @@ impl Supervisor {
     /// What a session needs. The broker keeps it no longer than `kept`: a domain's for as long as the
     /// domain counts as legacy here.
     fn session(&self, client_id: String, filters: BTreeSet<String>, kept: Duration) -> Settings {
-        let address = match &self.config.broker.address {
-            Address::Unix(path) => BrokerAddress::Unix(path.clone()),
-            Address::Tcp(host, port) => BrokerAddress::Tcp { host: host.clone(), port: *port },
-        };
         Settings {
             client_id,
-            address,
+            address: address(&self.config),
             credentials: self.credentials.clone(),
             keep_alive: self.config.broker.keep_alive,
             session_expiry: self.config.broker.session_expiry.min(kept),

@@ -10,6 +10,7 @@ use super::station::{self, CHUNK, Control, ToSupervisor, log_refusal};
 use crate::config::Address;
 use crate::translate::name::DomainName;
 use crate::translate::refusal::Counters;
+use crate::translate::status::{Carries, Report, Reporter, State, View};
 use crate::translate::tunnel::carrier::Carrier;
 use crate::translate::tunnel::connect::Connect;
 use crate::translate::tunnel::{Order, Taken, Tunnel};
@@ -63,6 +64,8 @@ struct Life {
     /// The first bytes of lines that the channel carries again.
     legacy: Option<Bytes>,
     told: usize,
+    /// Decides when the status is told.
+    reporter: Reporter,
     finishing: bool,
 }
 
@@ -81,7 +84,7 @@ enum Turn {
     ToBroker(io::Result<usize>),
     Control(Control),
     Level,
-    Silence,
+    Time,
     Retry,
     Limit,
     Again,
@@ -94,13 +97,20 @@ impl Task {
             let directory = self.directory.borrow().clone();
             self.tunnel.connect(connect, &Taken { domains: &directory.known, own: &self.own });
         }
-        let mut life =
-            Life { link: Link::None, closing: None, legacy: None, told: 0, finishing: false };
+        let mut life = Life {
+            link: Link::None,
+            closing: None,
+            legacy: None,
+            told: 0,
+            reporter: Reporter::default(),
+            finishing: false,
+        };
         let (mut from_domain, mut from_broker) = (vec![0; CHUNK], vec![0; CHUNK]);
         self.receive(&[]);
         loop {
             self.obey(&mut life);
             self.tell_what_is_held(&mut life);
+            self.report(&mut life);
             if life.legacy.is_some() || (life.finishing && self.is_through(&life)) {
                 break;
             }
@@ -119,7 +129,8 @@ impl Task {
         from_domain: &mut [u8],
         from_broker: &mut [u8],
     ) -> Turn {
-        let silence = self.tunnel.deadline().map(|d| self.clock.at(d));
+        let deadlines = self.tunnel.deadline().into_iter().chain(life.reporter.deadline());
+        let deadline = deadlines.min().map(|d| self.clock.at(d));
         let limit = *self.until.borrow();
         let (to_domain, to_broker) = (self.tunnel.to_domain(), self.tunnel.to_broker());
         let retry = self.port.retry();
@@ -130,7 +141,7 @@ impl Task {
             turn = life.link.turn(from_broker, to_broker, to_domain.is_none()) => turn,
             Some(control) = self.control.recv() => Turn::Control(control),
             Ok(()) = self.level.changed() => Turn::Level,
-            () = wait(silence) => Turn::Silence,
+            () = wait(deadline) => Turn::Time,
             () = wait(retry) => Turn::Retry,
             () = wait(limit) => Turn::Limit,
             Ok(()) = self.until.changed() => Turn::Again,
@@ -163,7 +174,7 @@ impl Task {
             }
             Turn::Control(control) => self.control(control, life),
             Turn::Level => self.set_limit(),
-            Turn::Silence => self.tunnel.wake(self.clock.now().monotonic),
+            Turn::Time => self.tunnel.wake(self.clock.now().monotonic),
             Turn::Retry => {
                 if self.port.connect().await {
                     self.tunnel.channel_back(self.clock.now().monotonic);
@@ -258,6 +269,43 @@ impl Task {
         }
     }
 
+    /// Reports, if there is something new.
+    fn report(&self, life: &mut Life) {
+        let now = self.clock.now().monotonic;
+        let view = View {
+            connected: self.port.is_connected(),
+            carries: match self.tunnel.waits_for_connect() {
+                true => Carries::NothingYet,
+                false => Carries::Mqtt,
+            },
+            is_heard: false,
+            has_news: false,
+            calls: 0,
+            counters: &Counters::default(),
+            dropped: self.tunnel.dropped(),
+        };
+        if !life.reporter.is_due(view, now) {
+            return;
+        }
+        match self.hub.try_reserve() {
+            Ok(room) => {
+                let report = life.reporter.report(view, Vec::new(), now);
+                room.send(ToHub::Domain(self.name.clone(), report));
+            }
+            // A full mailbox has refusals to publish first. The next report has it all.
+            Err(_) => life.reporter.hold_back(now),
+        }
+    }
+
+    /// The last report. If the channel carries lines again, who has it next says what they are.
+    async fn report_the_end(&self, goes_on: bool) {
+        let (counters, dropped) = (Counters::default(), self.tunnel.dropped());
+        let state = if goes_on { State::Silent } else { State::Absent };
+        let (calls, heard) = (0, Vec::new());
+        let report = Report { state, calls, counters, dropped, heard, ended: true };
+        let _ = self.hub.send(ToHub::Domain(self.name.clone(), report)).await;
+    }
+
     /// Whether everything is out: then the domain is told, if it can be, and that goes out as well.
     fn is_through(&mut self, life: &Life) -> bool {
         if matches!(life.link, Link::Open(..)) && self.tunnel.to_broker().is_none() {
@@ -268,6 +316,7 @@ impl Task {
     }
 
     async fn end(mut self, life: Life) -> End {
+        self.report_the_end(life.legacy.is_some() && self.port.is_connected()).await;
         let channel = self.port.take();
         if let (Some(channel), None) = (&channel, &life.legacy) {
             drain(channel, DRAIN).await;

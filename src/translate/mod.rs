@@ -14,5 +14,6 @@ pub mod publish;
 pub mod queue;
 pub mod refusal;
 pub mod roster;
+pub mod status;
 pub mod subscriptions;
 pub mod tunnel;

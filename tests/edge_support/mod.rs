@@ -70,7 +70,8 @@ impl Broker {
 
     /// Settings for a session here.
     pub fn settings(&self, id: &str, filters: &[&str]) -> Settings {
-        let filter = |topic: &&str| Filter { topic: (*topic).to_owned(), no_local: false };
+        let filter =
+            |topic: &&str| Filter { topic: (*topic).to_owned(), no_local: false, each_time: false };
         Settings {
             client_id: id.to_owned(),
             address: BrokerAddress::Unix(self.socket()),

@@ -4,7 +4,7 @@ use crate::peers::mqtt_peer::Message;
 use crate::peers::{
     Broker, Disks, ERROR, Gateway, Line, MqttPeer, MvpServer, NEW_FILE, Pty, ROOTS,
 };
-use crate::setting::{Outcome, PROGRAM, mappings};
+use crate::setting::{Outcome, PROGRAM, mappings, until};
 use serde_json::json;
 
 /// A broker of the DomU's own, the application `vm-gui` on it, and `sys-usb` of the MVP far away.
@@ -48,6 +48,19 @@ async fn the_application_calls_a_server_behind_the_port() -> Outcome {
     let read = json!({"source_disk": "DISK1", "filepath": "hello.txt"});
     assert_eq!(on.app.call("system/disks/read_file", &read).await?.json(), json!({"status": "ok"}));
     on.app.expect("the new file", |m| m.topic == NEW_FILE).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_status_shows_the_port_as_dom0s() -> Outcome {
+    let on = DomU::new().await?;
+    let topic = "passerelle/dom0/domains/Dom0";
+    let mut observer = MqttPeer::connect(&on._broker.socket(), "observer", &[topic]).await?;
+    on.far.domain.tell("tous", "erreur", &json!({"niveau": 40, "message": "m"}));
+    observer.expect("legacy", |m| m.json()["state"] == "legacy").await?;
+    let said = |e: &crate::setting::Ended| e.out.contains("Dom0: last");
+    let ready = until(&on._gateway, "ready", &[], said).await?;
+    assert!(ready.out.contains("notification erreur: 1"), "{ready}");
     Ok(())
 }
 

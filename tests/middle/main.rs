@@ -21,3 +21,4 @@ mod loader;
 mod reload;
 mod round_trips;
 mod rules;
+mod status;

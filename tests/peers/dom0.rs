@@ -37,6 +37,11 @@ impl Dom0 {
         Ok(Self { broker, gateway, sockets })
     }
 
+    /// The directory of the domains' sockets.
+    pub fn sockets(&self) -> &Path {
+        self.sockets.path()
+    }
+
     /// A domain of the MVP, connected.
     pub async fn legacy(&self, name: &str) -> Result<LegacyDomain, Missing> {
         let domain = LegacyDomain::start(self.sockets.path(), name)?;

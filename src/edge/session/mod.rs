@@ -11,10 +11,12 @@ mod error;
 mod event;
 mod link;
 mod outbox;
+mod retained;
 mod settings;
 mod wire;
 
 pub use event::{Delivery, Event};
+pub use retained::Retained;
 pub use settings::{BrokerAddress, Credentials, Filter, Settings, WINDOW, Will};
 
 use crate::translate::publish::{Publish, Token};

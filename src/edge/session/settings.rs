@@ -48,13 +48,15 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// One subscription: QoS 1, the retain flag as published, retained messages only when it is new.
+/// One subscription: QoS 1, the retain flag as published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     /// The topic filter.
     pub topic: String,
     /// Whether the session's own publishes are kept from it.
     pub no_local: bool,
+    /// Whether retained messages come on each connection, and not only when it is new.
+    pub each_time: bool,
 }
 
 /// What the broker publishes (QoS 1) when the session ends without a DISCONNECT.
@@ -95,7 +97,7 @@ pub struct Settings {
 impl Filter {
     /// Subscriptions that keep the session's own publishes from it.
     pub fn others(topics: BTreeSet<String>) -> Vec<Self> {
-        topics.into_iter().map(|topic| Self { topic, no_local: true }).collect()
+        topics.into_iter().map(|topic| Self { topic, no_local: true, each_time: false }).collect()
     }
 }
 
@@ -165,7 +167,10 @@ pub(super) fn filter(filter: &Filter) -> wire::Filter {
         qos: QoS::AtLeastOnce,
         nolocal: filter.no_local,
         preserve_retain: true,
-        retain_forward_rule: wire::RetainForwardRule::OnNewSubscribe,
+        retain_forward_rule: match filter.each_time {
+            true => wire::RetainForwardRule::OnEverySubscribe,
+            false => wire::RetainForwardRule::OnNewSubscribe,
+        },
     }
 }
 

@@ -5,6 +5,7 @@ use super::super::clock::Clock;
 use super::super::hub::ToHub;
 use super::{CHUNK, End, Life, Station};
 use crate::translate::publish::Publish;
+use crate::translate::status::State;
 use crate::translate::tunnel::carrier::Carrier;
 use crate::translate::tunnel::connect::Connect;
 use std::time::Duration;
@@ -40,6 +41,8 @@ impl Station {
             // A good-bye that the broker does not take is not worth more than the grace period.
             let _ = timeout(self.time_left(DRAIN), session.close()).await;
         }
+        let state = if migrated.is_some() { State::Mqtt } else { State::Absent };
+        self.report_the_end(state).await;
         let left = self.proxy.left();
         let counters = self.proxy.counters().clone();
         End { name: self.name, counters, left, connected, migrated }

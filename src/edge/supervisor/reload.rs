@@ -7,9 +7,9 @@ use super::super::station::Control;
 use super::Supervisor;
 use crate::config::{self, Config};
 use crate::translate::proxy::Setting;
+use crate::translate::status::MappingFile;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What asks for a reload, and what it loads.
@@ -25,11 +25,9 @@ pub(super) struct Reload {
 /// How a reload went.
 #[derive(Debug, Clone)]
 pub(in crate::edge) struct Reloaded {
-    /// When.
-    #[expect(dead_code, reason = "the status will show it")]
-    pub at: SystemTime,
-    /// What runs from now on; or what was found, one line for each, and nothing has changed.
-    pub outcome: Result<Setting, Vec<String>>,
+    /// What runs from now on, and the mapping files that it was made of; or what was found, one line
+    /// for each, and nothing has changed.
+    pub outcome: Result<(Setting, Vec<MappingFile>), Vec<String>>,
 }
 
 impl Reload {
@@ -95,13 +93,14 @@ impl Supervisor {
             let found: Vec<_> = found.iter().map(|finding| finding.on_a_line()).collect();
             if found.is_empty() { Ok(config) } else { Err(found) }
         });
-        let outcome = loaded.map(|config| {
+        let outcome = loaded.map(|mut config| {
             reload.log.reload(&config);
+            let mappings = std::mem::take(&mut config.mappings);
             self.apply(config);
-            self.setting.clone()
+            (self.setting.clone(), mappings)
         });
         match &outcome {
-            Ok(setting) => {
+            Ok((setting, _)) => {
                 let rows = setting.table.commands().len() + setting.table.events().len();
                 tracing::info!(rows, "reloaded");
             }
@@ -112,7 +111,7 @@ impl Supervisor {
                 tracing::error!(findings = found.len(), "not reloaded: it goes on as before");
             }
         }
-        let reloaded = Reloaded { at: SystemTime::now(), outcome };
+        let reloaded = Reloaded { outcome };
         let _ = self.hub.send(ToHub::Reloaded(Box::new(reloaded))).await;
     }
 

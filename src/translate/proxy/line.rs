@@ -7,6 +7,7 @@ use crate::translate::legacy::{self, Kind, Message};
 use crate::translate::mapping::Command;
 use crate::translate::name::DomainName;
 use crate::translate::refusal::{Reason, Why, head};
+use crate::translate::status::Spoke;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -49,10 +50,12 @@ impl Proxy {
         let message = match legacy::parse(&line, self.limits.depth) {
             Ok(message) => message,
             Err((reason, detail)) => {
+                self.heard.note(Spoke::Unreadable, reason.as_str(), now);
                 let from = self.name().clone();
                 return self.refuse(reason, detail, from, head(&line));
             }
         };
+        self.heard.note(message.kind.into(), &message.name, now);
         let source = DomainName::parse(&message.source).ok();
         if let (Identity::Behind { local, .. }, Some(name)) = (&self.identity, &source)
             && local.contains(name)

@@ -10,6 +10,7 @@ mod give;
 mod line;
 mod reload;
 mod response;
+mod status;
 mod tell;
 mod time;
 mod unheard;
@@ -27,6 +28,7 @@ use super::publish::{Publish, Received, Token};
 use super::queue::{Delivery, Entry, Purpose, Queue};
 use super::refusal::{Counters, Reason, Refusal, Why, head};
 use super::roster::Roster;
+use super::status::{Heard, Spoke};
 use bytes::Bytes;
 use calls::{Asked, Ended, Given};
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -147,6 +149,7 @@ pub struct Proxy {
     nonce: Arc<str>,
     roster: Arc<Roster>,
     decoder: Decoder,
+    heard: Heard,
     queue: Queue,
     asked: Vec<Asked>,
     given: Vec<Given>,
@@ -197,6 +200,7 @@ impl Proxy {
             instance: Arc::clone(&setting.instance),
             nonce: Arc::clone(&setting.nonce),
             roster: Arc::default(),
+            heard: Heard::default(),
             queue: Queue::new(setting.limits.queue),
             asked: Vec::new(),
             given: Vec::new(),
@@ -275,6 +279,7 @@ impl Proxy {
         self.away_since = None;
         self.stuck = false;
         self.decoder.reset();
+        self.heard.connected();
         self.queue.rewind(now.monotonic);
         if !self.queue.is_empty() {
             self.actions.push(Action::Queued);
@@ -302,6 +307,7 @@ impl Proxy {
             match frame {
                 Frame::Line(line) => self.line(line, now),
                 Frame::TooLong(start) => {
+                    self.heard.note(Spoke::Unreadable, Reason::LineTooLong.as_str(), now);
                     let detail = format!("a line may have {} bytes", self.limits.line);
                     let from = self.name().clone();
                     self.refuse(Reason::LineTooLong, detail, from, head(&start));

@@ -1,0 +1,110 @@
+//! `passerelle ready`: whether the gateway can go.
+
+use super::{GOOD, bad, load, unreadable};
+use crate::edge::memory::{Kept, look, monotonic};
+use crate::translate::status::{Record, Verdict};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How many commands and events of one domain are shown.
+const SHOWN: usize = 20;
+
+const CODES: &str = "\
+Exit codes: 0 no domain has spoken legacy for so long, 1 one has, or the gateway does not run or has
+not watched for so long, 2 it cannot be told";
+
+/// Arguments of `ready`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = CODES)]
+pub struct Args {
+    /// The gateway's configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// How long no domain may have spoken legacy
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    quiet_for: Duration,
+}
+
+/// Runs it: 0 if no domain has spoken legacy for long enough, seen by a gateway that runs; 1 if one
+/// has, or the gateway does not run or has not watched for so long; 2 if that cannot be told.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    let Ok(config) = load(&args.config) else { return unreadable() };
+    let kept = match look(&config.state_dir) {
+        Ok(kept) => kept,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return unreadable();
+        }
+    };
+    let Some(record) = &kept.record else {
+        println!("not ready: {}", nothing_kept(&kept, &config.state_dir));
+        return bad();
+    };
+    if kept.running && !kept.up_to_date {
+        let folder = config.state_dir.display();
+        eprintln!("error: {folder}: the gateway runs and cannot write there: see its log");
+        return unreadable();
+    }
+    let verdict = record.verdict(kept.running.then(monotonic), args.quiet_for);
+    print!("{}", answer(record, &verdict, kept.running, args.quiet_for));
+    if kept.running && verdict.is_ready() { GOOD } else { bad() }
+}
+
+fn nothing_kept(kept: &Kept, folder: &Path) -> String {
+    let folder = folder.display();
+    match kept.running {
+        true => format!("the gateway has just begun to watch; nothing is in {folder} yet"),
+        false => format!("no gateway has run with this `state_dir`: nothing is in {folder}"),
+    }
+}
+
+fn answer(record: &Record, verdict: &Verdict, running: bool, quiet_for: Duration) -> String {
+    let mut out = String::new();
+    let wanted = humantime::format_duration(quiet_for);
+    if running && verdict.is_ready() {
+        let _ = writeln!(out, "ready: no domain has spoken legacy for {wanted}");
+    }
+    if !running {
+        let saved = &record.saved;
+        let _ = writeln!(out, "not ready: the gateway does not run; it last wrote on {saved}");
+    }
+    if !verdict.speaking.is_empty() {
+        let who = match verdict.speaking.len() {
+            1 => "1 domain has".to_owned(),
+            n => format!("{n} domains have"),
+        };
+        let _ = writeln!(out, "not ready: {who} spoken legacy in the last {wanted}:");
+    }
+    for (domain, said) in &verdict.speaking {
+        let last = said.first().map(|q| (age(q.age), q.seen.last.as_str()));
+        let (ago, last) = last.unwrap_or_default();
+        let _ = writeln!(out, "  {domain}: last {ago} ago, on {last}");
+        for quiet in said.iter().take(SHOWN) {
+            let seen = &quiet.seen;
+            let (kind, name) = (seen.spoke.as_str(), seen.name.escape_debug());
+            let (count, ago) = (seen.count, age(quiet.age));
+            let _ = writeln!(out, "    {kind} {name}: {count} in all, last {ago} ago");
+        }
+        if said.len() > SHOWN {
+            let _ = writeln!(out, "    and {} more", said.len() - SHOWN);
+        }
+    }
+    if !verdict.long_enough {
+        let _ = writeln!(out, "not ready: it has not watched for {wanted} yet");
+    }
+    let (since, watched) = (&record.watching_since, age(verdict.watched));
+    let _ = writeln!(out, "It watches since {since}, and has watched for {watched}.");
+    if let Some(place) = &record.set_aside {
+        let _ = writeln!(out, "An earlier memory could not be read and was set aside: {place}");
+    }
+    out
+}
+
+/// A time span with its two largest units.
+fn age(span: Duration) -> String {
+    let text = humantime::format_duration(span).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}

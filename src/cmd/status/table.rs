@@ -1,0 +1,209 @@
+//! The status as a table of at most 80 columns.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+const WIDTH: usize = 80;
+
+/// The table. All that it shows comes from the broker, where anybody may have put it.
+pub(super) fn table(
+    instance: &str,
+    gateway: Option<&Value>,
+    domains: &BTreeMap<String, Value>,
+    now: SystemTime,
+) -> String {
+    let mut out = String::new();
+    head(&mut out, instance, gateway, now);
+    if domains.is_empty() {
+        out.push_str("\nno domain has been here\n");
+        return out;
+    }
+    let columns = ("DOMAIN", "STATE", "SINCE", "LEGACY", "CALLS", "RECEIVED", "REFUSED");
+    let (a, b, c, d, e, f, g) = columns;
+    let _ = writeln!(out, "\n{a:24} {b:19} {c:>5} {d:>6} {e:>5} {f:>8} {g:>7}");
+    let mut notes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, domain) in domains {
+        let counters = &domain["counters"];
+        let refused = counters["refused"].as_object().map(|o| o.values().filter_map(Value::as_u64));
+        let _ = writeln!(
+            out,
+            "{:24} {:19} {:>5} {:>6} {:>5} {:>8} {:>7}",
+            fit(name, 24),
+            fit(&state(domain), 19),
+            age(&domain["since"], now),
+            age(&domain["last_legacy"], now),
+            short(domain["calls_pending"].as_u64()),
+            short(counters["received"].as_u64()),
+            short(refused.map(Iterator::sum)),
+        );
+        if let Some(cause) = domain["cause"].as_str() {
+            notes.entry(cause).or_default().push(clean(name));
+        }
+    }
+    for (cause, names) in notes {
+        let _ = write!(out, "\n{}", wrap(&format!("{}: {}", names.join(", "), clean(cause))));
+    }
+    out
+}
+
+fn head(out: &mut String, instance: &str, gateway: Option<&Value>, now: SystemTime) {
+    let Some(gateway) = gateway else {
+        let text = format!(
+            "passerelle {instance}: unknown to the broker: it has not run there, or the broker has forgotten"
+        );
+        return out.push_str(&wrap(&text));
+    };
+    let since = age(&gateway["since"], now);
+    if gateway["state"] != "online" {
+        let when = if since == "-" { String::new() } else { format!(" for {since}") };
+        let cause = clean(gateway["cause"].as_str().unwrap_or("no cause given"));
+        let text = format!("passerelle {instance}: OFFLINE{when}: {cause}");
+        out.push_str(&wrap(&text));
+        return out.push_str("What follows was so when it went.\n");
+    }
+    let version = clean(gateway["version"].as_str().unwrap_or("?"));
+    out.push_str(&wrap(&format!("passerelle {instance}: online for {since}, version {version}")));
+    for mapping in gateway["mappings"].as_array().into_iter().flatten() {
+        let file = Path::new(mapping["file"].as_str().unwrap_or("?"));
+        let file = file.file_name().unwrap_or_default().to_string_lossy();
+        let digest: String = mapping["sha256"].as_str().unwrap_or("?").chars().take(16).collect();
+        out.push_str(&wrap(&format!("mapping {}, SHA-256 {}...", clean(&file), clean(&digest))));
+    }
+    let reload = &gateway["reload"];
+    if let Some(outcome) = reload["outcome"].as_str() {
+        let at = age(&reload["at"], now);
+        out.push_str(&wrap(&format!("last reload {}, {at} ago", clean(outcome))));
+        for finding in reload["findings"].as_array().into_iter().flatten() {
+            out.push_str(&wrap(&format!("- {}", clean(finding.as_str().unwrap_or("?")))));
+        }
+    }
+    if let Some(error) = gateway["memory_error"].as_str() {
+        out.push_str(&wrap(&clean(error)));
+    }
+}
+
+fn state(domain: &Value) -> String {
+    match domain["state"].as_str() {
+        Some("waiting_for_connect") => "waiting for CONNECT".to_owned(),
+        Some(state) => clean(state),
+        None => "unreadable".to_owned(),
+    }
+}
+
+/// How long ago a time was, in at most 5 characters; `-` for none.
+fn age(time: &Value, now: SystemTime) -> String {
+    let Some(time) = time.as_str().and_then(|t| humantime::parse_rfc3339(t).ok()) else {
+        return "-".to_owned();
+    };
+    let seconds = now.duration_since(time).unwrap_or(Duration::ZERO).as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", (seconds / 86_400).min(9999)),
+    }
+}
+
+/// A number in at most 5 characters.
+fn short(number: Option<u64>) -> String {
+    const UNITS: [&str; 6] = ["k", "M", "G", "T", "P", "E"];
+    let Some(mut number) = number else { return "-".to_owned() };
+    if number < 100_000 {
+        return number.to_string();
+    }
+    for unit in UNITS {
+        number /= 1000;
+        if number < 10_000 {
+            return format!("{number}{unit}");
+        }
+    }
+    "-".to_owned()
+}
+
+/// Text that does nothing to a terminal.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Text of at most so many characters; a `~` stands for what is cut off.
+fn fit(text: &str, width: usize) -> String {
+    let text = clean(text);
+    if text.chars().count() <= width {
+        return text;
+    }
+    text.chars().take(width - 1).chain(['~']).collect()
+}
+
+/// Lines of at most [`WIDTH`] characters, broken at blanks or, where there is none, anywhere.
+fn wrap(text: &str) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    for word in text.split(' ') {
+        let mut word: Vec<char> = word.chars().collect();
+        if column > 0 && column + 1 + word.len() > WIDTH {
+            out.push_str("\n  ");
+            column = 2;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        while column + word.len() > WIDTH {
+            let rest = word.split_off(WIDTH - column);
+            out.extend(word);
+            out.push_str("\n  ");
+            (word, column) = (rest, 2);
+        }
+        column += word.len();
+        out.extend(word);
+    }
+    out.push('\n');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn whatever_the_broker_has_fits_and_is_harmless() {
+        let huge = "\u{1b}[2J ".to_owned() + &"x".repeat(500);
+        let counters = json!({"received": u64::MAX, "refused": {"expired": 123_456_789}});
+        let domain = json!({
+            "state": huge, "since": "1970-01-01T00:00:00Z", "cause": huge, "last_legacy": huge,
+            "calls_pending": 99_999, "counters": counters,
+        });
+        let mappings = json!([{"file": huge, "sha256": huge}, 7]);
+        let reload = json!({"at": "1970-01-01T00:00:00Z", "outcome": huge, "findings": [huge, 7]});
+        let online = json!({"state": "online", "version": huge, "mappings": mappings,
+            "reload": reload, "memory_error": huge});
+        let odd = ["x".repeat(64), "\u{1b}".to_owned(), "plain".to_owned()];
+        let mut domains: BTreeMap<_, _> = odd.map(|n| (n, domain.clone())).into();
+        domains.insert("nothing".to_owned(), Value::Null);
+        for gateway in [None, Some(json!({})), Some(Value::Null), Some(online)] {
+            let far = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000_000_000);
+            let shown = table(&"i".repeat(64), gateway.as_ref(), &domains, far);
+            let widest = shown.lines().map(|l| l.chars().count()).max();
+            assert!(widest <= Some(WIDTH), "{widest:?}\n{shown}");
+            assert!(!shown.contains('\u{1b}'), "{shown}");
+        }
+    }
+
+    #[test]
+    fn ages_and_numbers_are_short() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10 * 86_400);
+        let ages = [
+            "1970-01-10T23:59:48Z",
+            "1970-01-10T23:00:00Z",
+            "1970-01-02T00:00:00Z",
+            "1971-01-01T00:00:00Z",
+            "x",
+        ];
+        assert_eq!(ages.map(|t| age(&json!(t), now)), ["12s", "1h", "9d", "0s", "-"]);
+        let numbers = [Some(99_999), Some(100_000), Some(12_345_678), Some(u64::MAX), None];
+        assert_eq!(numbers.map(short), ["99999", "100k", "12M", "18E", "-"]);
+    }
+}

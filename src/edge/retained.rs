@@ -1,0 +1,80 @@
+//! Reading what the broker has retained, and what is published there from then on.
+
+use super::session::{BrokerAddress, Credentials, Retained, Settings};
+use super::supervisor::{address, credentials};
+use crate::config::Config;
+use crate::translate::publish::Received;
+use crate::translate::status::Board;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the broker may take to hand over everything.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The largest message that is taken; the gateway's have some hundred bytes for each mapping file.
+const LARGEST: u32 = 1024 * 1024;
+
+/// A look at the status of a configuration's gateway: what the broker has of it, and the changes.
+pub struct Look {
+    retained: Retained,
+    address: BrokerAddress,
+}
+
+impl Look {
+    /// Connects with the configuration's address and user, under a client id of its own, and gives
+    /// everything that is retained.
+    ///
+    /// # Errors
+    /// A line that names the broker and says why it is out of reach.
+    pub async fn begin(config: &Config) -> Result<(Self, Vec<Received>), String> {
+        let credentials: Option<Credentials> = credentials(config)?;
+        let address = address(config);
+        let settings = Settings {
+            client_id: format!("passerelle-{}-look-{}", config.instance, std::process::id()),
+            address: address.clone(),
+            credentials,
+            keep_alive: config.broker.keep_alive,
+            session_expiry: Duration::ZERO,
+            max_packet: LARGEST,
+            filters: Vec::new(),
+            gone: BTreeSet::new(),
+            will: None,
+        };
+        let instance = &config.instance;
+        let filters = vec![Board::state_topic(instance), Board::domains_filter(instance)];
+        let mut look = Self { retained: Retained::open(&settings, filters), address };
+        let mut messages = Vec::new();
+        loop {
+            match timeout(PATIENCE, look.retained.next()).await {
+                Ok(Ok(Some(message))) => messages.push(message),
+                Ok(Ok(None)) => return Ok((look, messages)),
+                Ok(Err(why)) => return Err(look.out_of_reach(&why)),
+                Err(_) => return Err(look.out_of_reach("it does not answer")),
+            }
+        }
+    }
+
+    /// The next change. Cancel-safe.
+    ///
+    /// # Errors
+    /// A line that names the broker and says why the connection is lost.
+    pub async fn next(&mut self) -> Result<Received, String> {
+        loop {
+            match self.retained.next().await {
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => {}
+                Err(why) => return Err(self.out_of_reach(&why)),
+            }
+        }
+    }
+
+    fn out_of_reach(&self, why: &str) -> String {
+        let place = match &self.address {
+            BrokerAddress::Unix(path) => format!("unix:{}", path.display()),
+            BrokerAddress::Tcp { host, port } => format!("tcp://{host}:{port}"),
+        };
+        format!(
+            "the broker at {place} is out of reach: {why}; does it run, and may this user use it?"
+        )
+    }
+}

@@ -1,0 +1,129 @@
+//! What the gateway's own session does for the status: it publishes the board, and has the memory
+//! written.
+
+use super::memory::{Folder, Found, Saver, monotonic};
+use super::session::{Filter, Will};
+use crate::translate::clock::Now;
+use crate::translate::name::DomainName;
+use crate::translate::proxy::Setting;
+use crate::translate::publish::{Publish, Received};
+use crate::translate::status::{About, Board, MappingFile, Memory, Reloaded, Report};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the last writing may take.
+const LAST: Duration = Duration::from_secs(2);
+
+/// The board, and the memory with the task that writes it, if it can be written.
+pub(super) struct Status {
+    pub board: Board,
+    memory: Memory,
+    saver: Option<Saver>,
+    /// Whether it has said that the gateway ends.
+    farewell: bool,
+}
+
+impl Status {
+    /// The status of a run that begins now. A folder that cannot be used is told in the log and on the
+    /// board, and stops nothing.
+    pub async fn start(mut about: About, folder: &Path, run: Arc<str>, now: Now) -> Self {
+        let system = monotonic().saturating_sub(now.monotonic);
+        let (found, saver) = match Folder::open(folder, Arc::clone(&run)).await {
+            Ok((folder, found)) => (found, Some(Saver::start(folder))),
+            Err(error) => {
+                tracing::error!("{error}");
+                about.memory_error = Some(error);
+                (Found { record: None, set_aside: None }, None)
+            }
+        };
+        let mut memory = Memory::new(run, system, found.record, now);
+        if let Some(place) = found.set_aside {
+            memory.set_aside(place);
+        }
+        let mut status = Self { board: Board::new(about, now), memory, saver, farewell: false };
+        status.wake(now);
+        status
+    }
+
+    /// The will of the gateway's own session.
+    pub fn will(instance: &str) -> Will {
+        let (topic, payload) = (Board::state_topic(instance), Board::will().into());
+        Will { topic, payload, retain: true }
+    }
+
+    /// What the gateway's own session subscribes to, to find what an earlier run has left.
+    pub fn filter(&self) -> Filter {
+        let topic = self.board.own_filter();
+        Filter { topic, no_local: true, each_time: true }
+    }
+
+    pub fn report(&mut self, name: &DomainName, report: &Report, now: Now) {
+        self.memory.heard(name, &report.heard, now);
+        self.board.report(name, report, self.memory.last(name), now);
+        self.wake(now);
+    }
+
+    /// A reload has gone well, with these mapping files, or was refused for these findings.
+    pub fn reloaded(
+        &mut self,
+        outcome: Result<(Setting, Vec<MappingFile>), Vec<String>>,
+        now: Now,
+    ) {
+        let outcome = match outcome {
+            Ok((_, mappings)) => Reloaded::Applied(mappings),
+            Err(findings) => Reloaded::Refused(findings),
+        };
+        self.board.reloaded(outcome, now);
+    }
+
+    /// Takes a message, if it is about the status.
+    pub fn takes(&mut self, message: &Received) -> bool {
+        let mine = self.board.is_domains(&message.topic);
+        if mine {
+            self.board.found(&message.topic, message.payload.is_empty());
+        }
+        mine
+    }
+
+    pub fn deadline(&self) -> Option<Duration> {
+        let memory = self.memory.deadline().filter(|_| self.saver.is_some());
+        self.board.deadline().into_iter().chain(memory).min()
+    }
+
+    pub fn wake(&mut self, now: Now) {
+        self.board.wake(now);
+        if let Some(saver) = &self.saver
+            && let Some(record) = self.memory.take_due(now)
+        {
+            saver.save(record);
+        }
+    }
+
+    pub fn publishes(&mut self) -> Vec<Publish> {
+        self.board.take_publishes()
+    }
+
+    /// Says that the gateway ends, once and if the broker can be reached. Says whether it just did.
+    pub fn bid_farewell(&mut self, now: Now) -> bool {
+        let can = self.board.is_connected() && !self.farewell;
+        if can {
+            self.farewell = true;
+            self.board.ended(now);
+        }
+        can
+    }
+
+    /// Whether the broker still believes that the gateway is there.
+    pub fn owes_farewell(&self) -> bool {
+        self.board.is_connected() && !self.farewell
+    }
+
+    /// Writes the memory for the last time.
+    pub async fn end(mut self, now: Now) {
+        if let Some(saver) = self.saver {
+            saver.save(self.memory.take(now));
+            saver.end(LAST).await;
+        }
+    }
+}

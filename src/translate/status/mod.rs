@@ -1,0 +1,76 @@
+//! What the gateway says of itself: the state of each domain, and who has spoken legacy until when.
+//!
+//! A channel's [`Reporter`] says when there is something to report, the [`Board`] makes of it the
+//! retained messages, and the [`Memory`] what outlives the gateway.
+
+mod board;
+mod heard;
+mod memory;
+mod record;
+mod reporter;
+
+pub use board::{About, Board, MappingFile, Reloaded};
+pub use heard::{Heard, Spoke, Utterance};
+pub use memory::Memory;
+pub use record::{Quiet, Record, Seen, Verdict};
+pub use reporter::{Carries, Reporter, View};
+
+use super::refusal::Counters;
+use serde::Serialize;
+
+/// What a channel is doing. The names do not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Its channel is not there.
+    Absent,
+    /// Its channel is connected, and nothing was heard since.
+    Silent,
+    /// It has spoken legacy on this connection.
+    Legacy,
+    /// Its channel carries MQTT.
+    Mqtt,
+    /// Another client has its name on the broker.
+    Contested,
+    /// Its channel carries MQTT, and nothing goes through before its next CONNECT.
+    WaitingForConnect,
+}
+
+impl State {
+    /// What is the likely cause, and what to look at; `None` where all is as it should be.
+    #[must_use]
+    pub fn cause(self) -> Option<&'static str> {
+        match self {
+            Self::Absent | Self::Legacy | Self::Mqtt => None,
+            Self::Silent => Some(
+                "connected and never heard: it has had nothing to say, or another program, such as \
+                 the old router, holds the socket",
+            ),
+            Self::Contested => Some(
+                "another client has its name on the broker: its new program may be running while \
+                 the old one still has the channel",
+            ),
+            Self::WaitingForConnect => Some(
+                "nothing of it goes through before its next CONNECT: it has just started, or the \
+                      broker has closed its connection, or was out of reach",
+            ),
+        }
+    }
+}
+
+/// What a channel reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What it is doing.
+    pub state: State,
+    /// Calls that are pending, its own and those that it is to answer.
+    pub calls: usize,
+    /// How messages have ended since its proxy began.
+    pub counters: Counters,
+    /// Bytes of its MQTT that went nowhere since its tunnel began.
+    pub dropped: u64,
+    /// What was heard of it since the last report.
+    pub heard: Vec<Utterance>,
+    /// Whether its proxy or tunnel has ended: another one of the same name counts from 0.
+    pub ended: bool,
+}
