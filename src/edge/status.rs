@@ -8,6 +8,7 @@ use crate::translate::name::DomainName;
 use crate::translate::proxy::Setting;
 use crate::translate::publish::{Publish, Received};
 use crate::translate::status::{About, Board, MappingFile, Memory, Reloaded, Report};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,11 @@ impl Status {
         status
     }
 
+    /// Domains that last spoke MQTT over their channel, as far as an earlier run knew.
+    pub fn on_mqtt(&self) -> BTreeSet<DomainName> {
+        self.memory.on_mqtt().clone()
+    }
+
     /// The will of the gateway's own session.
     pub fn will(instance: &str) -> Will {
         let (topic, payload) = (Board::state_topic(instance), Board::will().into());
@@ -60,6 +66,7 @@ impl Status {
 
     pub fn report(&mut self, name: &DomainName, report: &Report, now: Now) {
         self.memory.heard(name, &report.heard, now);
+        self.memory.carries(name, report.state);
         self.board.report(name, report, self.memory.last(name), now);
         self.wake(now);
     }

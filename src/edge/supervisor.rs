@@ -72,6 +72,8 @@ struct Supervisor {
     level: watch::Sender<Option<usize>>,
     limit: watch::Receiver<Option<Instant>>,
     gone: Counters,
+    /// Domains that spoke MQTT to an earlier run, and have not been seen in this one.
+    on_mqtt: BTreeSet<DomainName>,
 }
 
 /// Runs the gateway until SIGTERM or SIGINT.
@@ -114,9 +116,11 @@ pub async fn run(mut config: Config, log: Log) -> Result<(), String> {
         level: watch::channel(None).0,
         limit: limit.clone(),
         gone: Counters::default(),
+        on_mqtt: BTreeSet::new(),
         config,
     };
     let status = supervisor.start_status().await;
+    supervisor.on_mqtt = status.on_mqtt();
     let hub_task = supervisor.start_hub(status, directory_seen, hub_mail, stop_hub.clone(), limit);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -281,6 +285,10 @@ impl Supervisor {
                     Some(running) if running.leaving => running.again = true,
                     Some(running) => {
                         let _ = running.control.send(Control::Appeared);
+                    }
+                    // Until it says something else, no line is written into what may be MQTT.
+                    None if self.on_mqtt.remove(&name) => {
+                        self.start_tunnel(name, Place::Unix(path), None);
                     }
                     None => self.start(Identity::Domain(name), Place::Unix(path), None),
                 }

@@ -3,7 +3,7 @@
 use crate::peers::{
     Console, Dialect, Disks, Dom0, LegacyDomain, Missing, MqttPeer, MqttServer, MvpServer,
 };
-use crate::setting::{Outcome, setting};
+use crate::setting::{Outcome, setting, until};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -108,5 +108,37 @@ async fn a_domain_is_told_that_the_broker_has_gone_where_it_can_be() -> Outcome 
     old.write_all(&connect(4, "")).await?;
     let size = old.read(&mut buffer).await?;
     assert_eq!(buffer[..size], [0x20, 2, 0, 0]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_domain_on_mqtt_is_left_alone_by_the_next_gateway_until_it_says_what_it_speaks() -> Outcome
+{
+    let mut setting = setting().await?;
+    let console = setting.console("sys-usb").await?;
+    let mut port = console.open().await?;
+    let mut buffer = [0; 64];
+    port.write_all(&connect(5, "")).await?;
+    assert!(port.read(&mut buffer).await? > 0 && buffer[0] == 0x20);
+    for id in ["", "sys-usb"] {
+        setting.gateway.terminate()?;
+        assert!(setting.gateway.ended().await?.success());
+        let size = port.read(&mut buffer).await?;
+        assert_eq!(buffer[..size], [0xE0, 1, 0x8B], "it is told that the gateway goes");
+        setting.gateway.run()?;
+        let waits = |ended: &crate::setting::Ended| ended.out.contains("\"waiting_for_connect\"");
+        until(&setting.gateway, "status", &["--json"], waits).await?;
+        port.write_all(&connect(5, id)).await?;
+        assert!(port.read(&mut buffer).await? > 0 && buffer[0] == 0x20);
+    }
+    // No proxy has taken its place in between.
+    let sessions = setting.gateway.log().matches("session ready domain=sys-usb").count();
+    assert!(sessions <= 1, "{sessions}");
+    setting.gateway.terminate()?;
+    assert!(setting.gateway.ended().await?.success());
+    drop(port);
+    setting.gateway.run()?;
+    let _server = mvp(&console).await?;
+    setting.served("sys-usb").await?;
     Ok(())
 }

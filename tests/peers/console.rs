@@ -11,8 +11,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A console. As with a real one the gateway sees nothing of programs that come and go; what it writes
-/// while there is none is lost, as a program that opens its port drops what it finds there.
+/// A console. As with a real one the gateway sees nothing of programs that come and go, nor do they of
+/// the gateway; what it writes while there is none is lost, as a program that opens its port drops what
+/// it finds there.
 pub struct Console {
     path: PathBuf,
     guest: PathBuf,
@@ -77,10 +78,11 @@ impl Console {
         let (dom0, guest) = (bind(&self.path)?, bind(&self.guest)?);
         let connected = self.connected.clone();
         self.backend = Some(tokio::spawn(async move {
+            let mut program = None;
             while let Ok((gateway, _)) = dom0.accept().await {
                 connected.send_replace(true);
                 // However the connection ends, the next client is served.
-                let _ = serve(gateway, &guest).await;
+                let _ = serve(gateway, &guest, &mut program).await;
                 connected.send_replace(false);
             }
         }));
@@ -96,16 +98,24 @@ impl Drop for Console {
     }
 }
 
-/// One program after another, until the gateway goes.
-async fn serve(mut gateway: UnixStream, guest: &UnixListener) -> io::Result<()> {
+/// One program after another, until the gateway goes; the last one stays.
+async fn serve(
+    mut gateway: UnixStream,
+    guest: &UnixListener,
+    program: &mut Option<UnixStream>,
+) -> io::Result<()> {
     loop {
-        let mut program = tokio::select! {
-            program = guest.accept() => program?.0,
-            end = drop_all(&mut gateway) => return end,
+        let running = match program {
+            Some(program) => program,
+            None => tokio::select! {
+                next = guest.accept() => program.insert(next?.0),
+                end = drop_all(&mut gateway) => return end,
+            },
         };
-        if pump(&mut gateway, &mut program).await? {
+        if pump(&mut gateway, running).await? {
             return Ok(());
         }
+        *program = None;
     }
 }
 

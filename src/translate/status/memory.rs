@@ -1,10 +1,10 @@
-//! What was heard of whom, for [`Record`]: it outlives the gateway.
+//! What was heard of whom, and how it spoke, for [`Record`]: it outlives the gateway.
 
 use super::record::FORMAT;
-use super::{Record, Seen, Utterance};
+use super::{Record, Seen, State, Utterance};
 use crate::translate::clock::Now;
 use crate::translate::name::DomainName;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +30,7 @@ pub struct Memory {
     system: Duration,
     set_aside: Option<String>,
     domains: BTreeMap<DomainName, Vec<Seen>>,
+    mqtt: BTreeSet<DomainName>,
     /// It has changed since it was written.
     changed: bool,
     /// When it was written last, and when it may be written next.
@@ -52,6 +53,7 @@ impl Memory {
             system,
             set_aside: None,
             domains: BTreeMap::new(),
+            mqtt: BTreeSet::new(),
             changed: true,
             written: now.monotonic,
             next: now.monotonic,
@@ -66,6 +68,7 @@ impl Memory {
             memory.watching_since = earlier.watching_since;
         }
         memory.set_aside = earlier.set_aside;
+        memory.mqtt = earlier.mqtt.iter().filter_map(|n| DomainName::parse(n).ok()).collect();
         for (name, mut all) in earlier.domains {
             let Ok(name) = DomainName::parse(&name) else { continue };
             for seen in &mut all {
@@ -79,6 +82,25 @@ impl Memory {
     /// A memory that could not be read was put here.
     pub fn set_aside(&mut self, place: String) {
         self.set_aside = Some(place);
+    }
+
+    /// What a domain's channel carries, as far as its state tells.
+    pub fn carries(&mut self, name: &DomainName, state: State) {
+        let changed = match state {
+            State::Mqtt | State::WaitingForConnect if self.mqtt.len() < DOMAINS => {
+                self.mqtt.insert(name.clone())
+            }
+            State::Legacy => self.mqtt.remove(name),
+            State::Mqtt | State::WaitingForConnect => false,
+            State::Absent | State::Silent | State::Contested => false,
+        };
+        self.changed |= changed;
+    }
+
+    /// Domains that last spoke MQTT over their channel.
+    #[must_use]
+    pub fn on_mqtt(&self) -> &BTreeSet<DomainName> {
+        &self.mqtt
     }
 
     /// Something has happened to a domain, and this was heard of it.
@@ -160,6 +182,7 @@ impl Memory {
             monotonic: self.system.saturating_add(now.monotonic).as_secs(),
             set_aside: self.set_aside.clone(),
             domains: domains.map(|(n, all)| (n.as_str().to_owned(), all.clone())).collect(),
+            mqtt: self.mqtt.iter().map(|n| n.as_str().to_owned()).collect(),
         }
     }
 }

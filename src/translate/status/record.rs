@@ -3,7 +3,7 @@
 use super::Spoke;
 use crate::translate::name::DomainName;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The form of the file that this program reads and writes.
@@ -31,6 +31,9 @@ pub struct Record {
     pub set_aside: Option<String>,
     /// What was heard, by domain.
     pub domains: BTreeMap<String, Vec<Seen>>,
+    /// Domains that last spoke MQTT over their channel.
+    #[serde(default)]
+    pub mqtt: BTreeSet<String>,
 }
 
 /// What was heard of a domain under one name.
@@ -79,7 +82,8 @@ impl Record {
         if record.format != FORMAT {
             return Err(format!("its format is {}, not {FORMAT}", record.format));
         }
-        if let Some(name) = record.domains.keys().find(|name| DomainName::parse(name).is_err()) {
+        let mut names = record.domains.keys().chain(&record.mqtt);
+        if let Some(name) = names.find(|name| DomainName::parse(name).is_err()) {
             return Err(format!("{name:?} is no domain's name"));
         }
         Ok(record)
