@@ -20,7 +20,10 @@
 #[path = "peers/mod.rs"]
 mod peers;
 
-use peers::{DEADLINE, Dialect, Disks, LegacyDomain, MqttServer, MvpRouter, MvpServer};
+use peers::{
+    Console, DEADLINE, Dialect, Disks, LegacyDomain, Missing, MqttPeer, MqttServer, MvpRouter,
+    MvpServer,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -193,16 +196,44 @@ fn steps(document: &str) -> Vec<Step> {
     steps
 }
 
-/// Who is there beside the gateway and its broker.
+/// Who is there beside the gateway and its broker: two domains, and the program that each runs.
 struct Cast {
-    gui: LegacyDomain,
-    usb: Option<MvpServer>,
     router: Option<MvpRouter>,
-    moved: Option<MqttServer>,
+    gui_console: Console,
+    gui: Option<LegacyDomain>,
+    moved_gui: Option<MqttPeer>,
+    usb_console: Console,
+    usb: Option<MvpServer>,
+    moved_usb: Option<MqttServer>,
+}
+
+/// A program of the MVP opens a console's port.
+async fn legacy(console: &Console, name: &str) -> Result<LegacyDomain, Missing> {
+    let (reader, writer) = console.open().await?.into_split();
+    Ok(LegacyDomain::over(name, reader, writer))
+}
+
+fn disks() -> Result<Disks, Missing> {
+    Disks::new().map_err(|e| Missing::new(e.to_string()))
 }
 
 impl Cast {
-    async fn play(&mut self, scene: &str, machine: &Machine) -> Result<(), peers::Missing> {
+    async fn new(machine: &Machine) -> Result<Self, Missing> {
+        let sockets = machine.path("var/run");
+        let gui_console = Console::start(&sockets, "vm-gui")?;
+        let usb_console = Console::start(&sockets, "sys-usb")?;
+        Ok(Self {
+            router: None,
+            gui: Some(legacy(&gui_console, "vm-gui").await?),
+            gui_console,
+            moved_gui: None,
+            usb: Some(MvpServer::over(legacy(&usb_console, "sys-usb").await?, disks()?)),
+            usb_console,
+            moved_usb: None,
+        })
+    }
+
+    async fn play(&mut self, scene: &str, machine: &Machine) -> Result<(), Missing> {
         match scene {
             "the router starts" => {
                 let mut router = MvpRouter::start(&machine.path("run/passerelle"))?;
@@ -210,8 +241,9 @@ impl Cast {
                 router.connected("sys-usb").await?;
                 self.router = Some(router);
             }
-            "the system is used" => {
-                self.gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await?;
+            "the system is used" | "vm-gui calls it" => {
+                let gui = self.gui.as_mut().expect("it has not moved");
+                gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await?;
             }
             "the router stops" => {
                 let router = self.router.take();
@@ -219,11 +251,19 @@ impl Cast {
             }
             "sys-usb moves" => {
                 drop(self.usb.take());
-                fs::remove_file(machine.path("var/run/sys-usb-msg.sock")).ok();
-                let broker = machine.path("run/mosquitto/mqtt.sock");
-                let disks = Disks::new().map_err(|e| peers::Missing::new(e.to_string()))?;
-                let server = MqttServer::start(&broker, "sys-usb", Dialect::Psec, disks).await?;
-                self.moved = Some(server);
+                let port = self.usb_console.port();
+                let server = MqttServer::start(port, "sys-usb", Dialect::Psec, disks()?).await?;
+                self.moved_usb = Some(server);
+            }
+            "sys-usb goes back" => {
+                drop(self.moved_usb.take());
+                let domain = legacy(&self.usb_console, "sys-usb").await?;
+                self.usb = Some(MvpServer::over(domain, disks()?));
+            }
+            "vm-gui moves" => {
+                drop(self.gui.take());
+                let port = self.gui_console.port();
+                self.moved_gui = Some(MqttPeer::connect(port, "vm-gui", &[]).await?);
             }
             other => panic!("a scene that nobody plays: {other}"),
         }
@@ -234,13 +274,7 @@ impl Cast {
 #[tokio::test]
 async fn the_migration_goes_as_written() -> Result<(), Box<dyn std::error::Error>> {
     let machine = Machine::new();
-    let sockets = machine.path("var/run");
-    let mut cast = Cast {
-        gui: LegacyDomain::start(&sockets, "vm-gui")?,
-        usb: Some(MvpServer::start(&sockets, "sys-usb", Disks::new()?)?),
-        router: None,
-        moved: None,
-    };
+    let mut cast = Cast::new(&machine).await?;
     let mut scripts = 0;
     for step in steps(&shipped("MIGRATION.md")) {
         match step {
@@ -251,8 +285,8 @@ async fn the_migration_goes_as_written() -> Result<(), Box<dyn std::error::Error
             Step::Scene(scene) => cast.play(&scene, &machine).await?,
         }
     }
-    assert!(cast.moved.is_some() && cast.router.is_none());
-    assert!(scripts >= 10, "{scripts}");
+    assert!(cast.moved_usb.is_some() && cast.moved_gui.is_some() && cast.router.is_none());
+    assert!(scripts >= 20, "{scripts}");
     assert!(!machine.path("etc/passerelle").exists());
     Ok(())
 }
