@@ -3,7 +3,8 @@
 //! In the first scene `sys-usb` is still MVP and `vm-scan`, which is migrated, calls it; in the second
 //! `sys-usb` is migrated and `vm-gui`, which is still MVP, calls it. Every command of the dictionary
 //! and both notifications cross in each. In the third `sys-usb` comes over to MQTT on its own channel,
-//! and goes back, while both call it. The exit code is 0 only if all arrived.
+//! and goes back, while both call it; what `passerelle status` says is printed beside. The exit code is
+//! 0 only if all arrived.
 
 #![allow(clippy::disallowed_methods, reason = "the demo plays the edges")]
 #![allow(clippy::indexing_slicing, reason = "a JSON value has null for what is not there")]
@@ -14,13 +15,15 @@ mod peers;
 use peers::disks::REPOSITORY;
 use peers::mqtt_peer::Message;
 use peers::{
-    Broker, Console, Dialect, Disks, Dom0, ERROR, LegacyDomain, Line, Missing, MqttPeer,
+    Broker, Console, DEADLINE, Dialect, Disks, Dom0, ERROR, LegacyDomain, Line, Missing, MqttPeer,
     MqttServer, MvpServer, NEW_FILE, ROOTS,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::time::Instant;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 
 const MD5: &str = "6f5902ac237024bdd0c176cb93063dc4";
 
@@ -173,6 +176,7 @@ async fn there_and_back(program: &Path, table: &mut Table) -> Result<(), Missing
     let old = old_program(&console).await?;
     table.row("its MVP program runs", dom0.served("sys-usb")).await;
     both_call(&mut gui, &mut scan, table).await;
+    table.row("    passerelle status says so", shows(program, &dom0, "legacy")).await;
     drop(old);
     let disks = Disks::new().map_err(|e| Missing::new(format!("no disks: {e}")))?;
     let mut new = None;
@@ -183,10 +187,46 @@ async fn there_and_back(program: &Path, table: &mut Table) -> Result<(), Missing
     };
     table.row("its new program runs, and speaks MQTT on the same channel", comes).await;
     both_call(&mut gui, &mut scan, table).await;
+    table.row("    passerelle status says so", shows(program, &dom0, "mqtt")).await;
     drop(new);
     let _old = old_program(&console).await?;
     table.row("its MVP program runs again", dom0.served("sys-usb")).await;
     both_call(&mut gui, &mut scan, table).await;
+    table.row("    passerelle status says so", shows(program, &dom0, "legacy")).await;
+    Ok(())
+}
+
+/// Asks the gateway how the domains are, until `sys-usb` is so; prints what it says.
+async fn shows(program: &Path, dom0: &Dom0, state: &str) -> Result<(), Missing> {
+    let mut status = Command::new(program);
+    status.args(["status", "--watch", "--config"]).arg(dom0.gateway.config_file());
+    let status = status.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+    let mut status = status.map_err(|e| Missing::new(format!("no status: {e}")))?;
+    let Some(out) = status.stdout.take() else { return Err(Missing::new("no status")) };
+    let mut lines = BufReader::new(out).lines();
+    let found = async {
+        let (mut shown, mut wanted) = (Vec::new(), false);
+        while let Ok(Some(line)) = lines.next_line().await {
+            let is_a_domains = line.starts_with("sys-usb") || line.starts_with("vm-gui");
+            let mut words = line.split_whitespace();
+            wanted |= words.next() == Some("sys-usb") && words.next() == Some(state);
+            let last = line.starts_with("vm-gui");
+            if line.starts_with("DOMAIN") {
+                (shown, wanted) = (vec![line], false);
+            } else if is_a_domains {
+                shown.push(line);
+            }
+            if wanted && last {
+                return Ok(shown);
+            }
+        }
+        Err(Missing::new(format!("sys-usb is not shown as {state}")))
+    };
+    let timeout = tokio::time::timeout(DEADLINE, found).await;
+    let shown = timeout.map_err(|_| Missing::new(format!("sys-usb does not become {state}")))??;
+    for line in shown {
+        println!("        {line}");
+    }
     Ok(())
 }
 
