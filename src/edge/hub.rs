@@ -98,6 +98,8 @@ impl Task {
                 self.lost = false;
                 tracing::info!("the gateway's own session is ready");
             }
+            // Its subscriptions last as long as it does.
+            Event::Unsubscribed => {}
             Event::Received(message, delivery) => {
                 self.hub.deliver(&message, 0, self.clock.now());
                 self.act(Some(delivery));

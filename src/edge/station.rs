@@ -326,6 +326,8 @@ impl Station {
                 life.lost = false;
                 tracing::info!(domain = %self.name, "session ready");
             }
+            // Only the end of a station asks for it, and waits for it there.
+            Event::Unsubscribed => {}
             Event::Received(message, delivery) => {
                 life.next_delivery += 1;
                 life.deliveries.insert(life.next_delivery, delivery);

@@ -21,3 +21,5 @@ mod routing;
 mod rows;
 mod setting;
 mod tunnel;
+mod tunnel_packets;
+mod tunnel_switch;

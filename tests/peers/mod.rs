@@ -26,6 +26,7 @@ pub mod mqtt_peer_311;
 pub mod mqtt_server;
 pub mod mvp_server;
 pub mod pty;
+pub mod raw_mqtt;
 
 pub use broker::Broker;
 pub use console::Console;
@@ -40,6 +41,7 @@ pub use mqtt_peer_311::MqttPeer311;
 pub use mqtt_server::MqttServer;
 pub use mvp_server::MvpServer;
 pub use pty::Pty;
+pub use raw_mqtt::{Hello, RawMqtt};
 
 use std::time::Duration;
 

@@ -20,6 +20,9 @@ pub enum Event {
     /// Connected, subscriptions acknowledged; the outbox flows. Messages that the broker had kept
     /// for the session may have come before this.
     Ready,
+    /// The subscriptions have ended, as [`Session::unsubscribe`](super::Session::unsubscribe) asked:
+    /// every message that the broker had for them has come before this.
+    Unsubscribed,
     /// A message. The broker holds it until it is acknowledged, and sends about
     /// [`WINDOW`](super::WINDOW) of them ahead (Mosquitto 2.0.11 up to twice as many and more).
     Received(Received, Delivery),

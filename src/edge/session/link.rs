@@ -35,6 +35,8 @@ pub(super) struct Link {
     /// How many filters have been asked for, and how many of them were answered.
     asked: usize,
     answered: usize,
+    /// How many filters are being given up.
+    leaving: usize,
     /// Places of the outbox that were handed to the library and have no packet id yet.
     handed: VecDeque<u64>,
     /// Places of the outbox by packet id.
@@ -71,6 +73,7 @@ impl Link {
             limits: None,
             asked: 0,
             answered: 0,
+            leaving: 0,
             handed: VecDeque::new(),
             flying: HashMap::new(),
             unsent: VecDeque::new(),
@@ -117,14 +120,21 @@ impl Link {
         refused.map(|(filter, code)| (filter.topic.as_str(), *code)).collect()
     }
 
-    /// Ends the subscriptions. The broker has done so before it reads what follows.
+    /// Ends the subscriptions.
     pub fn unsubscribe(&mut self, filters: &[Filter]) {
         for filter in filters {
             if self.client.try_unsubscribe(filter.topic.as_str()).is_err() {
                 // The connection has ended, or it has more filters than a session of ours ever has.
                 return tracing::warn!(filter = filter.topic, "not unsubscribed");
             }
+            self.leaving += 1;
         }
+    }
+
+    /// An UNSUBACK has come. Says whether it was the last.
+    pub fn unsubscribed(&mut self) -> bool {
+        self.leaving = self.leaving.saturating_sub(1);
+        self.leaving == 0
     }
 
     /// Whether a publish can be sent now.

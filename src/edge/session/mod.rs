@@ -150,12 +150,18 @@ impl Session {
         }
     }
 
-    /// Leaves the broker as [`Session::close`] does, but nothing more is to come to the session.
-    pub async fn unsubscribe_and_close(self) {
-        if let State::Linked(mut link) = self.state {
+    /// Ends the subscriptions of this connection: nothing more is to come to the session.
+    /// [`Event::Unsubscribed`] follows, unless the connection is lost.
+    pub fn unsubscribe(&mut self) {
+        if let State::Linked(link) = &mut self.state {
             link.unsubscribe(&self.settings.filters);
-            link.disconnect(GOODBYE).await;
         }
+    }
+
+    /// Whether it is connected, its subscriptions are made and its outbox flows.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(&self.state, State::Linked(link) if link.ready)
     }
 
     fn incoming(&mut self, packet: Packet) {
@@ -179,6 +185,9 @@ impl Session {
                 let delivery = Delivery { connection, pkid, qos };
                 let message = wire::received(publish);
                 self.events.push_back(Event::Received(message, delivery));
+            }
+            Packet::UnsubAck(_) if link.unsubscribed() => {
+                self.events.push_back(Event::Unsubscribed);
             }
             Packet::PubAck(puback) => {
                 let place = link.landed(puback.pkid);
