@@ -60,7 +60,8 @@ fn size_of(passed: &Passed) -> usize {
             Passed::Line { line, .. }
             | Passed::Copy(line)
             | Passed::Notice(line)
-            | Passed::Returned(line) => line.len(),
+            | Passed::Returned(line)
+            | Passed::Direct(line) => line.len(),
             Passed::Event { line, payload, .. } => line.len() + payload.len(),
         }
 }
@@ -98,7 +99,9 @@ impl Directory {
     pub fn put_all(&self, passed: &Passed) -> Vec<Refusal> {
         let line = match passed {
             Passed::Copy(line) | Passed::Event { line, .. } => line.as_ref(),
-            Passed::Line { .. } | Passed::Notice(_) | Passed::Returned(_) => b"",
+            Passed::Line { .. } | Passed::Notice(_) | Passed::Returned(_) | Passed::Direct(_) => {
+                b""
+            }
         };
         let not_given = |(name, mailbox): (&DomainName, &Mailbox)| {
             let full = matches!(mailbox.put(passed.clone()), Err(NotTaken::Full(_)));

@@ -100,7 +100,9 @@ impl Station {
                     self.event(event, life);
                     self.act(life).await;
                 }
-                Err(_) => return tracing::debug!(domain = %self.name, "the broker is not waited for"),
+                Err(_) => {
+                    return tracing::debug!(domain = %self.name, "the broker is not waited for");
+                }
             }
         }
     }

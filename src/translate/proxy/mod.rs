@@ -8,6 +8,7 @@ mod calls;
 mod event;
 mod give;
 mod line;
+mod own;
 mod response;
 mod tell;
 mod time;
@@ -114,6 +115,8 @@ pub enum Passed {
     Notice(Bytes),
     /// A line that could not be given: its sender's proxy finds another way.
     Returned(Bytes),
+    /// The domain's call on MQTT of this correlation data has been given to its handler directly.
+    Direct(Bytes),
 }
 
 /// A publish that the broker has not acknowledged.
@@ -336,6 +339,7 @@ impl Proxy {
                 let line = line.strip_suffix(b"\n").map(Bytes::copy_from_slice).unwrap_or(line);
                 self.line(line, now);
             }
+            Passed::Direct(correlation) => self.goes_direct(&correlation, now),
         }
     }
 
@@ -345,7 +349,9 @@ impl Proxy {
             Passed::Line { from, line, is_command, .. } => (from, line, is_command),
             // What comes back to its sender is a command that nobody else counts any more.
             Passed::Returned(line) => (to.clone(), line, true),
-            Passed::Copy(_) | Passed::Event { .. } | Passed::Notice(_) => return,
+            Passed::Copy(_) | Passed::Event { .. } | Passed::Notice(_) | Passed::Direct(_) => {
+                return;
+            }
         };
         let detail = format!("{to} has too much waiting");
         self.refuse(Reason::DomainStuck, detail.clone(), from.clone(), head(&line));
