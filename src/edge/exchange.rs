@@ -2,7 +2,7 @@
 //! another.
 
 use crate::translate::name::DomainName;
-use crate::translate::proxy::Passed;
+use crate::translate::proxy::{OwnCall, Passed};
 use crate::translate::refusal::{Reason, Refusal, head};
 use crate::translate::roster::Roster;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,7 +78,8 @@ fn size_of(passed: &Passed) -> usize {
             Passed::Line { line, .. }
             | Passed::Copy(line)
             | Passed::Notice(line)
-            | Passed::Returned(line) => line.len(),
+            | Passed::Returned(line)
+            | Passed::Own(OwnCall { line, .. }) => line.len(),
             Passed::Event { line, payload, .. } => line.len() + payload.len(),
         }
 }
@@ -116,7 +117,7 @@ impl Directory {
     pub fn put_all(&self, passed: &Passed) -> Vec<Refusal> {
         let line = match passed {
             Passed::Copy(line) | Passed::Event { line, .. } => line.as_ref(),
-            Passed::Line { .. } | Passed::Notice(_) | Passed::Returned(_) => b"",
+            Passed::Line { .. } | Passed::Notice(_) | Passed::Returned(_) | Passed::Own(_) => b"",
         };
         let not_given = |(name, mailbox): (&DomainName, &Mailbox)| {
             let full = matches!(mailbox.put(passed.clone()), Err(NotTaken::Full(_)));

@@ -25,3 +25,5 @@ mod rows;
 mod setting;
 mod status;
 mod tunnel;
+mod tunnel_packets;
+mod tunnel_switch;

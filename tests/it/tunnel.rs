@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A program of the MVP opens the console's port.
-async fn legacy(console: &Console, name: &str) -> Result<LegacyDomain, Missing> {
+pub async fn legacy(console: &Console, name: &str) -> Result<LegacyDomain, Missing> {
     let (reader, writer) = console.open().await?.into_split();
     Ok(LegacyDomain::over(name, reader, writer))
 }

@@ -13,6 +13,7 @@
     reason = "a test reads the mappings that it is about, and a clock"
 )]
 
+mod carrier;
 mod coverage;
 mod cuts;
 mod kit;

@@ -3,12 +3,12 @@
 use super::json::decode;
 use super::{DEADLINE, Inbox, Missing};
 use bytes::Bytes;
-use rumqttc::Transport;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     Filter, Packet, PubAckReason, Publish, PublishProperties, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::{Outgoing, Transport};
 use serde_json::Value;
 use std::fmt;
 use std::path::Path;
@@ -37,6 +37,8 @@ pub struct Message {
     pub properties: Vec<(String, String)>,
     /// Its message expiry, in seconds.
     pub expiry: Option<u32>,
+    /// Whether the broker says that it may have come before.
+    pub dup: bool,
 }
 
 impl Message {
@@ -56,6 +58,11 @@ impl Message {
     pub fn from(mut self, name: &str) -> Self {
         self.properties.push(("source".to_owned(), name.to_owned()));
         self
+    }
+
+    /// Whether it is no message, but says that no more come.
+    pub fn is_the_end(&self) -> bool {
+        self.topic.is_empty()
     }
 
     /// The payload as JSON, null if it is none.
@@ -99,6 +106,11 @@ impl Publisher {
             self.0.publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties);
         sent.await.map_err(|e| Missing::new(format!("not published: {e}")))
     }
+
+    /// Says good-bye after all that was handed over.
+    pub async fn disconnect(&self) -> Result<(), Missing> {
+        self.0.disconnect().await.map_err(|e| Missing::new(format!("not disconnected: {e}")))
+    }
 }
 
 /// An MQTT 5 client with a session of its own. It comes back by itself when the broker does, and
@@ -138,7 +150,7 @@ impl MqttPeer {
         let (acked, acks) = mpsc::unbounded_channel();
         let (ready, subscribed) = watch::channel(false);
         let filters = filters.iter().map(|path| Filter::new(*path, QoS::AtLeastOnce)).collect();
-        let driver = Driver { client: client.clone(), filters, arrived, acked, ready };
+        let driver = Driver { client: client.clone(), filters, arrived, acked, ready, left: 0 };
         let peer = Self {
             name: name.to_owned(),
             inbox: Inbox::new(name, inbox),
@@ -166,6 +178,23 @@ impl MqttPeer {
     /// Its writing side, for one that answers on its own.
     pub fn publisher(&self) -> Publisher {
         self.publisher.clone()
+    }
+
+    /// Ends its subscriptions: the last message that comes is [`the end`](Message::is_the_end).
+    pub async fn unsubscribe(&self, filters: &[&str]) -> Result<(), Missing> {
+        for filter in filters {
+            let asked = self.publisher.0.unsubscribe(*filter).await;
+            asked.map_err(|e| Missing::new(format!("{}: not unsubscribed: {e}", self.name)))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until it has said good-bye.
+    pub async fn gone(&mut self) -> Result<(), Missing> {
+        match tokio::time::timeout(DEADLINE, &mut self.driver).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Missing::new(format!("{}: does not leave", self.name))),
+        }
     }
 
     /// Publishes at QoS 1; whether anybody was subscribed to it.
@@ -224,16 +253,19 @@ struct Driver {
     arrived: mpsc::UnboundedSender<Message>,
     acked: mpsc::UnboundedSender<Acked>,
     ready: watch::Sender<bool>,
+    /// How many subscriptions have ended.
+    left: usize,
 }
 
 impl Driver {
-    async fn run(self, mut events: EventLoop) {
+    async fn run(mut self, mut events: EventLoop) {
         // Paces the attempts to reach a broker that is away.
         let mut pace = tokio::time::interval(Duration::from_millis(50));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             match events.poll().await {
                 Ok(Event::Incoming(packet)) => self.take(packet),
+                Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
                 Ok(Event::Outgoing(_)) => {}
                 Err(_) => {
                     self.ready.send_replace(false);
@@ -243,7 +275,7 @@ impl Driver {
         }
     }
 
-    fn take(&self, packet: Packet) {
+    fn take(&mut self, packet: Packet) {
         // A channel is closed only when the peer is gone, and this task with it.
         match packet {
             Packet::ConnAck(ack) if ack.session_present || self.filters.is_empty() => {
@@ -258,6 +290,12 @@ impl Driver {
             }
             Packet::PubAck(ack) => {
                 let _ = self.acked.send(Acked(ack.reason));
+            }
+            Packet::UnsubAck(_) => {
+                self.left += 1;
+                if self.left == self.filters.len() {
+                    let _ = self.arrived.send(Message::default());
+                }
             }
             Packet::Publish(publish) => {
                 let _ = self.arrived.send(received(publish));
@@ -277,5 +315,6 @@ fn received(publish: Publish) -> Message {
         correlation: properties.correlation_data,
         properties: properties.user_properties,
         expiry: properties.message_expiry_interval,
+        dup: publish.dup,
     }
 }

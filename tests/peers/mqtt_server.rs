@@ -5,6 +5,7 @@ use super::json::encode;
 use super::mqtt_peer::{Message, MqttPeer, Publisher};
 use super::mqtt_peer_311::{MqttPeer311, Publisher311};
 use super::{Dialect, Disks, Inbox, Missing};
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -16,7 +17,8 @@ pub struct MqttServer {
     /// What it serves.
     pub disks: Disks,
     // Its connection: dropping it ends the server.
-    _session: Session,
+    session: Session,
+    filters: Vec<String>,
 }
 
 enum Session {
@@ -54,11 +56,20 @@ impl MqttServer {
                 std::mem::replace(&mut peer.inbox, Inbox::new(name, mpsc::unbounded_channel().1));
             (asked, Out::Old(peer.publisher()), Session::Old(peer))
         };
+        let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
         let (seen, inbox) = mpsc::unbounded_channel();
         let server = Answering { name: name.to_owned(), dialect, disks: disks.clone(), out };
         tokio::spawn(async move {
+            let mut known = HashSet::new();
             // Waits for as long as it takes: the end of the session ends it.
             while let Ok(request) = asked.expect_within(FOREVER, "a request", |_| true).await {
+                // At least once is for programs that know what they have done.
+                if let Some(correlation) = request.correlation.clone()
+                    && !known.insert(correlation)
+                    && request.dup
+                {
+                    continue;
+                }
                 let answered = server.answer(&request).await;
                 let _ = seen.send(request);
                 if answered.is_err() {
@@ -66,7 +77,18 @@ impl MqttServer {
                 }
             }
         });
-        Ok(Self { inbox: Inbox::new(name, inbox), disks, _session: session })
+        Ok(Self { inbox: Inbox::new(name, inbox), disks, session, filters })
+    }
+
+    /// Ends as a program should: it takes no more requests, answers those that it has, and says
+    /// good-bye.
+    pub async fn finish(self) -> Result<(), Missing> {
+        let Session::Five(mut peer) = self.session else {
+            return Err(Missing::new("the libraries do not end so"));
+        };
+        let filters: Vec<&str> = self.filters.iter().map(|filter| &**filter).collect();
+        peer.unsubscribe(&filters).await?;
+        peer.gone().await
     }
 
     /// Waits for a request under `root`.
@@ -87,6 +109,11 @@ struct Answering {
 
 impl Answering {
     async fn answer(&self, request: &Message) -> Result<(), Missing> {
+        if request.is_the_end()
+            && let Out::Five(publisher) = &self.out
+        {
+            return publisher.disconnect().await;
+        }
         let Some((root, suffix)) = request.topic.split_once("/request") else {
             return Ok(());
         };

@@ -153,16 +153,6 @@ impl Link {
         }
     }
 
-    /// Ends the subscriptions. The broker has done so before it reads what follows.
-    pub fn unsubscribe<'f>(&mut self, topics: impl Iterator<Item = &'f String>) {
-        for topic in topics {
-            if self.client.try_unsubscribe(topic.as_str()).is_err() {
-                // The connection has ended, or it has more filters than a session of ours ever has.
-                return tracing::warn!(filter = topic, "not unsubscribed");
-            }
-        }
-    }
-
     /// Whether a publish can be sent now.
     pub fn has_room(&self) -> bool {
         let under_way = self.handed.len() + self.flying.len();

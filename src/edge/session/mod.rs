@@ -173,13 +173,16 @@ impl Session {
         }
     }
 
-    /// Leaves the broker as [`Session::close`] does, but nothing more is to come to the session.
-    pub async fn unsubscribe_and_close(self) {
-        if let State::Linked(mut link) = self.state {
-            let filters = self.settings.filters.iter().map(|filter| &filter.topic);
-            link.unsubscribe(filters.chain(&self.settings.gone));
-            link.disconnect(GOODBYE).await;
-        }
+    /// Whether the broker has accepted the connection.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        matches!(&self.state, State::Linked(link) if link.accepted.is_some())
+    }
+
+    /// Whether it is connected, its subscriptions are as they should be and its outbox flows.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(&self.state, State::Linked(link) if link.ready)
     }
 
     fn incoming(&mut self, packet: Packet) {

@@ -3,6 +3,7 @@
 use super::super::channel::{Channel, drain};
 use super::super::clock::Clock;
 use super::super::hub::ToHub;
+use super::super::session::Event;
 use super::{CHUNK, End, Life, Station};
 use crate::translate::publish::Publish;
 use crate::translate::status::State;
@@ -10,10 +11,12 @@ use crate::translate::tunnel::carrier::Carrier;
 use crate::translate::tunnel::connect::Connect;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a channel that is closed may take to hand on what was written.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long the broker may take to acknowledge the last that a proxy said.
+const SETTLE: Duration = Duration::from_secs(1);
 /// The least that it may take.
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -65,21 +68,45 @@ impl Station {
     /// else nothing more must come to it, for nobody would be there.
     async fn retire(&mut self, life: &mut Life, connect: Option<&Connect>) {
         let resumed = connect.is_some_and(|connect| self.is_resumed_by(connect));
+        let until = Instant::now() + SETTLE;
+        self.settle(life, connect.is_some() && !resumed, until).await;
+        self.see_directory();
+        self.proxy.retire(resumed, self.clock.now());
+        self.act(life).await;
+        self.settle(life, false, until).await;
         if let Some(session) = life.session.take() {
             let unacknowledged = session.unacknowledged();
-            if connect.is_some() && !resumed {
-                session.unsubscribe_and_close().await;
-            } else {
-                session.close().await;
-            }
+            session.close().await;
             for publish in unacknowledged {
                 self.publish_for_it(publish).await;
             }
         }
-        self.see_directory();
-        self.proxy.retire(resumed, self.clock.now());
-        self.act(life).await;
         tracing::info!(domain = %self.name, "no longer a legacy domain here");
+    }
+
+    /// Waits until the broker has acknowledged what it was sent: another session that sent it again
+    /// would double it. If the subscriptions are to end, what came for them is taken in; or else it
+    /// stays with the broker, for whoever resumes the session.
+    async fn settle(&mut self, life: &mut Life, ends: bool, until: Instant) {
+        if let Some(session) = life.session.as_mut().filter(|_| ends) {
+            session.set_filters(Vec::new());
+        }
+        while let Some(session) = life.session.as_mut().filter(|session| session.is_connected()) {
+            if session.outbox().0 == 0 && (session.is_ready() || !ends) {
+                return;
+            }
+            match timeout_at(until, session.next()).await {
+                Ok(Event::Ready) => {}
+                Ok(Event::Received(..)) if !ends => {}
+                Ok(event) => {
+                    self.event(event, life);
+                    self.act(life).await;
+                }
+                Err(_) => {
+                    return tracing::debug!(domain = %self.name, "the broker is not waited for");
+                }
+            }
+        }
     }
 
     /// What the domain said goes out by the gateway's own session.

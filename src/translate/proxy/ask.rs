@@ -2,7 +2,7 @@
 
 use super::calls::{Asked, Ended, keep, size_of_values};
 use super::line::{Read, Route};
-use super::{Action, Identity, Proxy, Sent};
+use super::{Action, Identity, Proxy, Sent, own};
 use crate::translate::clock::Now;
 use crate::translate::json::Object;
 use crate::translate::limits::weight;
@@ -12,7 +12,6 @@ use crate::translate::mapping::shape::{Fault, Side};
 use crate::translate::name::DomainName;
 use crate::translate::publish::{Publish, Token};
 use crate::translate::refusal::{Reason, head};
-use bytes::Bytes;
 use std::sync::Arc;
 
 /// What a fault in a body is called.
@@ -153,7 +152,7 @@ impl Proxy {
     ) {
         let row = request.row;
         let token = Token(self.number());
-        let correlation: Bytes = format!("{}-{}-{}", self.nonce, self.name(), token.0).into();
+        let correlation = own::correlation(&self.nonce, self.name(), token.0, to);
         let arguments = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
         let handler = handler(&row, &request.payload).or_else(|| to.cloned());
         let publish = Publish {
@@ -249,12 +248,6 @@ impl Proxy {
         call.deadline = now.monotonic.saturating_add(call.row.timeout);
         let (id, to) = (call.id, call.to.clone());
         self.publish_call(publish, id, to, now);
-    }
-
-    /// Whether a request on MQTT is one of this gateway's own, by its correlation data.
-    pub(super) fn is_own_request(&self, correlation: Option<&Bytes>) -> bool {
-        let text = correlation.and_then(|c| std::str::from_utf8(c).ok());
-        text.and_then(|t| t.strip_prefix(&*self.nonce)).is_some_and(|rest| rest.starts_with('-'))
     }
 
     /// An answered call is remembered, so that one more answer is known for what it is.

@@ -72,7 +72,7 @@ impl Proxy {
             return self.ignore(Why::OtherHandler, &message.source);
         };
         if self.is_own_request(message.correlation.as_ref()) {
-            return self.ignore(Why::Own, &message.source);
+            return self.own_request(row, &message, now);
         }
         if message.dup && self.knows_request(row, &message) {
             return self.ignore(Why::Repeat, &message.source);

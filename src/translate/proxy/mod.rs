@@ -8,6 +8,7 @@ mod calls;
 mod event;
 mod give;
 mod line;
+mod own;
 mod reload;
 mod response;
 mod status;
@@ -88,6 +89,19 @@ pub struct HandedOver {
     pub from: DomainName,
 }
 
+/// A call that a legacy domain made on MQTT, and whose handler is a legacy domain here by now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnCall {
+    /// Its correlation data.
+    pub correlation: Bytes,
+    /// Its handler.
+    pub to: DomainName,
+    /// The command, as the handler is to read it.
+    pub line: Bytes,
+    /// Its row.
+    pub row: Arc<Command>,
+}
+
 /// What goes from domain to domain. It carries its row: the one that it goes to may have another
 /// table by then, or not yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,6 +136,8 @@ pub enum Passed {
     Notice(Bytes),
     /// A line that could not be given: its sender's proxy finds another way.
     Returned(Bytes),
+    /// A call of the domain's on MQTT has come to the proxy of its handler.
+    Own(OwnCall),
 }
 
 /// A publish that the broker has not acknowledged.
@@ -353,6 +369,7 @@ impl Proxy {
                 let line = line.strip_suffix(b"\n").map(Bytes::copy_from_slice).unwrap_or(line);
                 self.line(line, now);
             }
+            Passed::Own(call) => self.goes_direct(call, now),
         }
     }
 
@@ -362,7 +379,9 @@ impl Proxy {
             Passed::Line { from, line, is_command, .. } => (from, line, is_command),
             // What comes back to its sender is a command that nobody else counts any more.
             Passed::Returned(line) => (to.clone(), line, true),
-            Passed::Copy(_) | Passed::Event { .. } | Passed::Notice(_) => return,
+            Passed::Copy(_) | Passed::Event { .. } | Passed::Notice(_) | Passed::Own(_) => {
+                return;
+            }
         };
         let detail = format!("{to} has too much waiting");
         self.refuse(Reason::DomainStuck, detail.clone(), from.clone(), head(&line));

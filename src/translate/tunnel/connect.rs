@@ -94,26 +94,38 @@ impl Connect {
     /// Reads a packet that [`find`] found whole. `None`: it is broken.
     #[must_use]
     pub fn read(packet: Bytes) -> Option<Self> {
-        let (_, header) = length(packet.get(1..)?)?;
-        let (_, rest) = field(packet.get(1 + header..)?)?;
-        let (&[level, flags, _, _], mut rest) = rest.split_first_chunk()?;
-        // Bridges of Mosquitto's set the highest bit.
-        let version = match level & 0x7F {
-            3 | 4 => Version::V3,
-            5 => Version::V5,
-            _ => Version::Unknown,
-        };
-        if version == Version::V5 {
-            let (properties, size) = length(rest)?;
-            rest = rest.get(size + properties..)?;
-        }
-        let client_id = match version {
-            Version::Unknown => String::new(),
-            Version::V3 | Version::V5 => str::from_utf8(field(rest)?.0).ok()?.to_owned(),
-        };
-        let clean_start = flags & 0x02 != 0;
+        let (version, client_id, clean_start) = fields(&packet)?;
+        let client_id = client_id.to_owned();
         Some(Self { version, client_id, clean_start, packet })
     }
+}
+
+/// Whether a packet that [`find`] found whole can be read.
+#[must_use]
+pub fn is_sound(packet: &[u8]) -> bool {
+    fields(packet).is_some()
+}
+
+/// The version, the client id and whether the session is to be a new one.
+fn fields(packet: &[u8]) -> Option<(Version, &str, bool)> {
+    let (_, header) = length(packet.get(1..)?)?;
+    let (_, rest) = field(packet.get(1 + header..)?)?;
+    let (&[level, flags, _, _], mut rest) = rest.split_first_chunk()?;
+    // Bridges of Mosquitto's set the highest bit.
+    let version = match level & 0x7F {
+        3 | 4 => Version::V3,
+        5 => Version::V5,
+        _ => Version::Unknown,
+    };
+    if version == Version::V5 {
+        let (properties, size) = length(rest)?;
+        rest = rest.get(size + properties..)?;
+    }
+    let client_id = match version {
+        Version::Unknown => "",
+        Version::V3 | Version::V5 => str::from_utf8(field(rest)?.0).ok()?,
+    };
+    Some((version, client_id, flags & 0x02 != 0))
 }
 
 /// A field with its length before it, and what follows.
