@@ -340,11 +340,11 @@ impl Supervisor {
         let control = self.enter(&name, None, &place);
         let limits = &self.setting.limits;
         let task = tunnel::Task {
-            tunnel: Tunnel::new(name.clone(), carrier, limits.outbox, limits.away),
+            tunnel: Tunnel::new(name.clone(), carrier, limits.tunnel(), limits.away),
             port: Port::new(name.clone(), place, channel),
             address: self.config.broker.address.clone(),
             own: Hub::client_id(&self.setting.instance),
-            limit: limits.outbox,
+            limit: limits.tunnel(),
             directory: self.directory.subscribe(),
             control,
             hub: self.hub.clone(),

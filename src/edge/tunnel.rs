@@ -15,6 +15,7 @@ use crate::translate::tunnel::carrier::Carrier;
 use crate::translate::tunnel::connect::Connect;
 use crate::translate::tunnel::{Order, Taken, Tunnel};
 use bytes::Bytes;
+use std::future::ready;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,10 +70,13 @@ struct Life {
     finishing: bool,
 }
 
+/// A connection that is being made.
+type Opening = Pin<Box<dyn Future<Output = io::Result<Broker>> + Send>>;
+
 /// The connection to the broker.
 enum Link {
     None,
-    Opening(Pin<Box<dyn Future<Output = io::Result<Broker>> + Send>>),
+    Opening(Opening),
     Open(ReadHalf<Broker>, WriteHalf<Broker>),
 }
 
@@ -167,7 +171,9 @@ impl Task {
                 self.tunnel.receive_from_broker(from_broker.get(..n).unwrap_or_default());
             }
             Turn::ToBroker(Ok(n)) => self.tunnel.written_to_broker(n),
-            Turn::FromBroker(_) | Turn::ToBroker(Err(_)) => {
+            // What the broker said before it closed is still to be read.
+            Turn::ToBroker(Err(_)) => self.tunnel.not_written_to_broker(),
+            Turn::FromBroker(_) => {
                 life.link = Link::None;
                 tracing::info!(domain = %self.name, "the broker has closed the domain's connection");
                 self.tunnel.broker_gone();
@@ -204,7 +210,7 @@ impl Task {
                 let _ = reply.send((Counters::default(), 0));
             }
             Control::Reload(setting, _) => {
-                self.limit = setting.limits.outbox;
+                self.limit = setting.limits.tunnel();
                 self.tunnel.set_away(setting.limits.away);
                 self.set_limit();
             }
@@ -244,19 +250,25 @@ impl Task {
     }
 
     fn close(&self, left: Bytes, life: &mut Life) {
-        if let Link::Open(reader, writer) = std::mem::replace(&mut life.link, Link::None) {
-            let broker = reader.unsplit(writer);
-            let before = life.closing.take();
-            life.closing = Some(tokio::spawn(async move {
-                if let Some(before) = before {
-                    let _ = before.await;
+        let opened: Opening = match std::mem::replace(&mut life.link, Link::None) {
+            Link::None => return,
+            // A program may say all that it has to say without waiting for the broker.
+            Link::Opening(opening) => opening,
+            Link::Open(reader, writer) => Box::pin(ready(Ok(reader.unsplit(writer)))),
+        };
+        let (before, domain) = (life.closing.take(), self.name.clone());
+        life.closing = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            match opened.await {
+                Ok(broker) => broker::close(broker, &left).await,
+                Err(error) => {
+                    let bytes = left.len();
+                    tracing::warn!(%domain, bytes, %error, "dropped: the broker is out of reach");
                 }
-                broker::close(broker, &left).await;
-            }));
-        } else if !left.is_empty() {
-            let bytes = left.len();
-            tracing::warn!(domain = %self.name, bytes, "dropped: the broker was not there");
-        }
+            }
+        }));
     }
 
     /// Keeps the supervisor's account near enough to what is held.

@@ -29,6 +29,14 @@ pub struct Limits {
     pub mirror_size: usize,
 }
 
+impl Limits {
+    /// The most bytes of a domain's own MQTT that wait for the broker: the outbox, or a long line's worth.
+    #[must_use]
+    pub fn tunnel(&self) -> usize {
+        self.outbox.max(self.line)
+    }
+}
+
 /// What a message counts against a limit. One that is larger than the limit counts as most of it: so
 /// it finds room beside small ones and leaves room for some, and there are never two of its kind.
 #[must_use]

@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 
 /// A notification that a legacy domain writes, of a file of this number.
-fn new_file(source: &str, number: usize) -> String {
+pub fn new_file(source: &str, number: usize) -> String {
     let data = json!({"source_disk": "USBK1", "filepath": format!("/{number}"), "disk": "/x",
                       "original_footprint": "00", "etat": "disponible"});
     crate::peers::legacy::notification(source, "tous", "fichier", &data) + "\n"

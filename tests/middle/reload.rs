@@ -78,9 +78,9 @@ fn a_legacy_domains_call_is_answered_by_the_rules_that_it_began_with() {
 
     let asked = play.line(&asks("new"));
     assert!(starts(&asked, r#"{"publish":"business/scan/new/request""#), "{asked:?}");
-    let old = play.mqtt(&verdict("old", Some("call-dom0-vm-gui-1")));
+    let old = play.mqtt(&verdict("old", Some("call-dom0-vm-gui-1/vm-scan")));
     assert!(old.len() == 1 && old[0].contains(r#""commande":"scan_old","data":{"verdict_old":"#));
-    let new = play.mqtt(&verdict("new", Some("call-dom0-vm-gui-2")));
+    let new = play.mqtt(&verdict("new", Some("call-dom0-vm-gui-2/vm-scan")));
     assert!(new.len() == 1 && new[0].contains(r#""commande":"scan_new","data":{"verdict_new":"#));
     assert_eq!(play.gateway.ledger().1, 0);
 

@@ -183,6 +183,17 @@ impl Gateway {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// How many bytes of memory of its own it has in use.
+    pub fn memory(&self) -> Result<usize, Missing> {
+        let pid = self.running.as_ref().and_then(Child::id);
+        let pid = pid.ok_or_else(|| Missing::new("the gateway is not running"))?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"));
+        let status = status.map_err(|e| Missing::new(format!("the gateway's status: {e}")))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let size = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+        size.map(|kib| kib * 1024).ok_or_else(|| Missing::new("the gateway's status has no size"))
+    }
+
     /// Kills it as a crash would (SIGKILL), and waits until it is gone.
     pub async fn kill(&mut self) -> Result<(), Missing> {
         let Some(mut child) = self.running.take() else {

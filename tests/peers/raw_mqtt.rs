@@ -88,14 +88,16 @@ fn field(bytes: &[u8]) -> Vec<u8> {
     [&size.to_be_bytes(), bytes].concat()
 }
 
-/// A connection.
-pub struct RawMqtt(UnixStream);
+/// A connection, and packets that came before the one that was waited for.
+pub struct RawMqtt(UnixStream, Vec<(u8, Vec<u8>)>);
 
 impl RawMqtt {
     /// Opens a broker's socket, or a console's port.
     pub async fn open(path: &Path) -> Result<Self, Missing> {
         let stream = UnixStream::connect(path).await;
-        stream.map(Self).map_err(|e| Missing::new(format!("{}: {e}", path.display())))
+        stream
+            .map(|stream| Self(stream, Vec::new()))
+            .map_err(|e| Missing::new(format!("{}: {e}", path.display())))
     }
 
     /// Writes bytes.
@@ -129,14 +131,17 @@ impl RawMqtt {
         }
     }
 
-    /// Waits for a packet of this kind; gives what follows its length. Others are passed over.
+    /// Waits for a packet of this kind; gives what follows its length. Others wait to be expected.
     pub async fn expect(&mut self, first: u8) -> Result<Vec<u8>, Missing> {
-        let mut others = Vec::new();
+        if let Some(at) = self.1.iter().position(|(found, _)| *found == first) {
+            return Ok(self.1.remove(at).1);
+        }
         loop {
             match self.next().await {
                 Ok((found, body)) if found == first => return Ok(body),
-                Ok((found, _)) => others.push(found),
+                Ok(other) => self.1.push(other),
                 Err(why) => {
+                    let others: Vec<u8> = self.1.iter().map(|(found, _)| *found).collect();
                     let text = format!("waited for {first:#04x}: {why}; it had {others:02x?}");
                     return Err(Missing::new(text));
                 }

@@ -46,7 +46,7 @@ pub struct Tunnel {
     name: DomainName,
     carrier: Carrier,
     broker: Broker,
-    /// What waits for the broker; more than `limit` breaks the tunnel.
+    /// What waits for the broker; more behind more than `limit` breaks the tunnel.
     to_broker: BytesMut,
     limit: usize,
     to_domain: BytesMut,
@@ -173,7 +173,7 @@ impl Tunnel {
     fn pass(&mut self, bytes: &[u8]) {
         match self.broker {
             Broker::Gone => self.drop_bytes(bytes.len()),
-            Broker::There(_) if self.to_broker.len() + bytes.len() > self.limit => {
+            Broker::There(_) if self.to_broker.len() > self.limit => {
                 let detail = format!("more than {} bytes wait for the broker", self.limit);
                 let head = format!("{} bytes of MQTT", bytes.len());
                 let reason = Reason::StoreFull;
@@ -211,8 +211,7 @@ impl Tunnel {
 
     /// Nobody is there any more to take what was for the broker.
     fn cut(&mut self) {
-        self.drop_bytes(self.to_broker.len());
-        self.to_broker.clear();
+        self.not_written_to_broker();
         self.close();
     }
 
@@ -292,6 +291,12 @@ impl Tunnel {
     /// So many bytes of [`Tunnel::to_broker`] have been written.
     pub fn written_to_broker(&mut self, count: usize) {
         self.to_broker.advance(count.min(self.to_broker.len()));
+    }
+
+    /// The broker takes nothing any more.
+    pub fn not_written_to_broker(&mut self) {
+        self.drop_bytes(self.to_broker.len());
+        self.to_broker.clear();
     }
 
     /// The bytes to be written to the channel next, if there are any. While there are, nothing more is
