@@ -159,7 +159,7 @@ async fn a_flood_arrives_whole_and_in_order() -> Outcome {
         let found = observer.inbox.next("the flood").await?;
         let text: &str = found.text().trim_end();
         if text != number.to_string() {
-            return Err(Missing::new(format!("{text} came instead of {number}")))?;
+            Err(Missing::new(format!("{text} came instead of {number}")))?;
         }
     }
     Ok(())
