@@ -25,7 +25,7 @@ pub struct Setup {
     pub more_rows: usize,
     /// What it is run under, valgrind say.
     pub under: Vec<String>,
-    /// Another program than the one built with the benchmark.
+    /// Another program than [`program`].
     pub program: Option<PathBuf>,
 }
 
@@ -34,6 +34,12 @@ impl Setup {
     pub fn named(instance: &str) -> Self {
         Self { instance: instance.to_owned(), ..Self::default() }
     }
+}
+
+/// The program that is measured.
+pub fn program() -> PathBuf {
+    let other = std::env::var_os("PASSERELLE").map(PathBuf::from);
+    other.unwrap_or_else(|| env!("CARGO_BIN_EXE_passerelle").into())
 }
 
 /// The directory of a gateway that is not started yet, so that its domains can be there before it.
@@ -61,8 +67,7 @@ impl Gateway {
                 place.display(),
             ),
         )?;
-        let program = setup.program.clone();
-        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_passerelle").into());
+        let program = setup.program.clone().unwrap_or_else(program);
         let mut words = setup.under.iter().map(Into::into).chain([program.into_os_string()]);
         let first = words.next().ok_or("nothing to run")?;
         let child = Command::new(first)

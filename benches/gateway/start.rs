@@ -3,7 +3,7 @@
 use crate::legacy_end::Listening;
 use crate::messages::MOVED;
 use crate::mqtt_end::MqttEnd;
-use crate::process::{Gateway, Setup, directory};
+use crate::process::{Gateway, Setup, directory, program};
 use crate::report::{Goal, Row};
 use crate::stats::{median, millis};
 use crate::world::Floor;
@@ -16,7 +16,7 @@ use std::time::Instant;
 pub fn start(floor: &mut Floor, extent: Extent) -> Res<Vec<Row>> {
     let named = std::env::var_os("PASSERELLE_STATIC").map(PathBuf::from);
     let kind = if named.is_some() { "static" } else { "not static" };
-    let program = named.unwrap_or_else(|| env!("CARGO_BIN_EXE_passerelle").into());
+    let program = named.unwrap_or_else(program);
     let size = std::fs::metadata(&program)?.len() as f64 / f64::from(1 << 20);
     let setup = Setup { program: Some(program), ..Setup::named("start") };
     let mut times = Vec::new();
