@@ -57,12 +57,13 @@ impl Gateway {
         fs::write(
             &config,
             format!(
-                "mappings = [\"{}\", \"{}\", \"more.toml\"]\ninstance = \"{}\"\n\
+                "mappings = [\"{}\", \"{}\", \"more.toml\"]\ninstance = \"{}\"\nstate_dir = \"{}\"\n\
                  [broker]\nurl = \"unix:{}\"\nkeep_alive = \"1h\"\n\
                  [[channel]]\nunix = \"{}/*-msg.sock\"\n",
                 root.join("mappings/psec.toml").display(),
                 root.join("benches/gateway/rows.toml").display(),
                 setup.instance,
+                place.display(),
                 broker.display(),
                 place.display(),
             ),
