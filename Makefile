@@ -6,13 +6,15 @@ SYSCONFDIR ?= /etc
 DESTDIR ?=
 ADVISORIES = https://github.com/RustSec/advisory-db
 TARGET = $(or $(CARGO_TARGET_DIR),target)
+# The machine that this is, unless said otherwise: for a static program.
+STATIC_TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
 
 BIN = $(DESTDIR)$(PREFIX)/bin
 DOC = $(DESTDIR)$(PREFIX)/share/doc/passerelle
 ETC = $(DESTDIR)$(SYSCONFDIR)/passerelle
 INIT = $(DESTDIR)$(SYSCONFDIR)/init.d
 
-.PHONY: all demo test lint install
+.PHONY: all demo test lint bench bench-middle install
 
 all:
 	$(CARGO) build --release --bin passerelle
@@ -41,6 +43,19 @@ lint:
 	     else echo "$(ADVISORIES) is out of reach: advisories not checked"; fi; \
 	else echo "cargo-deny is not installed (cargo install --locked cargo-deny): not checked"; fi
 
+# The gateway beside the direct path; see BENCHMARKS.md. ROUNDS=1 only shows that everything works, and
+# ONLY=L,T1 measures some lines.
+bench:
+	@sh demo/setup.sh mosquitto
+	RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static" \
+		$(CARGO) build --quiet --release --bin passerelle --target $(STATIC_TARGET)
+	PASSERELLE_STATIC=$(abspath $(TARGET))/$(STATIC_TARGET)/release/passerelle \
+		$(CARGO) bench --quiet --bench gateway
+
+# The pure middle alone: nanoseconds and bytes allocated for each message. ROUNDS=1 runs each once.
+bench-middle:
+	$(CARGO) bench --quiet --bench middle -- $(if $(filter 1,$(ROUNDS)),--test)
+
 # The binary must be there (`make`), so that root need not build it. Configuration that is there
 # already is left alone: the example is installed under a name of its own.
 install:
@@ -53,4 +68,4 @@ install:
 	sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/etc/|$(SYSCONFDIR)/|' packaging/passerelle.initd > $(INIT)/passerelle
 	chmod 755 $(INIT)/passerelle
 	install -d $(DOC)
-	install -m 644 README.md MIGRATION.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE packaging/mosquitto.conf $(DOC)/
+	install -m 644 README.md MIGRATION.md BENCHMARKS.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE packaging/mosquitto.conf $(DOC)/

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// 2026-01-01T00:00:00Z: when every conversation begins.
-const BEGINNING: Duration = Duration::from_secs(1_767_225_600);
+pub const BEGINNING: Duration = Duration::from_secs(1_767_225_600);
 
 /// A gateway without sockets, for conversations.
 #[must_use]

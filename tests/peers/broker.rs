@@ -143,9 +143,13 @@ impl Broker {
         self.signal(Signal::CONT)
     }
 
+    /// Its process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.running.as_ref().and_then(|(child, _)| child.id())
+    }
+
     fn signal(&self, signal: Signal) -> Result<(), Missing> {
-        let pid = self.running.as_ref().and_then(|(child, _)| child.id());
-        let pid = pid.and_then(|id| Pid::from_raw(id.cast_signed()));
+        let pid = self.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let pid = pid.ok_or_else(|| Missing::new("the broker is not running"))?;
         kill_process(pid, signal)
             .map_err(|e| Missing::new(format!("no signal for the broker: {e}")))

@@ -1,24 +1,23 @@
 //! One connection to the broker: a fresh client for each attempt.
 //!
 //! The library's event loop must not be cancelled in the middle of a write, and what it keeps for
-//! a reconnect is lost when the broker has no session. So each attempt has its own, polled by a
-//! small task that only passes events on; dropping the [`Link`] ends the task and the connection.
+//! a reconnect is lost when the broker has no session. So each attempt has its own, and becomes a
+//! stream of events: it lives in the [`Link`], keeps its place whenever nobody waits for it, and is
+//! driven by the task of whoever does. Dropping the [`Link`] ends the connection.
 
 use super::Error;
 use super::settings::{Filter, REQUESTS, Settings, WINDOW, filter, options};
 use super::wire::{Limits, properties, qos, refusal};
 use crate::translate::publish::Publish;
+use futures_util::stream::{Stream, StreamExt as _, unfold};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::{QoS, v5 as wire, v5::Packet};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
-use tokio_util::task::AbortOnDropHandle;
 
-/// How many events wait for the session. Few: each may be a message of several megabytes.
-const EVENTS: usize = 16;
 /// How many filters one SUBSCRIBE carries: it must fit the broker's largest packet.
 const FILTERS: usize = 32;
 
@@ -47,8 +46,7 @@ pub(super) struct Link {
     /// How many acknowledgements were handed to the library and are not yet written.
     acknowledging: usize,
     client: AsyncClient,
-    events: mpsc::Receiver<Result<Event, Error>>,
-    _poller: AbortOnDropHandle<()>,
+    events: Pin<Box<dyn Stream<Item = Result<Event, Error>> + Send>>,
 }
 
 /// A packet about subscriptions that has no answer yet: there is one at a time.
@@ -72,8 +70,6 @@ impl Link {
     /// Starts to connect.
     pub fn open(settings: &Settings, number: u64) -> Self {
         let (client, event_loop) = AsyncClient::new(options(settings), REQUESTS);
-        let (sender, events) = mpsc::channel(EVENTS);
-        let poller = tokio::spawn(poll(event_loop, sender));
         Self {
             number,
             expiry: settings.session_expiry,
@@ -87,14 +83,13 @@ impl Link {
             unsent: VecDeque::new(),
             acknowledging: 0,
             client,
-            events,
-            _poller: AbortOnDropHandle::new(poller),
+            events: Box::pin(events(event_loop)),
         }
     }
 
     /// The next event; `None` once the connection has ended and its error was given. Cancel-safe.
     pub async fn event(&mut self) -> Option<Result<Event, Error>> {
-        self.events.recv().await
+        self.events.next().await
     }
 
     /// The broker has accepted the connection.
@@ -262,24 +257,28 @@ impl Link {
     }
 }
 
-/// Polls the event loop until its connection ends, and passes everything on.
-async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, Error>>) {
-    loop {
-        let error = match event_loop.poll().await {
-            Ok(event) => match events.send(Ok(event)).await {
-                Ok(()) => continue,
-                Err(_) => return,
+/// How far an event loop has come.
+enum Stage {
+    /// It lives.
+    Polled(Box<EventLoop>),
+    /// It has ended; what it read together with its end, PUBACKs say, is still there.
+    Ended(VecDeque<Event>, Option<Error>),
+}
+
+/// The event loop's events, and then its error. Whoever stops waiting for one cancels nothing.
+fn events(event_loop: EventLoop) -> impl Stream<Item = Result<Event, Error>> + Send {
+    unfold(Stage::Polled(Box::new(event_loop)), async |stage| {
+        let (mut rest, mut error) = match stage {
+            Stage::Polled(mut event_loop) => match event_loop.poll().await {
+                Ok(event) => return Some((Ok(event), Stage::Polled(event_loop))),
+                Err(error) => (event_loop.state.events, Some(Error::from(error))),
             },
-            Err(error) => error,
+            Stage::Ended(rest, error) => (rest, error),
         };
-        // What was read together with the end is still there: PUBACKs, say.
-        for event in event_loop.state.events.drain(..) {
-            if events.send(Ok(event)).await.is_err() {
-                return;
-            }
-        }
-        // Nobody left to tell is fine.
-        let _ = events.send(Err(Error::from(error))).await;
-        return;
-    }
+        let next = match rest.pop_front() {
+            Some(event) => Ok(event),
+            None => Err(error.take()?),
+        };
+        Some((next, Stage::Ended(rest, error)))
+    })
 }
