@@ -1,36 +1,33 @@
 //! Starts a station for each domain and ends them: the only task that knows all.
 
+mod finish;
 mod reload;
+mod start;
 
 use super::clock::Clock;
-use super::exchange::{Directory, Mailbox, mailbox};
-use super::hub::{self, ToHub};
+use super::exchange::{Directory, Mailbox};
+use super::hub::ToHub;
 use super::log::Log;
-use super::port::{Place, Port};
-use super::session::{BrokerAddress, Credentials, Filter, Session, Settings};
-use super::station::{self, Control, Station, ToSupervisor};
-use super::status::Status;
+use super::port::Place;
+use super::session::Credentials;
+use super::station::{self, Control, ToSupervisor};
 use super::tunnel;
 use super::watch::{Change, Watch};
-use crate::config::{Address, Channel, Config, domain_of};
+use crate::config::{Channel, Config, domain_of};
 use crate::translate::hub::Hub;
 use crate::translate::limits::level;
 use crate::translate::name::DomainName;
-use crate::translate::proxy::{Identity, Proxy, Setting};
+use crate::translate::proxy::{Identity, Setting};
 use crate::translate::refusal::Counters;
-use crate::translate::status::About;
-use crate::translate::subscriptions;
-use crate::translate::tunnel::Tunnel;
-use crate::translate::tunnel::carrier::Carrier;
 use reload::Reload;
 pub(super) use reload::Reloaded;
+pub(super) use start::{address, credentials};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -133,25 +130,6 @@ pub async fn run(mut config: Config, log: Log) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn address(config: &Config) -> BrokerAddress {
-    match &config.broker.address {
-        Address::Unix(path) => BrokerAddress::Unix(path.clone()),
-        Address::Tcp(host, port) => BrokerAddress::Tcp { host: host.clone(), port: *port },
-    }
-}
-
-pub(super) fn credentials(config: &Config) -> Result<Option<Credentials>, String> {
-    let Some(user) = config.broker.user.clone() else { return Ok(None) };
-    let password = match &config.broker.password_file {
-        None => String::new(),
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|e| format!("{}: {e}", path.display()))?
-            .trim_end_matches(['\r', '\n'])
-            .to_owned(),
-    };
-    Ok(Some(Credentials { user, password }))
-}
-
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -169,59 +147,6 @@ impl Signals {
 }
 
 impl Supervisor {
-    async fn start_status(&mut self) -> Status {
-        let about = About {
-            instance: self.setting.instance.to_string(),
-            version: env!("CARGO_PKG_VERSION"),
-            mappings: std::mem::take(&mut self.config.mappings),
-            memory_error: None,
-        };
-        let run = Arc::clone(&self.setting.nonce);
-        Status::start(about, &self.config.state_dir, run, self.clock.now()).await
-    }
-
-    fn start_hub(
-        &self,
-        status: Status,
-        directory: watch::Receiver<Arc<Directory>>,
-        mail: mpsc::Receiver<ToHub>,
-        stop: CancellationToken,
-        limit: watch::Receiver<Option<Instant>>,
-    ) -> JoinHandle<usize> {
-        let client_id = Hub::client_id(&self.setting.instance);
-        let filters = subscriptions::of_hub(&self.setting.table);
-        let mut settings = self.session(client_id, filters, Duration::MAX);
-        settings.filters.push(status.filter());
-        settings.will = Some(Status::will(&self.setting.instance));
-        let task = hub::Task {
-            hub: Hub::new(&self.setting, self.config.behind().as_ref()),
-            session: Session::new(settings),
-            status,
-            directory,
-            mail,
-            clock: self.clock,
-            stop,
-            lost: false,
-        };
-        tokio::spawn(task.run(limit))
-    }
-
-    /// What a session needs. The broker keeps it no longer than `kept`: a domain's for as long as the
-    /// domain counts as legacy here.
-    fn session(&self, client_id: String, filters: BTreeSet<String>, kept: Duration) -> Settings {
-        Settings {
-            client_id,
-            address: address(&self.config),
-            credentials: self.credentials.clone(),
-            keep_alive: self.config.broker.keep_alive,
-            session_expiry: self.config.broker.session_expiry.min(kept),
-            max_packet: max_packet(self.config.limits.line),
-            filters: Filter::others(filters),
-            gone: BTreeSet::new(),
-            will: None,
-        }
-    }
-
     async fn watch_until_told(
         &mut self,
         mut watches: Vec<Watch>,
@@ -303,78 +228,6 @@ impl Supervisor {
         }
     }
 
-    /// A station for a legacy channel, which may be there already.
-    fn start(&mut self, identity: Identity, place: Place, channel: Option<station::Channel>) {
-        let name = match &identity {
-            Identity::Domain(name) => name.clone(),
-            Identity::Behind { own, .. } => own.clone(),
-        };
-        let client_id = subscriptions::client_id(&identity, &self.setting.instance);
-        let filters = subscriptions::of_channel(&self.setting.table, &identity);
-        let (mailbox, letters) = mailbox(self.setting.limits.queue);
-        let controls = self.enter(&name, Some(mailbox), &place);
-        let station = Station {
-            proxy: Proxy::new(identity, &self.setting, self.clock.now().monotonic),
-            settings: self.session(client_id, filters, self.setting.limits.away),
-            directory: self.directory.subscribe(),
-            mailbox: letters,
-            control: controls,
-            hub: self.hub.clone(),
-            supervisor: self.told.clone(),
-            level: self.level.subscribe(),
-            clock: self.clock,
-            limit: self.limit.clone(),
-            name,
-            place,
-            channel,
-        };
-        self.tasks.spawn(async { End::Station(Box::new(station.run().await)) });
-    }
-
-    /// A tunnel for a domain that has come over to MQTT, or that was last seen there.
-    fn start_tunnel(&mut self, name: DomainName, place: Place, channel: Option<tunnel::Channel>) {
-        let (channel, carrier, connect) = match channel {
-            Some((channel, carrier, connect)) => (Some(channel), carrier, Some(connect)),
-            None => (None, Carrier::mqtt(), None),
-        };
-        let control = self.enter(&name, None, &place);
-        let limits = &self.setting.limits;
-        let task = tunnel::Task {
-            tunnel: Tunnel::new(name.clone(), carrier, limits.tunnel(), limits.away),
-            port: Port::new(name.clone(), place, channel),
-            address: self.config.broker.address.clone(),
-            own: Hub::client_id(&self.setting.instance),
-            limit: limits.tunnel(),
-            directory: self.directory.subscribe(),
-            control,
-            hub: self.hub.clone(),
-            supervisor: self.told.clone(),
-            level: self.level.subscribe(),
-            clock: self.clock,
-            until: self.limit.clone(),
-            name,
-        };
-        self.tasks.spawn(async { End::Tunnel(task.run(connect).await) });
-    }
-
-    /// Enters a domain into the directory.
-    fn enter(
-        &mut self,
-        name: &DomainName,
-        mailbox: Option<Mailbox>,
-        place: &Place,
-    ) -> mpsc::UnboundedReceiver<Control> {
-        let (control, controls) = mpsc::unbounded_channel();
-        let place = place.clone();
-        let running = Running { control, mailbox, place, leaving: false, held: 0, again: false };
-        self.running.insert(name.clone(), running);
-        if !self.known.contains(name) {
-            Arc::make_mut(&mut self.known).insert(name.clone());
-        }
-        self.publish_directory();
-        controls
-    }
-
     fn publish_directory(&self) {
         let present = || self.running.iter().filter(|(_, r)| !r.leaving);
         let legacy = present().filter_map(|(n, r)| Some((n.clone(), r.mailbox.clone()?)));
@@ -417,6 +270,7 @@ impl Supervisor {
             End::Tunnel(end) => &end.name,
         };
         let Some(running) = self.running.remove(name) else { return };
+        self.share_memory();
         match end {
             End::Station(end) => {
                 self.gone.add(&end.counters);
@@ -433,69 +287,4 @@ impl Supervisor {
             }
         }
     }
-
-    /// The counters, a line for each domain and one for all.
-    async fn report(&self) {
-        let mut sum = self.gone.clone();
-        let mut under_way = 0;
-        for (name, running) in &self.running {
-            let (reply, counters) = oneshot::channel();
-            let _ = running.control.send(Control::Count(reply));
-            if let Ok((counters, open)) = counters.await {
-                tracing::info!(domain = %name, under_way = open, %counters, "counters");
-                sum.add(&counters);
-                under_way += open;
-            }
-        }
-        let (reply, counters) = oneshot::channel();
-        let _ = self.hub.send(ToHub::Count(reply)).await;
-        if let Ok(counters) = counters.await {
-            tracing::info!(domain = "(notifications)", under_way = 0, %counters, "counters");
-            sum.add(&counters);
-        }
-        tracing::info!(under_way, counters = %sum, "counters in all");
-    }
-
-    /// Takes nothing more in, lets everything out, for the grace period at most.
-    async fn finish(
-        mut self,
-        hub_task: JoinHandle<usize>,
-        stop_hub: CancellationToken,
-        stop_at: watch::Sender<Option<Instant>>,
-    ) {
-        tracing::info!(grace = ?self.config.grace, "passerelle ends");
-        stop_at.send_replace(Some(Instant::now() + self.config.grace));
-        for running in self.running.values() {
-            let _ = running.control.send(Control::Finish);
-        }
-        let mut left = 0;
-        while let Some(end) = self.tasks.join_next().await {
-            match end {
-                Ok(End::Tunnel(_)) => {}
-                Ok(End::Station(end)) => {
-                    if end.left > 0 {
-                        tracing::warn!(domain = %end.name, messages = end.left, "left behind");
-                    }
-                    left += end.left;
-                    self.gone.add(&end.counters);
-                }
-                Err(error) => tracing::error!(%error, "a domain's task failed"),
-            }
-        }
-        let (reply, counters) = oneshot::channel();
-        let _ = self.hub.send(ToHub::Count(reply)).await;
-        if let Ok(Ok(counters)) = tokio::time::timeout(Duration::from_secs(1), counters).await {
-            self.gone.add(&counters);
-        }
-        stop_hub.cancel();
-        let notices = hub_task.await.unwrap_or(0);
-        tracing::info!(left, notices_left = notices, counters = %self.gone, "passerelle has ended");
-    }
-}
-
-/// What the broker may send in one packet: well over a line, for Base64 and properties; anything larger
-/// it would drop without a word.
-fn max_packet(line: usize) -> u32 {
-    const PROPERTIES: usize = 256 * 1024;
-    u32::try_from(line.saturating_mul(2).saturating_add(PROPERTIES)).unwrap_or(u32::MAX)
 }

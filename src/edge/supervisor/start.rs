@@ -1,0 +1,188 @@
+//! Starts the tasks: a station or a tunnel for each domain, and the gateway's own session.
+
+use super::super::exchange::{Directory, Mailbox, mailbox};
+use super::super::hub::{self, ToHub};
+use super::super::port::{Place, Port};
+use super::super::session::{BrokerAddress, Credentials, Filter, Session, Settings};
+use super::super::station::{self, Control, Station};
+use super::super::status::Status;
+use super::super::tunnel;
+use super::{End, Running, Supervisor};
+use crate::config::{Address, Config};
+use crate::translate::hub::Hub;
+use crate::translate::name::DomainName;
+use crate::translate::proxy::{Identity, Proxy};
+use crate::translate::status::About;
+use crate::translate::subscriptions;
+use crate::translate::tunnel::Tunnel;
+use crate::translate::tunnel::carrier::Carrier;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub(in crate::edge) fn address(config: &Config) -> BrokerAddress {
+    match &config.broker.address {
+        Address::Unix(path) => BrokerAddress::Unix(path.clone()),
+        Address::Tcp(host, port) => BrokerAddress::Tcp { host: host.clone(), port: *port },
+    }
+}
+
+pub(in crate::edge) fn credentials(config: &Config) -> Result<Option<Credentials>, String> {
+    let Some(user) = config.broker.user.clone() else { return Ok(None) };
+    let password = match &config.broker.password_file {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|e| format!("{}: {e}", path.display()))?
+            .trim_end_matches(['\r', '\n'])
+            .to_owned(),
+    };
+    Ok(Some(Credentials { user, password }))
+}
+
+impl Supervisor {
+    pub(super) async fn start_status(&mut self) -> Status {
+        let about = About {
+            instance: self.setting.instance.to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+            mappings: std::mem::take(&mut self.config.mappings),
+            memory_error: None,
+        };
+        let run = Arc::clone(&self.setting.nonce);
+        Status::start(about, &self.config.state_dir, run, self.clock.now()).await
+    }
+
+    pub(super) fn start_hub(
+        &self,
+        status: Status,
+        directory: watch::Receiver<Arc<Directory>>,
+        mail: mpsc::Receiver<ToHub>,
+        stop: CancellationToken,
+        limit: watch::Receiver<Option<Instant>>,
+    ) -> JoinHandle<usize> {
+        let client_id = Hub::client_id(&self.setting.instance);
+        let filters = subscriptions::of_hub(&self.setting.table);
+        let mut settings = self.session(client_id, filters, Duration::MAX);
+        settings.filters.push(status.filter());
+        settings.will = Some(Status::will(&self.setting.instance));
+        let task = hub::Task {
+            hub: Hub::new(&self.setting, self.config.behind().as_ref()),
+            session: Session::new(settings),
+            status,
+            directory,
+            mail,
+            clock: self.clock,
+            stop,
+            lost: false,
+        };
+        tokio::spawn(task.run(limit))
+    }
+
+    /// What a session needs. The broker keeps it no longer than `kept`: a domain's for as long as the
+    /// domain counts as legacy here.
+    fn session(&self, client_id: String, filters: BTreeSet<String>, kept: Duration) -> Settings {
+        Settings {
+            client_id,
+            address: address(&self.config),
+            credentials: self.credentials.clone(),
+            keep_alive: self.config.broker.keep_alive,
+            session_expiry: self.config.broker.session_expiry.min(kept),
+            max_packet: max_packet(self.config.limits.line),
+            filters: Filter::others(filters),
+            gone: BTreeSet::new(),
+            will: None,
+        }
+    }
+
+    /// A station for a legacy channel, which may be there already.
+    pub(super) fn start(
+        &mut self,
+        identity: Identity,
+        place: Place,
+        channel: Option<station::Channel>,
+    ) {
+        let name = match &identity {
+            Identity::Domain(name) => name.clone(),
+            Identity::Behind { own, .. } => own.clone(),
+        };
+        let client_id = subscriptions::client_id(&identity, &self.setting.instance);
+        let filters = subscriptions::of_channel(&self.setting.table, &identity);
+        let (mailbox, letters) = mailbox(self.setting.limits.queue);
+        let controls = self.enter(&name, Some(mailbox), &place);
+        let station = Station {
+            proxy: Proxy::new(identity, &self.setting, self.clock.now().monotonic),
+            settings: self.session(client_id, filters, self.setting.limits.away),
+            directory: self.directory.subscribe(),
+            mailbox: letters,
+            control: controls,
+            hub: self.hub.clone(),
+            supervisor: self.told.clone(),
+            level: self.level.subscribe(),
+            clock: self.clock,
+            limit: self.limit.clone(),
+            name,
+            place,
+            channel,
+        };
+        self.tasks.spawn(async { End::Station(Box::new(station.run().await)) });
+    }
+
+    /// A tunnel for a domain that has come over to MQTT, or that was last seen there.
+    pub(super) fn start_tunnel(
+        &mut self,
+        name: DomainName,
+        place: Place,
+        channel: Option<tunnel::Channel>,
+    ) {
+        let (channel, carrier, connect) = match channel {
+            Some((channel, carrier, connect)) => (Some(channel), carrier, Some(connect)),
+            None => (None, Carrier::mqtt(), None),
+        };
+        let control = self.enter(&name, None, &place);
+        let limits = &self.setting.limits;
+        let task = tunnel::Task {
+            tunnel: Tunnel::new(name.clone(), carrier, limits.tunnel(), limits.away),
+            port: Port::new(name.clone(), place, channel),
+            address: self.config.broker.address.clone(),
+            own: Hub::client_id(&self.setting.instance),
+            limit: limits.tunnel(),
+            directory: self.directory.subscribe(),
+            control,
+            hub: self.hub.clone(),
+            supervisor: self.told.clone(),
+            level: self.level.subscribe(),
+            clock: self.clock,
+            until: self.limit.clone(),
+            name,
+        };
+        self.tasks.spawn(async { End::Tunnel(task.run(connect).await) });
+    }
+
+    /// Enters a domain into the directory.
+    fn enter(
+        &mut self,
+        name: &DomainName,
+        mailbox: Option<Mailbox>,
+        place: &Place,
+    ) -> mpsc::UnboundedReceiver<Control> {
+        let (control, controls) = mpsc::unbounded_channel();
+        let place = place.clone();
+        let running = Running { control, mailbox, place, leaving: false, held: 0, again: false };
+        self.running.insert(name.clone(), running);
+        if !self.known.contains(name) {
+            Arc::make_mut(&mut self.known).insert(name.clone());
+        }
+        self.publish_directory();
+        controls
+    }
+}
+
+/// What the broker may send in one packet: well over a line, for Base64 and properties; anything larger
+/// it would drop without a word.
+fn max_packet(line: usize) -> u32 {
+    const PROPERTIES: usize = 256 * 1024;
+    u32::try_from(line.saturating_mul(2).saturating_add(PROPERTIES)).unwrap_or(u32::MAX)
+}
