@@ -1,0 +1,274 @@
+//! The configuration's tables, read one by one.
+
+use super::{Address, Broker, Channel, LogFormat, SOCKET, STATE_DIR};
+use crate::diagnostic::{Findings, Source};
+use crate::document::{self, Fields, Text};
+use crate::translate::limits::Limits;
+use crate::translate::mapping::table::Speaks;
+use crate::translate::name::DomainName;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Reads what it is given, and notes what is wrong with it.
+pub(super) struct Reader<'f, 's> {
+    pub source: &'s Arc<Source>,
+    pub found: &'f mut Findings,
+}
+
+impl Reader<'_, '_> {
+    pub fn add(
+        &mut self,
+        span: std::ops::Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.found.add(self.source, span, message, help);
+    }
+
+    pub fn name(&mut self, text: &Text) -> Option<DomainName> {
+        match DomainName::parse(&text.text) {
+            Ok(name) => Some(name),
+            Err(error) => {
+                self.add(text.span.clone(), error.to_string(), "write another name");
+                None
+            }
+        }
+    }
+
+    pub fn instance(&mut self, fields: &mut Fields<'_>) -> String {
+        let Some(text) = fields.text("instance", self.found) else { return "dom0".into() };
+        self.name(&text);
+        text.text
+    }
+
+    pub fn state_dir(&mut self, fields: &mut Fields<'_>) -> PathBuf {
+        let Some(text) = fields.text("state_dir", self.found) else { return STATE_DIR.into() };
+        if text.text.is_empty() {
+            let help = format!("name a folder, or leave it out for {STATE_DIR}");
+            self.add(text.span, "`state_dir` is empty", help);
+        }
+        let folder = Path::new(&self.source.name).parent().unwrap_or(Path::new(""));
+        folder.join(text.text)
+    }
+
+    pub fn broker(&mut self, fields: &mut Fields<'_>) -> Option<Broker> {
+        let Some(mut broker) = fields.fields("broker", self.found) else {
+            let help = "add [broker] with `url = \"unix:/run/mosquitto/mqtt.sock\"`";
+            self.add(0..0, "no broker is named", help);
+            return None;
+        };
+        let url = broker.required("url", self.found);
+        let address = url.as_ref().and_then(|url| {
+            let address = address(&url.text);
+            if address.is_none() {
+                let message = format!("{:?} is no broker's address", url.text);
+                let help = "write `unix:/path/of/the.sock` or `tcp://host:port`";
+                self.add(url.span.clone(), message, help);
+            }
+            address
+        });
+        let user = broker.text("user", self.found).map(|t| t.text);
+        let file = broker.text("password_file", self.found);
+        if let (Some(file), None) = (&file, &user) {
+            self.add(file.span.clone(), "a password without a user", "add `user`");
+        }
+        let folder = Path::new(&self.source.name).parent().unwrap_or(Path::new(""));
+        let password_file = file.map(|f| folder.join(f.text));
+        let keep_alive = broker.duration("keep_alive", self.found);
+        let session_expiry = broker.duration("session_expiry", self.found);
+        broker.finish(self.found);
+        Some(Broker {
+            address: address?,
+            user,
+            password_file,
+            keep_alive: keep_alive.unwrap_or(Duration::from_secs(30)),
+            session_expiry: session_expiry.unwrap_or(Duration::from_secs(3600)),
+        })
+    }
+
+    pub fn dialects(&mut self, fields: &mut Fields<'_>) -> (Speaks, Vec<Text>) {
+        let mut speaks = Speaks::default();
+        let mut spoken = Vec::new();
+        let Some((table, _)) = fields.table("dialects", self.found) else {
+            return (speaks, spoken);
+        };
+        for (key, value) in table.iter() {
+            let what = "a dialect's name";
+            let Some(name) = document::text(self.source, value, what, self.found) else { continue };
+            spoken.push(name.clone());
+            if key.get_ref() == "default" {
+                speaks.default = Some(name.text);
+            } else {
+                let text = Text { text: key.get_ref().to_string(), span: key.span() };
+                if let Some(domain) = self.name(&text) {
+                    speaks.domains.insert(domain, name.text);
+                }
+            }
+        }
+        (speaks, spoken)
+    }
+
+    pub fn channels(&mut self, fields: &mut Fields<'_>) -> Vec<Channel> {
+        let mut channels = Vec::new();
+        let mut all = fields.tables("channel", "a channel", self.found);
+        for channel in &mut all {
+            channels.extend(self.channel(channel));
+        }
+        let serial = channels.iter().any(|c| matches!(c, Channel::Serial(..)));
+        if all.is_empty() {
+            let help =
+                "add [[channel]] with `unix = \"/var/run/*-msg.sock\"`, or `serial` and `local`";
+            self.add(0..0, "no channel is named", help);
+        } else if serial && all.len() > 1 {
+            let span = all.get(1).map_or(0..0, Fields::span);
+            let help = "keep the one with `serial`, or those with `unix`";
+            self.add(span, "a serial line is the only channel of its gateway", help);
+        }
+        for channel in all {
+            channel.finish(self.found);
+        }
+        channels
+    }
+
+    fn channel(&mut self, fields: &mut Fields<'_>) -> Option<Channel> {
+        let unix = fields.text("unix", self.found);
+        let serial = fields.text("serial", self.found);
+        let local = fields.texts("local", self.found);
+        match (unix, serial) {
+            (Some(unix), None) => {
+                let path = PathBuf::from(&unix.text);
+                let file = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+                let folder = path.parent().and_then(Path::to_str).unwrap_or_default();
+                if !file.ends_with(SOCKET) || folder.contains('*') || file.matches('*').count() > 1
+                {
+                    let message = format!("{:?} names no domains' sockets", unix.text);
+                    let help = "write a path that ends with -msg.sock, with one `*` at most, in the file's name";
+                    self.add(unix.span, message, help);
+                }
+                if let Some(local) = local.first() {
+                    self.add(
+                        local.span.clone(),
+                        "`local` belongs to a serial line",
+                        "leave it out",
+                    );
+                }
+                Some(Channel::Unix(path))
+            }
+            (None, Some(serial)) => {
+                if local.is_empty() {
+                    let help = "add `local = [\"this domain's name\"]`";
+                    self.add(
+                        fields.span(),
+                        "a serial line needs to know who is on this side",
+                        help,
+                    );
+                }
+                let local = local.iter().filter_map(|t| self.name(t)).collect();
+                Some(Channel::Serial(serial.text.into(), local))
+            }
+            _ => {
+                let help = "write `unix = \"/var/run/*-msg.sock\"`, or `serial = \"/dev/hvc2\"` and `local`";
+                self.add(fields.span(), "a channel is `unix` or `serial`", help);
+                None
+            }
+        }
+    }
+
+    pub fn limits(&mut self, fields: &mut Fields<'_>) -> Limits {
+        let mut limits = Limits::default();
+        let Some(mut table) = fields.fields("limits", self.found) else { return limits };
+        for (key, place) in [
+            ("line", &mut limits.line),
+            ("queue", &mut limits.queue),
+            ("outbox", &mut limits.outbox),
+            ("memory", &mut limits.memory),
+            ("mirror_size", &mut limits.mirror_size),
+        ] {
+            if let Some(size) = self.size(&mut table, key) {
+                *place = size;
+            }
+        }
+        for (key, place) in [("depth", &mut limits.depth), ("calls", &mut limits.calls)] {
+            let Some(number) = table.number(key, self.found) else { continue };
+            match usize::try_from(number) {
+                Ok(number) if number > 0 => *place = number,
+                _ => {
+                    let help = "write 1 or more, or leave it out for the default";
+                    self.add(table.span_of(key), format!("`{key}` cannot be {number}"), help);
+                }
+            }
+        }
+        for (key, place) in [
+            ("stuck", &mut limits.stuck),
+            ("away", &mut limits.away),
+            ("remember", &mut limits.remember),
+        ] {
+            *place = table.duration(key, self.found).unwrap_or(*place);
+        }
+        limits.mirror = table.flag("mirror", self.found).unwrap_or(limits.mirror);
+        table.finish(self.found);
+        limits
+    }
+
+    /// A number of bytes: `1048576`, `"64 KiB"`, `"16 MiB"`.
+    fn size(&mut self, fields: &mut Fields<'_>, key: &'static str) -> Option<usize> {
+        let value = fields.get(key)?;
+        let size = match value.get_ref().as_str() {
+            Some(text) => parse_size(text),
+            None => document::integer(value.get_ref()).and_then(|n| usize::try_from(n).ok()),
+        };
+        if size.is_none_or(|s| s == 0) {
+            fields.wrong_kind(key, value, "a size such as \"16 MiB\", or bytes", self.found);
+        }
+        size
+    }
+
+    pub fn log(&mut self, fields: &mut Fields<'_>) -> (Option<String>, LogFormat) {
+        let Some(mut log) = fields.fields("log", self.found) else {
+            return (None, LogFormat::Text);
+        };
+        let level = log.text("level", self.found);
+        let format = log.text("format", self.found);
+        log.finish(self.found);
+        const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+        if let Some(level) = level.as_ref().filter(|l| !LEVELS.contains(&l.text.as_str())) {
+            let message = format!("there is no log level {:?}", level.text);
+            let help = "the levels are error, warn, info, debug, trace";
+            self.add(level.span.clone(), message, help);
+        }
+        let format = match format.as_ref().map(|t| t.text.as_str()) {
+            None | Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            Some(other) => {
+                let span = format.as_ref().map_or(0..0, |t| t.span.clone());
+                let message = format!("there is no log format {other:?}");
+                self.add(span, message, "the formats are text and json");
+                LogFormat::Text
+            }
+        };
+        (level.map(|t| t.text), format)
+    }
+}
+
+fn address(url: &str) -> Option<Address> {
+    if let Some(path) = url.strip_prefix("unix:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        return path.starts_with('/').then(|| Address::Unix(path.into()));
+    }
+    let (host, port) = url.strip_prefix("tcp://")?.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    (!host.is_empty()).then(|| Address::Tcp(host.to_owned(), port))
+}
+
+fn parse_size(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
+    let unit = match text.get(digits.len()..)?.trim() {
+        "" | "B" => 1,
+        "KiB" => 1024,
+        "MiB" => 1024 * 1024,
+        "GiB" => 1024 * 1024 * 1024,
+        _ => return None,
+    };
+    digits.parse::<usize>().ok()?.checked_mul(unit)
+}
