@@ -68,7 +68,7 @@ pub fn time(at: SystemTime) -> String {
 /// Reads a book.
 ///
 /// # Errors
-/// What is wrong with the text: it is not one that [`write`] has written.
+/// What is wrong with the text: it is not one that `write()` has written.
 pub fn read(text: &str) -> Result<Book, String> {
     let whole: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     if whole.get("version").and_then(Value::as_u64) != Some(VERSION) {

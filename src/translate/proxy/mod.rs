@@ -2,6 +2,7 @@
 //!
 //! To everyone on MQTT the domain is simply there; to the domain everyone else speaks the MVP.
 
+mod action;
 mod answer;
 mod ask;
 mod calls;
@@ -11,23 +12,25 @@ mod line;
 mod own;
 mod reload;
 mod response;
+mod room;
 mod status;
 mod tell;
 mod time;
 mod unheard;
 
+pub use action::{Action, HandedOver, OwnCall, Passed};
 pub(in crate::translate) use ask::reason_of;
 pub(in crate::translate) use event::{STATE, events};
 
 use super::clock::Now;
 use super::frame::{Decoder, Frame};
-use super::limits::{Limits, has_room, weight};
+use super::limits::{Limits, weight};
+use super::mapping::Table;
 use super::mapping::shape::{Context, Values};
-use super::mapping::{Command, Event, Table};
 use super::name::DomainName;
 use super::publish::{Publish, Received, Token};
 use super::queue::{Delivery, Entry, Purpose, Queue};
-use super::refusal::{Counters, Reason, Refusal, Why, head};
+use super::refusal::{Counters, Reason, Why, head};
 use super::roster::Roster;
 use super::status::{Heard, Spoke};
 use bytes::Bytes;
@@ -49,95 +52,6 @@ pub enum Identity {
         /// More names of local applications.
         local: BTreeSet<DomainName>,
     },
-}
-
-/// What a proxy wants done, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Publish this in the domain's session.
-    Publish(Publish),
-    /// From now on subscribe to these, and to nothing else.
-    Subscribe(BTreeSet<String>),
-    /// Forget a publish that has not been sent.
-    Withdraw(Token),
-    /// Tell the broker that a received message is in good hands.
-    Acknowledge(Delivery),
-    /// One more line waits to be written: see [`Proxy::chunk`].
-    Queued,
-    /// Give this to another legacy domain.
-    Pass(DomainName, Passed),
-    /// Give this to every legacy domain, this one included.
-    PassAll(Passed),
-    /// Publish this call for whoever handles it now, in the gateway's own session.
-    HandOver(HandedOver),
-    /// Log and publish a refusal.
-    Refused(Refusal),
-    /// Log that nothing had to be done.
-    Ignored(Why, DomainName),
-    /// The domain has been away for too long: its proxy is to be ended.
-    Retire,
-}
-
-/// A call from MQTT that its handler was never given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HandedOver {
-    /// The request, as it came.
-    pub request: Publish,
-    /// What its requester is told if nobody takes it, where there is a way to say so.
-    pub failure: Option<Publish>,
-    /// The requester.
-    pub from: DomainName,
-}
-
-/// A call that a legacy domain made on MQTT, and whose handler is a legacy domain here by now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OwnCall {
-    /// Its correlation data.
-    pub correlation: Bytes,
-    /// Its handler.
-    pub to: DomainName,
-    /// The command, as the handler is to read it.
-    pub line: Bytes,
-    /// Its row.
-    pub row: Arc<Command>,
-}
-
-/// What goes from domain to domain. It carries its row: the one that it goes to may have another
-/// table by then, or not yet.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Passed {
-    /// A line, word for word, from a domain to another.
-    Line {
-        /// Its sender.
-        from: DomainName,
-        /// With its `\n`.
-        line: Bytes,
-        /// The row, if it is a command that is mapped.
-        command: Option<Arc<Command>>,
-        /// Whether it is a command.
-        is_command: bool,
-    },
-    /// A line to everyone, which its sender's proxy has counted.
-    Copy(Bytes),
-    /// A notification from MQTT, translated once.
-    Event {
-        /// The line for those whom it tells nothing more.
-        line: Bytes,
-        /// The row.
-        row: Arc<Event>,
-        /// The notification.
-        payload: Bytes,
-        /// The sender on the legacy wire.
-        source: DomainName,
-        /// The mapping has it no more: it is only for those whose pending call it belongs to.
-        late: bool,
-    },
-    /// What a requester is told.
-    Notice(Bytes),
-    /// A line that could not be given: its sender's proxy finds another way.
-    Returned(Bytes),
-    /// A call of the domain's on MQTT has come to the proxy of its handler.
-    Own(OwnCall),
 }
 
 /// A publish that the broker has not acknowledged.
@@ -450,54 +364,5 @@ impl Proxy {
         self.outbox -= weight(size, self.limits.outbox);
         self.outbox_bytes -= size;
         Some(sent)
-    }
-
-    /// How many bytes of messages are held for and from the domain.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        let calls: usize = self.given.iter().map(Given::size).sum();
-        self.decoder.held() + self.queue.bytes() + self.outbox_bytes + calls
-    }
-
-    /// The most bytes that may be held for now: `None` is as many as the limits allow. It is set while
-    /// all domains together hold too many, so that those who hold the most are refused first.
-    pub fn set_level(&mut self, level: Option<usize>) {
-        self.level = level;
-        self.decoder.set_limit(level.map_or(self.limits.line, |l| l.min(self.limits.line)));
-    }
-
-    /// Whether `size` more bytes would be more than the domain's share.
-    fn is_over_level(&self, size: usize) -> bool {
-        self.level.is_some_and(|level| self.held().saturating_add(size) > level)
-    }
-
-    /// Whether a publish of `size` bytes may join those that wait, which weigh `waiting`.
-    fn has_room_beside(&self, waiting: usize, size: usize) -> bool {
-        has_room(waiting, size, self.limits.outbox) && !self.is_over_level(size)
-    }
-
-    fn has_room_for(&self, publish: &Publish) -> bool {
-        self.has_room_beside(self.outbox, publish.size())
-    }
-
-    fn publish(&mut self, publish: Publish, sent: Sent) {
-        let size = publish.size();
-        self.outbox += weight(size, self.limits.outbox);
-        self.outbox_bytes += size;
-        self.sent.insert(publish.token, (size, sent));
-        self.actions.push(Action::Publish(publish));
-    }
-
-    /// Puts a line into the queue, if there is room.
-    fn enqueue(&mut self, entry: Entry, now: Now) -> Result<(), Entry> {
-        // One line is let in all the same, or nobody would see that the domain reads again.
-        let stuck = self.stuck && !self.queue.is_empty();
-        let size = entry.line.len();
-        if stuck || !self.queue.has_room(size) || self.is_over_level(size) {
-            return Err(entry);
-        }
-        self.queue.push(entry, now.monotonic);
-        self.actions.push(Action::Queued);
-        Ok(())
     }
 }

@@ -57,7 +57,7 @@ impl From<Kind> for Spoke {
 pub struct Utterance {
     /// The kind of message.
     pub spoke: Spoke,
-    /// The command's or the event's name, or why a line is unreadable; at most [`NAME`] bytes.
+    /// The command's or the event's name, or why a line is unreadable; at most 64 bytes.
     pub name: String,
     /// How often.
     pub count: u64,
@@ -65,7 +65,7 @@ pub struct Utterance {
     pub last: SystemTime,
 }
 
-/// What was heard on a channel since it was last asked. It holds [`NAMES`] names and one more.
+/// What was heard on a channel since it was last asked. It holds so many names, `NAMES`, and one more.
 #[derive(Debug, Default)]
 pub struct Heard {
     here: bool,

@@ -15,7 +15,7 @@ pub const FORMAT: u32 = 1;
 /// and listened. The wall clock is only shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// [`FORMAT`].
+    /// The form of the file: 1.
     pub format: u32,
     /// Names the run of the gateway that wrote it.
     pub run: String,

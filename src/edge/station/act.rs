@@ -1,0 +1,99 @@
+//! What the proxy wants done, done.
+
+use super::super::exchange::NotTaken;
+use super::super::hub::ToHub;
+use super::super::session::{Filter, Session};
+use super::{Life, Station, log_refusal};
+use crate::translate::name::DomainName;
+use crate::translate::proxy::{Action, Passed};
+use crate::translate::refusal::Refusal;
+use std::sync::Arc;
+
+impl Station {
+    /// Does what the proxy wants done, in its order.
+    pub(super) async fn act(&mut self, life: &mut Life) {
+        loop {
+            let actions = self.proxy.take_actions();
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                self.do_one(action, life).await;
+            }
+        }
+    }
+
+    async fn do_one(&mut self, action: Action, life: &mut Life) {
+        match action {
+            Action::Publish(publish) => {
+                let (topic, call) = (&publish.topic, publish.token.0);
+                tracing::debug!(domain = %self.name, topic, call, "publish");
+                match &mut life.session {
+                    Some(session) => session.publish(publish),
+                    None if life.removed => self.publish_for_it(publish).await,
+                    None => {
+                        let mut session = Session::new(self.settings.clone());
+                        session.publish(publish);
+                        life.session = Some(session);
+                    }
+                }
+            }
+            Action::Subscribe(filters) => {
+                let filters = Filter::others(filters);
+                self.settings.set_filters(filters.clone());
+                if let Some(session) = &mut life.session {
+                    session.set_filters(filters);
+                }
+            }
+            Action::Withdraw(token) => {
+                if life.session.as_mut().is_none_or(|s| s.withdraw(token)) {
+                    self.proxy.withdrawn(token);
+                }
+            }
+            Action::Acknowledge(delivery) => {
+                let delivery = life.deliveries.remove(&delivery);
+                if let (Some(session), Some(delivery)) = (&mut life.session, delivery) {
+                    session.acknowledge(delivery);
+                }
+            }
+            Action::Queued => {}
+            Action::Pass(to, passed) => self.pass(&to, passed),
+            Action::PassAll(passed) => {
+                let directory = self.directory.borrow().clone();
+                for refusal in directory.put_all(&passed) {
+                    self.refused(refusal);
+                }
+            }
+            Action::HandOver(call) => {
+                let _ = self.hub.send(ToHub::HandOver(call)).await;
+            }
+            Action::Refused(refusal) => self.refused(refusal),
+            Action::Ignored(why, from) => {
+                tracing::debug!(domain = %self.name, %from, why = why.as_str(), "ignored");
+            }
+            Action::Retire => self.retire_soon(life),
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) {
+        log_refusal(&refusal);
+        // A full mailbox holds enough notices; the log has them all.
+        let _ = self.hub.try_send(ToHub::Refused(refusal));
+    }
+
+    fn pass(&mut self, to: &DomainName, passed: Passed) {
+        let now = self.clock.now();
+        let directory = self.directory.borrow().clone();
+        tracing::debug!(domain = %self.name, %to, "pass on");
+        match directory.put(to, passed) {
+            Ok(()) => {}
+            Err(NotTaken::Full(passed)) => self.proxy.not_passed(to, passed, now),
+            Err(NotTaken::Gone(Passed::Line { line, .. })) => {
+                // It left in this moment: the next look at the roster finds the line another way.
+                self.proxy.set_roster(Arc::clone(&self.directory.borrow().roster));
+                self.proxy.accept(Passed::Returned(line), now);
+            }
+            Err(NotTaken::Gone(passed)) => self.proxy.not_passed(to, passed, now),
+        }
+    }
+}

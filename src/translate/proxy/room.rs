@@ -1,0 +1,58 @@
+//! How much is held for a domain and from it, and whether there is room for more.
+
+use super::{Action, Given, Proxy, Sent};
+use crate::translate::clock::Now;
+use crate::translate::limits::{has_room, weight};
+use crate::translate::publish::Publish;
+use crate::translate::queue::Entry;
+
+impl Proxy {
+    /// How many bytes of messages are held for and from the domain.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let calls: usize = self.given.iter().map(Given::size).sum();
+        self.decoder.held() + self.queue.bytes() + self.outbox_bytes + calls
+    }
+
+    /// The most bytes that may be held for now: `None` is as many as the limits allow. It is set while
+    /// all domains together hold too many, so that those who hold the most are refused first.
+    pub fn set_level(&mut self, level: Option<usize>) {
+        self.level = level;
+        self.decoder.set_limit(level.map_or(self.limits.line, |l| l.min(self.limits.line)));
+    }
+
+    /// Whether `size` more bytes would be more than the domain's share.
+    pub(super) fn is_over_level(&self, size: usize) -> bool {
+        self.level.is_some_and(|level| self.held().saturating_add(size) > level)
+    }
+
+    /// Whether a publish of `size` bytes may join those that wait, which weigh `waiting`.
+    pub(super) fn has_room_beside(&self, waiting: usize, size: usize) -> bool {
+        has_room(waiting, size, self.limits.outbox) && !self.is_over_level(size)
+    }
+
+    pub(super) fn has_room_for(&self, publish: &Publish) -> bool {
+        self.has_room_beside(self.outbox, publish.size())
+    }
+
+    pub(super) fn publish(&mut self, publish: Publish, sent: Sent) {
+        let size = publish.size();
+        self.outbox += weight(size, self.limits.outbox);
+        self.outbox_bytes += size;
+        self.sent.insert(publish.token, (size, sent));
+        self.actions.push(Action::Publish(publish));
+    }
+
+    /// Puts a line into the queue, if there is room.
+    pub(super) fn enqueue(&mut self, entry: Entry, now: Now) -> Result<(), Entry> {
+        // One line is let in all the same, or nobody would see that the domain reads again.
+        let stuck = self.stuck && !self.queue.is_empty();
+        let size = entry.line.len();
+        if stuck || !self.queue.has_room(size) || self.is_over_level(size) {
+            return Err(entry);
+        }
+        self.queue.push(entry, now.monotonic);
+        self.actions.push(Action::Queued);
+        Ok(())
+    }
+}
