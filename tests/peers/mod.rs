@@ -27,6 +27,7 @@ pub mod mqtt_server;
 pub mod mvp_router;
 pub mod mvp_server;
 pub mod pty;
+pub mod table;
 
 pub use broker::Broker;
 pub use console::Console;
@@ -42,6 +43,7 @@ pub use mqtt_server::MqttServer;
 pub use mvp_router::MvpRouter;
 pub use mvp_server::MvpServer;
 pub use pty::Pty;
+pub use table::Table;
 
 use std::time::Duration;
 

@@ -1,0 +1,254 @@
+//! The gateway on Dom0, and a domain of the MVP behind a real console backend.
+
+use crate::guest::{Guest, Images};
+use crate::listing;
+use crate::peers::mqtt_peer::Message;
+use crate::peers::{
+    Broker, Dialect, ERROR, Gateway, LegacyDomain, Missing, MqttPeer, MqttServer, NEW_FILE, ROOTS,
+    Table,
+};
+use crate::Built;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Everything outside the guest.
+struct Outside {
+    broker: Broker,
+    gateway: Gateway,
+    sockets: TempDir,
+    /// A migrated domain.
+    scan: MqttPeer,
+    /// A domain of the MVP without a machine of its own.
+    gui: LegacyDomain,
+    /// What the listing of the large disk is to be.
+    large: String,
+}
+
+/// The whole scene: `sys-usb` is in the guest.
+pub async fn scene(built: &Built, images: &Images, table: &mut Table) -> Result<(), Missing> {
+    table.scene("Dom0: the gateway at the console backend's socket, sys-usb (MVP) at hvc2");
+    let mut on = outside(built).await?;
+    let mut booted = Err(Missing::new("not booted"));
+    let boot = async {
+        booted = Guest::boot_in_qemu(images, on.sockets.path(), "sys-usb").await;
+        booted.as_ref().map(drop).map_err(|missing| Missing::new(missing.to_string()))
+    };
+    table.row("the guest boots", boot).await;
+    let mut guest = booted?;
+    let played = on.play(&mut guest, table).await;
+    if let Err(missing) = played {
+        return Err(Missing::new(format!("{missing}\n{}\n{}", guest.console(), on.gateway.log())));
+    }
+    table.row("the guest powers off", guest.power_off()).await;
+    Ok(())
+}
+
+async fn outside(built: &Built) -> Result<Outside, Missing> {
+    let sockets = tempfile::tempdir().map_err(|e| Missing::new(e.to_string()))?;
+    let mut broker = Broker::start().await?;
+    let mut gateway = Gateway::new(&built.passerelle, &built.mappings, &broker.gate())?
+        .on_dom0(sockets.path())
+        .start()?;
+    tokio::select! {
+        heard = broker.subscribed("passerelle-dom0", [NEW_FILE, ERROR]) => heard?,
+        gave_up = gateway.gave_up() => return Err(gave_up),
+    }
+    let filters = ["system/+/+/response/vm-scan", NEW_FILE, ERROR];
+    let scan = MqttPeer::connect(&broker.socket(), "vm-scan", &filters).await?;
+    let gui = LegacyDomain::start(sockets.path(), "vm-gui")?;
+    gui.connected().await?;
+    Ok(Outside { broker, gateway, sockets, scan, gui, large: listing::expected()? })
+}
+
+impl Outside {
+    async fn play(&mut self, guest: &mut Guest, table: &mut Table) -> Result<(), Missing> {
+        self.begins(guest, table).await?;
+        self.calls_to_mqtt(guest, table).await?;
+        self.calls_from_mqtt(guest, table).await;
+        self.restarts(guest, table).await;
+        self.reads_late(guest, table).await;
+        self.gateway_restarts(guest, table).await
+    }
+
+    async fn begins(&mut self, guest: &mut Guest, table: &mut Table) -> Result<(), Missing> {
+        let opened = guest.order(json!({"do": "mvp", "name": "sys-usb"})).await?;
+        table.note(&format!("a port that nobody had open is cooked, with echo: {}", opened["echoed"]));
+        let requests = ROOTS.map(|root| format!("{root}/request"));
+        let served = self.broker.subscribed("sys-usb", requests);
+        table.row("the gateway finds the channel and serves sys-usb", served).await;
+        Ok(())
+    }
+
+    /// The domain calls `vm-scan`, which serves the same commands for once.
+    async fn calls_to_mqtt(&mut self, guest: &mut Guest, table: &mut Table) -> Result<(), Missing> {
+        let socket = self.broker.socket();
+        let _server =
+            MqttServer::start(&socket, "vm-server", Dialect::Psec, listing::disks()?).await?;
+        let ask = |command: &str, arguments: Value| {
+            json!({"do": "ask", "to": "vm-server", "command": command, "arguments": arguments,
+                   "answer": command})
+        };
+        let call = async {
+            let answer = guest.order(ask("liste_disques", json!({}))).await?;
+            right(answer["answer"][1] == "DISK1", &answer)
+        };
+        table.row("liste_disques > list_disks", call).await;
+        let call = async {
+            let answer =
+                guest.order(ask("liste_fichiers", json!({"nom_disque": "LARGE"}))).await?;
+            right(answer["listing"] == *self.large, &answer)?;
+            Ok(answer["bytes"].clone())
+        };
+        measured(table, "liste_fichiers > list_files", call).await;
+        Ok(())
+    }
+
+    /// `vm-scan` and `vm-gui` call the domain.
+    async fn calls_from_mqtt(&mut self, guest: &mut Guest, table: &mut Table) {
+        let (large, scan) = (&self.large, &mut self.scan);
+        let call = async {
+            let answer = scan.call(ROOTS[0], &json!({})).await?.json();
+            right(answer["disks"][1]["id"] == "DISK1", &answer)
+        };
+        table.row("list_disks > liste_disques", call).await;
+        let call = async {
+            let answer = scan.call(ROOTS[1], &json!({"disk": "LARGE"})).await?;
+            right(listing::digest(&answer.json()["files"]) == *large, &Value::Null)?;
+            Ok(json!(answer.payload.len()))
+        };
+        measured(table, "list_files > liste_fichiers", call).await;
+        let read = json!({"source_disk": "DISK1", "filepath": "hello.txt"});
+        let call = async {
+            let answer = scan.call(ROOTS[2], &read).await?.json();
+            right(answer["status"] == "ok", &answer)?;
+            scan.expect("the new file", |m| m.topic == NEW_FILE).await.map(drop)
+        };
+        table.row("read_file > lit_fichier, and fichier > new_file", call).await;
+        let told = async {
+            let data = json!({"niveau": 30, "message": "from the guest"});
+            guest.order(json!({"do": "tell", "event": "erreur", "data": data})).await?;
+            announced(scan, "from the guest").await
+        };
+        table.row("erreur > error", told).await;
+        let told = async {
+            tell(scan, "from MQTT").await?;
+            guest.order(heard("from MQTT")).await.map(drop)
+        };
+        table.row("error > erreur", told).await;
+        let gui = &mut self.gui;
+        let call = async {
+            let arguments = json!({"nom_disque": "LARGE"});
+            let line =
+                gui.call("sys-usb", "liste_fichiers", &arguments, "liste_fichiers").await?;
+            right(listing::digest(&line.data()["files"]) == *large, &Value::Null)?;
+            Ok(json!(line.bytes.len()))
+        };
+        measured(table, "vm-gui (MVP) calls sys-usb, word for word", call).await;
+    }
+
+    /// Its program closes the port; another one opens it and leaves the echo on; the first comes back.
+    async fn restarts(&mut self, guest: &mut Guest, table: &mut Table) {
+        let scan = &mut self.scan;
+        let mut cooked = Value::Null;
+        let program = async {
+            guest.order(json!({"do": "close"})).await?;
+            tell(scan, "while the port is closed").await?;
+            cooked = guest
+                .order(json!({"do": "cooked", "until": "while the port is closed"}))
+                .await?;
+            right(cooked["echoed"] == true, &cooked)
+        };
+        table.row("the port is closed, and opened with the kernel's echo on", program).await;
+        let back = async {
+            guest.order(json!({"do": "mvp", "name": "sys-usb"})).await?;
+            let answer = scan.call(ROOTS[0], &json!({})).await?.json();
+            right(answer["disks"][1]["id"] == "DISK1", &answer)
+        };
+        table.row("its program is back, and list_disks > liste_disques", back).await;
+        table.note(&format!("what was echoed to the gateway in between: {} bytes", cooked["bytes"]));
+        let log = self.gateway.log();
+        for line in log.lines().filter(|line| line.contains("refused")) {
+            table.note(&line.chars().take(200).collect::<String>());
+        }
+    }
+
+    /// Its program does not read for a while. The others are not delayed, and it gets everything.
+    async fn reads_late(&mut self, guest: &mut Guest, table: &mut Table) {
+        const COUNT: usize = 300;
+        let (scan, gui) = (&mut self.scan, &mut self.gui);
+        gui.inbox.clear();
+        let others = async {
+            guest.order(json!({"do": "read", "on": false})).await?;
+            for number in 0..COUNT {
+                tell(scan, &format!("{number} {}", "x".repeat(8000))).await?;
+            }
+            for number in 0..COUNT {
+                let next = gui.expect("an error", |line| line.tells("erreur")).await?;
+                let message = next.data()["message"].as_str().unwrap_or_default();
+                right(message.starts_with(&format!("{number} ")), next.data())?;
+            }
+            Ok(())
+        };
+        table.row("sys-usb does not read: vm-gui hears 300 errors of 8 KB", others).await;
+        let late = async {
+            guest.order(json!({"do": "read", "on": true})).await?;
+            let heard = guest.order(json!({"do": "heard_in_order", "count": COUNT})).await?;
+            Ok(heard["bytes"].clone())
+        };
+        measured(table, "sys-usb reads again, and hears them all", late).await;
+    }
+
+    /// The gateway is killed. What the domain says meanwhile may be lost; afterwards all is well.
+    async fn gateway_restarts(&mut self, guest: &mut Guest, table: &mut Table) -> Result<(), Missing> {
+        self.gateway.kill().await?;
+        let data = json!({"niveau": 30, "message": "y".repeat(300_000)});
+        guest.order(json!({"do": "tell", "event": "erreur", "data": data})).await?;
+        self.gateway.run().map_err(|e| Missing::new(format!("the gateway: {e}")))?;
+        let scan = &mut self.scan;
+        let broker = &mut self.broker;
+        let back = async {
+            broker.subscribed("passerelle-dom0", [NEW_FILE, ERROR]).await?;
+            broker.subscribed("sys-usb", ROOTS.map(|root| format!("{root}/request"))).await?;
+            let answer = scan.call(ROOTS[0], &json!({})).await?.json();
+            right(answer["disks"][1]["id"] == "DISK1", &answer)
+        };
+        table.row("the gateway was killed, is back, and calls go on", back).await;
+        let kept = scan.inbox.count(|m| m.text().contains("yyyy"));
+        let what = if kept > 0 { "kept" } else { "dropped" };
+        table.note(&format!("a line of 300 KB that was written meanwhile: {what}"));
+        Ok(())
+    }
+}
+
+/// A row that also says how many bytes crossed.
+async fn measured(
+    table: &mut Table,
+    what: &str,
+    crossing: impl Future<Output = Result<Value, Missing>>,
+) {
+    let mut bytes = Value::Null;
+    let crossing = async {
+        bytes = crossing.await?;
+        Ok(())
+    };
+    table.row(what, crossing).await;
+    table.note(&format!("{bytes} bytes"));
+}
+
+fn right(is: bool, answer: &Value) -> Result<(), Missing> {
+    if is { Ok(()) } else { Err(Missing::new(format!("not the right answer: {answer}"))) }
+}
+
+fn heard(part: &str) -> Value {
+    json!({"do": "heard", "event": "erreur", "part": part})
+}
+
+async fn tell(scan: &mut MqttPeer, description: &str) -> Result<(), Missing> {
+    let error = json!({"module": "m", "datetime": "d", "level": 40, "description": description});
+    scan.publish(Message::new(ERROR, error.to_string()).from("vm-scan")).await.map(drop)
+}
+
+async fn announced(scan: &mut MqttPeer, description: &str) -> Result<(), Missing> {
+    let wanted = |m: &Message| m.topic == ERROR && m.json()["description"] == description;
+    scan.expect("the error", wanted).await.map(drop)
+}

@@ -1,0 +1,43 @@
+#!/bin/sh
+# image.sh BUSYBOX INIT FILE=PATH... >IMAGE: an initial file system. It has busybox, INIT as /init, every
+# FILE at PATH, and the shared libraries that the programs among them need. LIBRARIES is where to look
+# for libraries that this machine has not installed.
+set -eu
+
+busybox=$1
+init=$2
+shift 2
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+
+mkdir -p "$tree/bin" "$tree/dev" "$tree/etc" "$tree/proc" "$tree/sys" "$tree/tmp" "$tree/run"
+cp "$busybox" "$tree/bin/busybox"
+ln -s busybox "$tree/bin/sh"
+install -m 755 "$init" "$tree/init"
+# Mosquitto looks up its user.
+echo 'root:x:0:0::/:/bin/sh' >"$tree/etc/passwd"
+echo 'root:x:0:' >"$tree/etc/group"
+
+for file; do
+    from=${file%%=*}
+    to=$tree/${file#*=}
+    mkdir -p "${to%/*}"
+    cp -L "$from" "$to"
+    # Debug information would only fill the guest's memory.
+    strip --strip-debug "$to" 2>/dev/null || :
+    LD_LIBRARY_PATH=${LIBRARIES:-} ldd "$from" 2>/dev/null || :
+done | awk '/not found/ { print "no library " $1 > "/dev/stderr"; exit 1 }
+            $2 == "=>" { print $3 } $1 ~ /^\// { print $1 }' | sort -u | while read -r library; do
+    # All where the loader looks without being told; it is itself where its name says.
+    case $library in
+        */ld-linux*) to=$tree/lib64 ;;
+        *) to=$tree/usr/lib/x86_64-linux-gnu ;;
+    esac
+    mkdir -p "$to"
+    cp -L "$library" "$to/"
+done
+mkdir -p "$tree/usr/lib/x86_64-linux-gnu"
+[ -e "$tree/lib" ] || ln -s usr/lib "$tree/lib"
+
+cd "$tree"
+find . | "$tree/bin/busybox" cpio -o -H newc 2>/dev/null
