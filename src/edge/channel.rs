@@ -1,21 +1,25 @@
 //! The byte streams to legacy domains: a UNIX socket on Dom0, a serial port in a DomU.
 
-use rustix::termios::{QueueSelector, tcflush};
+use rustix::fs::{Mode, OFlags};
+use rustix::termios::{
+    ControlModes, InputModes, OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr,
+};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
 use tokio::time::{sleep, timeout};
-use tokio_serial::SerialStream;
 
 /// How often the send queue is looked at while it drains: the kernel does not tell when it is empty.
 const LOOK: Duration = Duration::from_millis(5);
-/// Serial ports of virtual machines have no rate, but the library wants one.
-const BAUD: u32 = 115_200;
+/// Ends what the kernel has echoed. It is no JSON, and not empty: the MVP's router delays every
+/// message after an empty line.
+const END_OF_ECHO: &[u8] = b"#\n";
 
 /// A byte stream to legacy domains. Flushing does nothing: what was written is with the kernel.
 #[derive(Debug)]
@@ -23,7 +27,12 @@ pub enum Channel {
     /// A socket on which the hypervisor's console backend listens.
     Unix(UnixStream),
     /// A tty in raw mode.
-    Serial(SerialStream),
+    Serial {
+        /// What comes in.
+        reader: pipe::Receiver,
+        /// What goes out.
+        writer: pipe::Sender,
+    },
 }
 
 /// Connects to a console backend.
@@ -39,23 +48,42 @@ pub async fn connect_unix(path: &Path) -> io::Result<Channel> {
 }
 
 /// Opens a serial port, sets raw mode at once, and drops what had come in before: it may be the
-/// echo of the cooked mode, or the middle of a line.
+/// middle of a line.
+///
+/// What came in before raw mode was echoed, and the echo may end in the middle of a line: then it is
+/// ended, so that the first line written here stays whole.
 ///
 /// # Errors
 /// Those of `open(2)`, `ENODEV` among them for a port of a hypervisor that has no backend yet
 /// (try again later), and those of a path that is no terminal.
 pub async fn open_serial(path: &Path) -> io::Result<Channel> {
-    let path = path.to_string_lossy().into_owned();
-    // Opening and setting up a tty may wait for what it still has to send.
-    let opened = tokio::task::spawn_blocking(move || {
-        // A lock would only keep out people who look at the port on purpose.
-        let builder = tokio_serial::new(path, BAUD).exclusive(false);
-        SerialStream::open(&builder)
-    });
-    let port = opened.await.map_err(io::Error::other)?.map_err(io::Error::from)?;
-    let channel = Channel::Serial(port);
-    tcflush(&channel, QueueSelector::IFlush)?;
-    Ok(channel)
+    let path = path.to_owned();
+    // Opening a tty may wait for what an earlier user still had to send.
+    let opened = tokio::task::spawn_blocking(move || open_raw(&path));
+    let port = opened.await.map_err(io::Error::other)??;
+    // A tty is read, written and waited for as a pipe is.
+    let writer = pipe::Sender::from_owned_fd_unchecked(port.try_clone()?)?;
+    let reader = pipe::Receiver::from_owned_fd_unchecked(port)?;
+    Ok(Channel::Serial { reader, writer })
+}
+
+/// Between opening and raw mode nothing else is done: the kernel echoes meanwhile.
+fn open_raw(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let port = rustix::fs::open(path, flags, Mode::empty())?;
+    let mut modes = tcgetattr(&port)?;
+    modes.make_raw();
+    modes.input_modes.remove(InputModes::IXOFF | InputModes::IXANY);
+    modes.control_modes.remove(ControlModes::CRTSCTS);
+    modes.control_modes.insert(ControlModes::CLOCAL | ControlModes::CREAD);
+    tcsetattr(&port, OptionalActions::Now, &modes)?;
+    if rustix::io::ioctl_fionread(&port)? > 0 {
+        tcflush(&port, QueueSelector::IFlush)?;
+        if rustix::io::write(&port, END_OF_ECHO)? < END_OF_ECHO.len() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+    }
+    Ok(port)
 }
 
 /// Waits until the other side has everything that was written, at most for `limit`. A backend
@@ -84,19 +112,11 @@ fn unsent(fd: BorrowedFd<'_>) -> io::Result<i32> {
     bytes.map_err(io::Error::from)
 }
 
-/// The library's port lacks `AsFd`.
-#[allow(unsafe_code)]
-fn borrow(port: &SerialStream) -> BorrowedFd<'_> {
-    // SAFETY: the port owns its descriptor, never closes it before it is dropped itself, and stays
-    // borrowed for as long as the result lives.
-    unsafe { BorrowedFd::borrow_raw(port.as_raw_fd()) }
-}
-
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Unix(stream) => stream.as_fd(),
-            Self::Serial(port) => borrow(port),
+            Self::Serial { writer, .. } => writer.as_fd(),
         }
     }
 }
@@ -109,7 +129,7 @@ impl AsyncRead for Channel {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Serial(port) => Pin::new(port).poll_read(cx, buf),
+            Self::Serial { reader, .. } => Pin::new(reader).poll_read(cx, buf),
         }
     }
 }
@@ -122,21 +142,19 @@ impl AsyncWrite for Channel {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Serial(port) => Pin::new(port).poll_write(cx, buf),
+            Self::Serial { writer, .. } => Pin::new(writer).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The serial library would call tcdrain(3) here and block the whole thread for as long as
-        // the other side does not read.
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            // A tty has no end of file, and the library would block as above.
-            Self::Serial(_) => Poll::Ready(Ok(())),
+            // A tty has no end of file.
+            Self::Serial { .. } => Poll::Ready(Ok(())),
         }
     }
 }
