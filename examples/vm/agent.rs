@@ -4,7 +4,9 @@ use crate::control::Control;
 use crate::listing;
 use crate::peers::legacy::{LegacyDomain, Line};
 use crate::peers::mqtt_peer::Message;
-use crate::peers::{Broker, DEADLINE, ERROR, Gateway, Missing, MqttPeer, MvpServer, NEW_FILE, ROOTS};
+use crate::peers::{
+    Broker, DEADLINE, Disks, ERROR, Gateway, Missing, MqttPeer, MvpServer, NEW_FILE, ROOTS,
+};
 use crate::tty::Tty;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ const PORT: &str = "/dev/hvc2";
 struct Agent {
     program: PathBuf,
     mappings: PathBuf,
+    disks: Disks,
     role: Role,
 }
 
@@ -40,7 +43,8 @@ struct DomU {
 pub async fn run(control: &Path, program: PathBuf, mappings: PathBuf) -> Result<(), Missing> {
     let (reader, writer) = Tty::open(control).await?.raw()?.split()?;
     let mut control = Control::new(reader, writer);
-    let mut agent = Agent { program, mappings, role: Role::Nobody };
+    let disks = listing::disks()?;
+    let mut agent = Agent { program, mappings, disks, role: Role::Nobody };
     let broken = |e| Missing::new(format!("the control port: {e}"));
     control.say(Ok(json!("ready"))).await.map_err(broken)?;
     loop {
@@ -72,7 +76,11 @@ impl Agent {
             "heard_in_order" => self.heard_in_order(order).await,
             "read" => {
                 let domain = &self.server()?.domain;
-                if order["on"] == true { domain.read_again() } else { domain.stop_reading() }
+                if order["on"] == true {
+                    domain.read_again()
+                } else {
+                    domain.stop_reading()
+                }
                 Ok(Value::Null)
             }
             "call" => self.call(order).await,
@@ -99,7 +107,7 @@ impl Agent {
         let echoed = tty.echoed;
         let (reader, writer) = tty.raw()?.split()?;
         let domain = LegacyDomain::over(name, reader, writer);
-        self.role = Role::Mvp(Box::new(MvpServer::over(domain, listing::disks()?)));
+        self.role = Role::Mvp(Box::new(MvpServer::over(domain, self.disks.clone())));
         Ok(json!({ "echoed": echoed }))
     }
 
@@ -125,11 +133,10 @@ impl Agent {
         };
         let ready = tokio::select! {
             ready = subscribed => ready,
-            gave_up = gateway.gave_up() => return Err(gave_up),
+            gave_up = gateway.gave_up() => Err(gave_up),
         };
         ready?;
-        let tries = gateway.log().matches("no channel yet").count();
-        Ok(json!({ "tries_in_vain": tries }))
+        Ok(Value::Null)
     }
 
     /// Waits until the gateway has tried the port in vain.
@@ -218,9 +225,7 @@ impl Agent {
         let message = application.expect(&format!("{topic} with {part}"), wanted).await?;
         if let (Some(to), false) = (message.response_topic, order["answer"].is_null()) {
             let answer = Message::new(to, order["answer"].to_string());
-            application
-                .publish(Message { correlation: message.correlation, ..answer })
-                .await?;
+            application.publish(Message { correlation: message.correlation, ..answer }).await?;
         }
         let more = application.inbox.count(wanted);
         Ok(json!({ "more": more }))

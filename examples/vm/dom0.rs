@@ -1,13 +1,12 @@
 //! The gateway on Dom0, and a domain of the MVP behind a real console backend.
 
-use crate::guest::{Guest, Images};
-use crate::listing;
+use crate::guest::{Guest, Host};
 use crate::peers::mqtt_peer::Message;
 use crate::peers::{
-    Broker, Dialect, ERROR, Gateway, LegacyDomain, Missing, MqttPeer, MqttServer, NEW_FILE, ROOTS,
-    Table,
+    Broker, Dialect, Disks, ERROR, Gateway, LegacyDomain, Missing, MqttPeer, MqttServer, NEW_FILE,
+    ROOTS, Table,
 };
-use crate::Built;
+use crate::{Built, listing, right};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -20,21 +19,24 @@ struct Outside {
     scan: MqttPeer,
     /// A domain of the MVP without a machine of its own.
     gui: LegacyDomain,
+    disks: Disks,
     /// What the listing of the large disk is to be.
     large: String,
 }
 
 /// The whole scene: `sys-usb` is in the guest.
-pub async fn scene(built: &Built, images: &Images, table: &mut Table) -> Result<(), Missing> {
+pub async fn scene(
+    built: &Built,
+    host: &Host,
+    disks: &Disks,
+    table: &mut Table,
+) -> Result<(), Missing> {
     table.scene("Dom0: the gateway at the console backend's socket, sys-usb (MVP) at hvc2");
-    let mut on = outside(built).await?;
-    let mut booted = Err(Missing::new("not booted"));
-    let boot = async {
-        booted = Guest::boot_in_qemu(images, on.sockets.path(), "sys-usb").await;
-        booted.as_ref().map(drop).map_err(|missing| Missing::new(missing.to_string()))
+    let mut on = outside(built, disks).await?;
+    let boot = host.boot(on.sockets.path(), "sys-usb");
+    let Some(mut guest) = table.row("the guest boots", boot).await else {
+        return Ok(());
     };
-    table.row("the guest boots", boot).await;
-    let mut guest = booted?;
     let played = on.play(&mut guest, table).await;
     if let Err(missing) = played {
         return Err(Missing::new(format!("{missing}\n{}\n{}", guest.console(), on.gateway.log())));
@@ -43,7 +45,7 @@ pub async fn scene(built: &Built, images: &Images, table: &mut Table) -> Result<
     Ok(())
 }
 
-async fn outside(built: &Built) -> Result<Outside, Missing> {
+async fn outside(built: &Built, disks: &Disks) -> Result<Outside, Missing> {
     let sockets = tempfile::tempdir().map_err(|e| Missing::new(e.to_string()))?;
     let mut broker = Broker::start().await?;
     let mut gateway = Gateway::new(&built.passerelle, &built.mappings, &broker.gate())?
@@ -57,7 +59,15 @@ async fn outside(built: &Built) -> Result<Outside, Missing> {
     let scan = MqttPeer::connect(&broker.socket(), "vm-scan", &filters).await?;
     let gui = LegacyDomain::start(sockets.path(), "vm-gui")?;
     gui.connected().await?;
-    Ok(Outside { broker, gateway, sockets, scan, gui, large: listing::expected()? })
+    Ok(Outside {
+        broker,
+        gateway,
+        sockets,
+        scan,
+        gui,
+        disks: disks.clone(),
+        large: listing::expected(disks)?,
+    })
 }
 
 impl Outside {
@@ -72,18 +82,21 @@ impl Outside {
 
     async fn begins(&mut self, guest: &mut Guest, table: &mut Table) -> Result<(), Missing> {
         let opened = guest.order(json!({"do": "mvp", "name": "sys-usb"})).await?;
-        table.note(&format!("a port that nobody had open is cooked, with echo: {}", opened["echoed"]));
+        table.note(&format!(
+            "a port that nobody had open is cooked, with echo: {}",
+            opened["echoed"]
+        ));
         let requests = ROOTS.map(|root| format!("{root}/request"));
         let served = self.broker.subscribed("sys-usb", requests);
         table.row("the gateway finds the channel and serves sys-usb", served).await;
         Ok(())
     }
 
-    /// The domain calls `vm-scan`, which serves the same commands for once.
+    /// The domain calls one on MQTT that serves the same commands for once.
     async fn calls_to_mqtt(&mut self, guest: &mut Guest, table: &mut Table) -> Result<(), Missing> {
         let socket = self.broker.socket();
-        let _server =
-            MqttServer::start(&socket, "vm-server", Dialect::Psec, listing::disks()?).await?;
+        let disks = self.disks.clone();
+        let _server = MqttServer::start(&socket, "vm-server", Dialect::Psec, disks).await?;
         let ask = |command: &str, arguments: Value| {
             json!({"do": "ask", "to": "vm-server", "command": command, "arguments": arguments,
                    "answer": command})
@@ -94,12 +107,10 @@ impl Outside {
         };
         table.row("liste_disques > list_disks", call).await;
         let call = async {
-            let answer =
-                guest.order(ask("liste_fichiers", json!({"nom_disque": "LARGE"}))).await?;
-            right(answer["listing"] == *self.large, &answer)?;
-            Ok(answer["bytes"].clone())
+            let answer = guest.order(ask("liste_fichiers", json!({"nom_disque": "LARGE"}))).await?;
+            right(answer["listing"] == *self.large && listing::is_large(&answer["bytes"]), &answer)
         };
-        measured(table, "liste_fichiers > list_files", call).await;
+        table.row("liste_fichiers > list_files, a listing of 0.4 MB", call).await;
         Ok(())
     }
 
@@ -113,10 +124,9 @@ impl Outside {
         table.row("list_disks > liste_disques", call).await;
         let call = async {
             let answer = scan.call(ROOTS[1], &json!({"disk": "LARGE"})).await?;
-            right(listing::digest(&answer.json()["files"]) == *large, &Value::Null)?;
-            Ok(json!(answer.payload.len()))
+            right(listing::digest(&answer.json()["files"]) == *large, &Value::Null)
         };
-        measured(table, "list_files > liste_fichiers", call).await;
+        table.row("list_files > liste_fichiers, a listing of 0.4 MB", call).await;
         let read = json!({"source_disk": "DISK1", "filepath": "hello.txt"});
         let call = async {
             let answer = scan.call(ROOTS[2], &read).await?.json();
@@ -138,12 +148,10 @@ impl Outside {
         let gui = &mut self.gui;
         let call = async {
             let arguments = json!({"nom_disque": "LARGE"});
-            let line =
-                gui.call("sys-usb", "liste_fichiers", &arguments, "liste_fichiers").await?;
-            right(listing::digest(&line.data()["files"]) == *large, &Value::Null)?;
-            Ok(json!(line.bytes.len()))
+            let line = gui.call("sys-usb", "liste_fichiers", &arguments, "liste_fichiers").await?;
+            right(listing::digest(&line.data()["files"]) == *large, &Value::Null)
         };
-        measured(table, "vm-gui (MVP) calls sys-usb, word for word", call).await;
+        table.row("vm-gui (MVP) calls sys-usb: liste_fichiers, 0.4 MB", call).await;
     }
 
     /// Its program closes the port; another one opens it and leaves the echo on; the first comes back.
@@ -153,9 +161,8 @@ impl Outside {
         let program = async {
             guest.order(json!({"do": "close"})).await?;
             tell(scan, "while the port is closed").await?;
-            cooked = guest
-                .order(json!({"do": "cooked", "until": "while the port is closed"}))
-                .await?;
+            cooked =
+                guest.order(json!({"do": "cooked", "until": "while the port is closed"})).await?;
             right(cooked["echoed"] == true, &cooked)
         };
         table.row("the port is closed, and opened with the kernel's echo on", program).await;
@@ -165,7 +172,8 @@ impl Outside {
             right(answer["disks"][1]["id"] == "DISK1", &answer)
         };
         table.row("its program is back, and list_disks > liste_disques", back).await;
-        table.note(&format!("what was echoed to the gateway in between: {} bytes", cooked["bytes"]));
+        table
+            .note(&format!("what was echoed to the gateway in between: {} bytes", cooked["bytes"]));
         let log = self.gateway.log();
         for line in log.lines().filter(|line| line.contains("refused")) {
             table.note(&line.chars().take(200).collect::<String>());
@@ -192,14 +200,17 @@ impl Outside {
         table.row("sys-usb does not read: vm-gui hears 300 errors of 8 KB", others).await;
         let late = async {
             guest.order(json!({"do": "read", "on": true})).await?;
-            let heard = guest.order(json!({"do": "heard_in_order", "count": COUNT})).await?;
-            Ok(heard["bytes"].clone())
+            guest.order(json!({"do": "heard_in_order", "count": COUNT})).await
         };
-        measured(table, "sys-usb reads again, and hears them all", late).await;
+        table.row("sys-usb reads again, and hears them all", late).await;
     }
 
     /// The gateway is killed. What the domain says meanwhile may be lost; afterwards all is well.
-    async fn gateway_restarts(&mut self, guest: &mut Guest, table: &mut Table) -> Result<(), Missing> {
+    async fn gateway_restarts(
+        &mut self,
+        guest: &mut Guest,
+        table: &mut Table,
+    ) -> Result<(), Missing> {
         self.gateway.kill().await?;
         let data = json!({"niveau": 30, "message": "y".repeat(300_000)});
         guest.order(json!({"do": "tell", "event": "erreur", "data": data})).await?;
@@ -218,25 +229,6 @@ impl Outside {
         table.note(&format!("a line of 300 KB that was written meanwhile: {what}"));
         Ok(())
     }
-}
-
-/// A row that also says how many bytes crossed.
-async fn measured(
-    table: &mut Table,
-    what: &str,
-    crossing: impl Future<Output = Result<Value, Missing>>,
-) {
-    let mut bytes = Value::Null;
-    let crossing = async {
-        bytes = crossing.await?;
-        Ok(())
-    };
-    table.row(what, crossing).await;
-    table.note(&format!("{bytes} bytes"));
-}
-
-fn right(is: bool, answer: &Value) -> Result<(), Missing> {
-    if is { Ok(()) } else { Err(Missing::new(format!("not the right answer: {answer}"))) }
 }
 
 fn heard(part: &str) -> Value {

@@ -13,82 +13,120 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 /// How long a guest may take until its agent is there: everything is emulated.
-const BOOT: Duration = Duration::from_secs(90);
+const BOOT: Duration = Duration::from_secs(120);
 /// How long the agent may take for one order: longer than anything that it waits for itself.
 const ORDER: Duration = Duration::from_secs(60);
 
-/// What a guest is made of.
+/// Where guests run, and what they are made of.
 #[derive(Debug, Clone)]
-pub struct Images {
-    /// QEMU's program.
-    pub qemu: PathBuf,
-    /// A kernel.
-    pub kernel: PathBuf,
-    /// The initial file system, which is all it has.
-    pub initrd: PathBuf,
+pub enum Host {
+    /// QEMU: their ports are virtio consoles.
+    Qemu {
+        /// Its program.
+        program: PathBuf,
+        /// A kernel, and an initial file system, which is all that a guest has.
+        kernel: PathBuf,
+        initrd: PathBuf,
+    },
+    /// Xen, and this is its Dom0: their ports are the channels of a PV domain.
+    Xen {
+        /// QEMU's program that serves the channels.
+        backend: PathBuf,
+        kernel: PathBuf,
+        initrd: PathBuf,
+    },
 }
 
-/// A running guest. Dropping it ends it.
+/// A running guest. Dropping it ends it in QEMU; in Xen it ends with Dom0.
 pub struct Guest {
     machine: Machine,
     control: Control,
     directory: TempDir,
 }
 
-/// What the guest runs on.
 enum Machine {
-    /// QEMU: the ports are virtio consoles.
-    Qemu { process: Child },
-    /// Xen: the ports are the channels of a PV domain.
-    Xen { name: String },
+    Qemu(Child),
+    Xen(String),
+}
+
+impl Host {
+    /// Boots a guest whose `/dev/hvc2` is `<sockets>/<name>-msg.sock`, and waits for its agent.
+    pub async fn boot(&self, sockets: &Path, name: &str) -> Result<Guest, Missing> {
+        let directory = tempfile::tempdir().map_err(|e| Missing::new(e.to_string()))?;
+        let port = sockets.join(format!("{name}-msg.sock"));
+        let machine = match self {
+            Self::Qemu { program, kernel, initrd } => {
+                let mut command = Command::new(program);
+                command.args(qemu_arguments(directory.path(), &port));
+                command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
+                let child = command.stdin(Stdio::null()).kill_on_drop(true).spawn();
+                let failed = |e| Missing::new(format!("{}: {e}", program.display()));
+                Machine::Qemu(child.map_err(failed)?)
+            }
+            Self::Xen { backend, kernel, initrd } => {
+                let text = xen_config(name, directory.path(), &port)
+                    + &format!("kernel=\"{}\"\n", kernel.display())
+                    + &format!("ramdisk=\"{}\"\n", initrd.display())
+                    + &format!("device_model_override=\"{}\"\n", backend.display());
+                let config = directory.path().join("domain.cfg");
+                fs::write(&config, text).map_err(|e| Missing::new(e.to_string()))?;
+                xl(&["create", "-q", &config.display().to_string()]).await?;
+                Machine::Xen(name.to_owned())
+            }
+        };
+        Guest::booted(machine, directory).await
+    }
+
+    /// Whether a running guest can be given more ports.
+    pub fn plugs_in(&self) -> bool {
+        matches!(self, Self::Qemu { .. })
+    }
+}
+
+fn qemu_arguments(directory: &Path, port: &Path) -> Vec<String> {
+    let at = |file: &str| directory.join(file).display().to_string();
+    let socket = |id: &str, path: &str| format!("socket,id={id},path={path},server=on,wait=off");
+    let mut arguments: Vec<String> = [
+        "-machine q35 -accel tcg -cpu qemu64 -m 256M",
+        "-nodefaults -display none -no-reboot -nic none",
+        "-device virtio-serial-pci,max_ports=8",
+        "-chardev null,id=hvc0 -device virtconsole,chardev=hvc0",
+    ]
+    .iter()
+    .flat_map(|line| line.split(' '))
+    .map(str::to_owned)
+    .collect();
+    for (id, path) in [("hvc1", at("control")), ("hvc2", port.display().to_string())] {
+        arguments.extend(["-chardev".to_owned(), socket(id, &path)]);
+        arguments.extend(["-device".to_owned(), format!("virtconsole,chardev={id}")]);
+    }
+    arguments.extend(["-append".to_owned(), "console=ttyS0 quiet panic=-1".to_owned()]);
+    arguments.extend(["-serial".to_owned(), format!("file:{}", at("console"))]);
+    arguments.extend(["-qmp".to_owned(), format!("unix:{},server=on,wait=off", at("qmp"))]);
+    arguments
+}
+
+/// A PV domain. The first channel of a list gets the number of the domain's own console and is refused;
+/// the second is hvc1, and the third hvc2.
+fn xen_config(name: &str, directory: &Path, port: &Path) -> String {
+    let channel = |role: &str, path: &Path| {
+        format!("\"connection=socket,name=org.passerelle.{role},path={}\"", path.display())
+    };
+    let channels = [
+        channel("none", &directory.join("none")),
+        channel("control", &directory.join("control")),
+        channel("msg", port),
+    ]
+    .join(",");
+    format!(
+        "name=\"{name}\"\ntype=\"pv\"\nextra=\"console=hvc0 quiet\"\nmemory=256\nvcpus=1\n\
+         on_crash=\"destroy\"\nchannel=[{channels}]\n"
+    )
 }
 
 impl Guest {
-    /// Boots one in QEMU. Its `/dev/hvc2` is `<sockets>/<name>-msg.sock`.
-    pub async fn boot_in_qemu(
-        images: &Images,
-        sockets: &Path,
-        name: &str,
-    ) -> Result<Self, Missing> {
-        let directory = tempfile::tempdir().map_err(|e| Missing::new(e.to_string()))?;
-        let at = |file: &str| directory.path().join(file);
-        let socket = |id: &str, path: &Path| {
-            format!("socket,id={id},path={},server=on,wait=off", path.display())
-        };
-        let mut command = Command::new(&images.qemu);
-        command
-            .args(["-machine", "q35", "-accel", "tcg", "-cpu", "qemu64", "-m", "256M"])
-            .args(["-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"])
-            .args(["-append", "console=ttyS0 quiet panic=-1"])
-            .arg("-kernel")
-            .arg(&images.kernel)
-            .arg("-initrd")
-            .arg(&images.initrd)
-            .arg("-serial")
-            .arg(format!("file:{}", at("console").display()))
-            .arg("-qmp")
-            .arg(format!("unix:{},server=on,wait=off", at("qmp").display()))
-            .args(["-device", "virtio-serial-pci,max_ports=8"])
-            .args(["-chardev", "null,id=hvc0", "-device", "virtconsole,chardev=hvc0"])
-            .args(["-chardev", &socket("hvc1", &at("control"))])
-            .args(["-device", "virtconsole,chardev=hvc1"])
-            .args(["-chardev", &socket("hvc2", &sockets.join(format!("{name}-msg.sock")))])
-            .args(["-device", "virtconsole,chardev=hvc2"])
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let process = command
-            .spawn()
-            .map_err(|e| Missing::new(format!("{}: {e}", images.qemu.display())))?;
-        let machine = Machine::Qemu { process };
-        Self::booted(machine, &at("control"), directory).await
-    }
-
-    async fn booted(
-        machine: Machine,
-        control: &Path,
-        directory: TempDir,
-    ) -> Result<Self, Missing> {
-        let stream = connect(control).await?;
+    async fn booted(machine: Machine, directory: TempDir) -> Result<Self, Missing> {
+        let stream = connect(&directory.path().join("control")).await?;
         let (reader, writer) = stream.into_split();
         let control = Control::new(reader, writer);
         let mut guest = Self { machine, control, directory };
@@ -107,7 +145,10 @@ impl Guest {
 
     /// What the guest has written to its console.
     pub fn console(&self) -> String {
-        let file = self.directory.path().join("console");
+        let file = match &self.machine {
+            Machine::Qemu(_) => self.directory.path().join("console"),
+            Machine::Xen(name) => PathBuf::from(format!("/var/log/xen/console/guest-{name}.log")),
+        };
         let log = fs::read(file).unwrap_or_default();
         format!("--- the guest's console\n{}---", String::from_utf8_lossy(&log))
     }
@@ -145,17 +186,22 @@ impl Guest {
     /// Ends what runs in the guest; it powers itself off.
     pub async fn power_off(mut self) -> Result<(), Missing> {
         self.order(json!({"do": "end"})).await?;
-        match &mut self.machine {
-            Machine::Qemu { process } => {
-                match tokio::time::timeout(BOOT, process.wait()).await {
-                    Ok(Ok(status)) if status.success() => Ok(()),
-                    Ok(status) => Err(Missing::new(format!("QEMU ended: {status:?}"))),
-                    Err(_) => {
-                        Err(Missing::new(format!("it does not power off\n{}", self.console())))
+        let off = async {
+            match &mut self.machine {
+                Machine::Qemu(process) => process.wait().await.map(|status| status.success()),
+                Machine::Xen(name) => {
+                    let mut pace = tokio::time::interval(Duration::from_millis(100));
+                    while xl(&["domid", name]).await.is_ok() {
+                        pace.tick().await;
                     }
+                    Ok(true)
                 }
             }
-            Machine::Xen { name } => xl(&["list", name]).await.map(drop),
+        };
+        match tokio::time::timeout(BOOT, off).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(ended) => Err(Missing::new(format!("it ended badly: {ended:?}"))),
+            Err(_) => Err(Missing::new(format!("it does not power off\n{}", self.console()))),
         }
     }
 }

@@ -19,7 +19,7 @@ mod peers;
 mod tty;
 
 use clap::Parser;
-use guest::Images;
+use guest::Host;
 use peers::{Missing, Table};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long everything may take. Each single wait has a shorter limit of its own.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// A gateway at a real /dev/hvc2.
 #[derive(Debug, Parser)]
@@ -36,9 +36,12 @@ enum Arguments {
     Drive {
         #[command(flatten)]
         gateway: Built,
-        /// QEMU's program
-        #[arg(long)]
-        qemu: PathBuf,
+        /// QEMU's program, which runs the guests
+        #[arg(long, required_unless_present = "xen")]
+        qemu: Option<PathBuf>,
+        /// This is Xen's Dom0: QEMU's program for the consoles of its domains
+        #[arg(long, conflicts_with = "qemu")]
+        xen: Option<PathBuf>,
         /// The guest's kernel
         #[arg(long)]
         kernel: PathBuf,
@@ -89,35 +92,42 @@ async fn main() -> ExitCode {
                 }
             }
         }
-        Arguments::Drive { gateway, qemu, kernel, initrd, only } => {
-            let images = Images { qemu, kernel, initrd };
-            let mut table = Table::default();
-            let ended = tokio::select! {
-                ended = scenes(&gateway, &images, only, &mut table) => ended,
-                () = told_to_end() => Err(Missing::new("interrupted")),
-                () = tokio::time::sleep(LIMIT) => {
-                    Err(Missing::new(format!("not done after {LIMIT:?}")))
-                }
+        Arguments::Drive { gateway, qemu, xen, kernel, initrd, only } => {
+            let host = match (qemu, xen) {
+                (_, Some(backend)) => Host::Xen { backend, kernel, initrd },
+                (Some(program), None) => Host::Qemu { program, kernel, initrd },
+                (None, None) => return ExitCode::FAILURE,
             };
-            if let Err(missing) = ended {
-                table.missing(missing.to_string());
-            }
-            table.end()
+            drive(&gateway, &host, only).await
         }
     }
 }
 
+async fn drive(built: &Built, host: &Host, only: Option<Scene>) -> ExitCode {
+    let mut table = Table::default();
+    let ended = tokio::select! {
+        ended = scenes(built, host, only, &mut table) => ended,
+        () = told_to_end() => Err(Missing::new("interrupted")),
+        () = tokio::time::sleep(LIMIT) => Err(Missing::new(format!("not done after {LIMIT:?}"))),
+    };
+    if let Err(missing) = ended {
+        table.missing(missing.to_string());
+    }
+    table.end()
+}
+
 async fn scenes(
     built: &Built,
-    images: &Images,
+    host: &Host,
     only: Option<Scene>,
     table: &mut Table,
 ) -> Result<(), Missing> {
+    let disks = listing::disks()?;
     if only.is_none_or(|scene| scene == Scene::Dom0) {
-        dom0::scene(built, images, table).await?;
+        dom0::scene(built, host, &disks, table).await?;
     }
     if only.is_none_or(|scene| scene == Scene::Domu) {
-        domu::scene(images, table).await?;
+        domu::scene(host, &disks, table).await?;
     }
     Ok(())
 }
@@ -133,4 +143,8 @@ async fn told_to_end() {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+}
+
+fn right(is: bool, answer: &serde_json::Value) -> Result<(), Missing> {
+    if is { Ok(()) } else { Err(Missing::new(format!("not the right answer: {answer}"))) }
 }

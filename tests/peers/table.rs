@@ -17,19 +17,19 @@ impl Table {
         println!("\n{title}\n{}", "-".repeat(79));
     }
 
-    /// Waits for one crossing, and prints it with the time that it took.
-    pub async fn row(&mut self, what: &str, crossing: impl Future<Output = Result<(), Missing>>) {
+    /// Waits for one crossing, and prints it with the time that it took. What it gave, if it arrived.
+    pub async fn row<T>(
+        &mut self,
+        what: &str,
+        crossing: impl Future<Output = Result<T, Missing>>,
+    ) -> Option<T> {
         let start = Instant::now();
         let result = crossing.await;
         let took = start.elapsed().as_secs_f64() * 1000.0;
         self.rows += 1;
-        match result {
-            Ok(()) => println!("{what:<62} {took:>9.2} ms  ok"),
-            Err(missing) => {
-                println!("{what:<62} {took:>9.2} ms  --");
-                self.missing(format!("{what}: {missing}"));
-            }
-        }
+        let end = if result.is_ok() { "ok" } else { "--" };
+        println!("{what:<62} {took:>9.2} ms  {end}");
+        result.map_err(|missing| self.missing(format!("{what}: {missing}"))).ok()
     }
 
     /// Something that was seen besides, which is neither right nor wrong.

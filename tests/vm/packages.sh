@@ -2,6 +2,8 @@
 # packages.sh DIRECTORY PACKAGE...: unpacks Debian packages, and what they need that this machine lacks,
 # into DIRECTORY/root. The archives stay in DIRECTORY/archives for the next time. Nothing is installed,
 # and nothing but `apt-get update` needs root.
+# The unquoted variables are lists.
+# shellcheck disable=SC2086
 set -eu
 
 directory=$1
@@ -25,15 +27,18 @@ fetch() {
             *) wanted="$wanted $package" ;;
         esac
     done
-    # These are lists.
-    # shellcheck disable=SC2086
-    plan=$(apt-get install --simulate -qq --no-install-recommends $wanted) || return
-    names=$(echo "$plan" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+    # One by one, because what is not installed need not go together with what is. What is installed
+    # is not fetched in a newer version ("Inst NAME [OLD] (NEW ...)"): it is used as it is.
+    names=
+    for package in $wanted; do
+        plan=$(apt-get install --simulate -qq --no-install-recommends "$package" 2>errors) || return
+        names="$names $(echo "$plan" | sed -n 's/^Inst \([^ ]*\) (.*/\1/p')"
+    done
     for package in $kernels; do
         real=$(apt-cache depends "$package" | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p') || return
         names="$names ${real:-$package}"
     done
-    # shellcheck disable=SC2086
+    names=$(printf '%s\n' $names | sort -u)
     (cd archives && apt-get download -qq $names 2>../errors) || return
     # Nothing else may be unpacked: a kernel of yesterday may be there still.
     for name in $names; do
