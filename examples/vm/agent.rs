@@ -2,13 +2,15 @@
 
 use crate::control::Control;
 use crate::listing;
-use crate::peers::legacy::{LegacyDomain, Line};
+use crate::peers::legacy::{LegacyDomain, Line, notification};
 use crate::peers::mqtt_peer::Message;
 use crate::peers::{
     Broker, DEADLINE, Disks, ERROR, Gateway, Missing, MqttPeer, MvpServer, NEW_FILE, ROOTS,
 };
 use crate::tty::Tty;
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
@@ -72,6 +74,7 @@ impl Agent {
                 self.server()?.domain.tell("tous", text(order, "event"), &order["data"]);
                 Ok(Value::Null)
             }
+            "write" => self.write(order["bytes"].as_u64().unwrap_or_default()).await,
             "heard" => self.heard(order).await,
             "heard_in_order" => self.heard_in_order(order).await,
             "read" => {
@@ -185,6 +188,24 @@ impl Agent {
         let (to, answer) = (text(order, "to"), text(order, "answer"));
         let line = domain.call(to, text(order, "command"), &order["arguments"], answer).await?;
         Ok(summary(line.data(), line.bytes.len()))
+    }
+
+    /// A line of an error message with so many bytes in it is written to its end. A second opening
+    /// of the port waits until the kernel has taken it, as the MVP's programs do.
+    async fn write(&mut self, bytes: u64) -> Result<Value, Missing> {
+        let message = "y".repeat(usize::try_from(bytes).unwrap_or_default());
+        let data = json!({"niveau": 30, "message": message});
+        let line = notification(&self.server()?.domain.name, "tous", "erreur", &data) + "\n";
+        let written = tokio::task::spawn_blocking(move || {
+            let mut port = File::options().write(true).open(PORT)?;
+            port.write_all(line.as_bytes())?;
+            rustix::termios::tcdrain(&port).map_err(std::io::Error::from)
+        });
+        match tokio::time::timeout(DEADLINE, written).await {
+            Ok(Ok(Ok(()))) => Ok(Value::Null),
+            Ok(other) => Err(Missing::new(format!("{PORT}: not written: {other:?}"))),
+            Err(_) => Err(Missing::new(format!("{PORT} takes nothing"))),
+        }
     }
 
     async fn heard(&mut self, order: &Value) -> Result<Value, Missing> {

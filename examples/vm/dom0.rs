@@ -212,21 +212,23 @@ impl Outside {
         table: &mut Table,
     ) -> Result<(), Missing> {
         self.gateway.kill().await?;
-        let data = json!({"niveau": 30, "message": "y".repeat(300_000)});
-        guest.order(json!({"do": "tell", "event": "erreur", "data": data})).await?;
+        table
+            .row("the gateway is killed: sys-usb can still write 0.3 MB", async {
+                guest.order(json!({"do": "write", "bytes": 300_000})).await
+            })
+            .await;
         self.gateway.run().map_err(|e| Missing::new(format!("the gateway: {e}")))?;
-        let scan = &mut self.scan;
-        let broker = &mut self.broker;
+        let (scan, broker) = (&mut self.scan, &mut self.broker);
         let back = async {
             broker.subscribed("passerelle-dom0", [NEW_FILE, ERROR]).await?;
             broker.subscribed("sys-usb", ROOTS.map(|root| format!("{root}/request"))).await?;
             let answer = scan.call(ROOTS[0], &json!({})).await?.json();
             right(answer["disks"][1]["id"] == "DISK1", &answer)
         };
-        table.row("the gateway was killed, is back, and calls go on", back).await;
+        table.row("the gateway is back: list_disks > liste_disques", back).await;
         let kept = scan.inbox.count(|m| m.text().contains("yyyy"));
         let what = if kept > 0 { "kept" } else { "dropped" };
-        table.note(&format!("a line of 300 KB that was written meanwhile: {what}"));
+        table.note(&format!("the line that was written meanwhile: {what}"));
         Ok(())
     }
 }

@@ -67,7 +67,8 @@ impl Host {
                 let text = xen_config(name, directory.path(), &port)
                     + &format!("kernel=\"{}\"\n", kernel.display())
                     + &format!("ramdisk=\"{}\"\n", initrd.display())
-                    + &format!("device_model_override=\"{}\"\n", backend.display());
+                    + &format!("device_model_override=\"{}\"\n", backend.display())
+                    + "device_model_version=\"qemu-xen\"\n";
                 let config = directory.path().join("domain.cfg");
                 fs::write(&config, text).map_err(|e| Missing::new(e.to_string()))?;
                 xl(&["create", "-q", &config.display().to_string()]).await?;
@@ -214,7 +215,12 @@ async fn xl(arguments: &[&str]) -> Result<String, Missing> {
     if output.status.success() {
         return Ok(text);
     }
-    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    let mut why = String::from_utf8_lossy(&output.stderr).into_owned();
+    for log in fs::read_dir("/var/log/xen").into_iter().flatten().flatten() {
+        if log.file_name().to_string_lossy().starts_with("qemu-dm-") {
+            why += &fs::read_to_string(log.path()).unwrap_or_default();
+        }
+    }
     Err(Missing::new(format!("xl {arguments:?}: {why}")))
 }
 

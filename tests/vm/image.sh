@@ -23,8 +23,10 @@ for file; do
     to=$tree/${file#*=}
     mkdir -p "${to%/*}"
     cp -L "$from" "$to"
-    # Debug information would only fill the guest's memory.
-    strip --strip-debug "$to" 2>/dev/null || :
+    # Debug information would only fill the guest's memory. (strip would also take a kernel, and spoil it.)
+    if [ "$(head -c 4 "$from" | tr -d '\0')" = "$(printf '\177ELF')" ]; then
+        strip --strip-debug "$to"
+    fi
     LD_LIBRARY_PATH=${LIBRARIES:-} ldd "$from" 2>/dev/null || :
 done | awk '/not found/ { print "no library " $1 > "/dev/stderr"; exit 1 }
             $2 == "=>" { print $3 } $1 ~ /^\// { print $1 }' | sort -u | while read -r library; do

@@ -20,7 +20,7 @@ version=${dom0##*/vmlinuz-}
 image init >"$work/domu"
 set -- "$work/domu=domu/initrd" "$domu=domu/vmlinuz"
 for file in usr/lib/xen-4.17/bin/xl usr/lib/xen-4.17/bin/xenstored usr/lib/xen-4.17/bin/xenconsoled \
-    usr/lib/xen-4.17/bin/xen-init-dom0 usr/libexec/xen-qemu-system-i386; do
+    usr/lib/xen-4.17/bin/xen-init-dom0 usr/libexec/xen-qemu-system-i386 usr/share/qemu/keymaps/en-us; do
     set -- "$@" "$root/$file=$file"
 done
 for file in $(modules "$version" xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xenfs); do
