@@ -62,7 +62,7 @@ pub async fn run(control: &Path, program: PathBuf, mappings: PathBuf) -> Result<
 impl Agent {
     async fn obey(&mut self, order: &Value) -> Result<Value, Missing> {
         match text(order, "do") {
-            "mvp" => self.mvp(text(order, "name")).await,
+            "mvp" => self.mvp(text(order, "name"), text(order, "first")).await,
             "cooked" => cooked(text(order, "until")).await,
             "domu" => self.domu(Path::new(text(order, "port"))).await,
             "subscribed" => self.domu_is_ready().await,
@@ -104,12 +104,13 @@ impl Agent {
         }
     }
 
-    /// A program of the MVP opens the port, as it must: in raw mode.
-    async fn mvp(&mut self, name: &str) -> Result<Value, Missing> {
+    /// A program of the MVP opens the port, as it must: in raw mode. What it says first is of use.
+    async fn mvp(&mut self, name: &str, first: &str) -> Result<Value, Missing> {
         let tty = Tty::open(Path::new(PORT)).await?;
         let echoed = tty.echoed;
         let (reader, writer) = tty.raw()?.split()?;
         let domain = LegacyDomain::over(name, reader, writer);
+        domain.tell("tous", "erreur", &json!({"niveau": 20, "message": first}));
         self.role = Role::Mvp(Box::new(MvpServer::over(domain, self.disks.clone())));
         Ok(json!({ "echoed": echoed }))
     }
@@ -219,17 +220,18 @@ impl Agent {
     /// `count` errors of which each begins with its number; other lines do not matter.
     async fn heard_in_order(&mut self, order: &Value) -> Result<Value, Missing> {
         let domain = &mut self.server()?.domain;
-        let mut bytes = 0;
+        let message = |line: &Line| line.data()["message"].as_str().unwrap_or_default().to_owned();
+        let numbered = |line: &Line| {
+            line.tells("erreur") && message(line).starts_with(|c: char| c.is_ascii_digit())
+        };
         for number in 0..order["count"].as_u64().unwrap_or_default() {
-            let error = domain.expect("an error", |line| line.tells("erreur")).await?;
-            let message = error.data()["message"].as_str().unwrap_or_default();
-            if !message.starts_with(&format!("{number} ")) {
-                let head: String = message.chars().take(80).collect();
+            let next = message(&domain.expect("a numbered error", numbered).await?);
+            if !next.starts_with(&format!("{number} ")) {
+                let head: String = next.chars().take(80).collect();
                 return Err(Missing::new(format!("number {number} is {head:?}")));
             }
-            bytes += error.bytes.len();
         }
-        Ok(json!({ "bytes": bytes }))
+        Ok(Value::Null)
     }
 
     async fn call(&mut self, order: &Value) -> Result<Value, Missing> {

@@ -81,7 +81,7 @@ impl Outside {
     }
 
     async fn begins(&mut self, guest: &mut Guest, table: &mut Table) -> Result<(), Missing> {
-        let opened = guest.order(json!({"do": "mvp", "name": "sys-usb"})).await?;
+        let opened = guest.order(mvp("here")).await?;
         table.note(&format!(
             "a port that nobody had open is cooked, with echo: {}",
             opened["echoed"]
@@ -117,11 +117,7 @@ impl Outside {
     /// `vm-scan` and `vm-gui` call the domain.
     async fn calls_from_mqtt(&mut self, guest: &mut Guest, table: &mut Table) {
         let (large, scan) = (&self.large, &mut self.scan);
-        let call = async {
-            let answer = scan.call(ROOTS[0], &json!({})).await?.json();
-            right(answer["disks"][1]["id"] == "DISK1", &answer)
-        };
-        table.row("list_disks > liste_disques", call).await;
+        table.row("list_disks > liste_disques", list_disks(scan)).await;
         let call = async {
             let answer = scan.call(ROOTS[1], &json!({"disk": "LARGE"})).await?;
             right(listing::digest(&answer.json()["files"]) == *large, &Value::Null)
@@ -154,30 +150,34 @@ impl Outside {
         table.row("vm-gui (MVP) calls sys-usb: liste_fichiers, 0.4 MB", call).await;
     }
 
-    /// Its program closes the port; another one opens it and leaves the echo on; the first comes back.
+    /// Its program closes the port, and others open it: one that leaves the kernel's echo on, and the
+    /// first again, at once, when much waits to be read and is echoed until it has set raw mode.
     async fn restarts(&mut self, guest: &mut Guest, table: &mut Table) {
-        let scan = &mut self.scan;
-        let mut cooked = Value::Null;
-        let program = async {
+        let (scan, gateway) = (&mut self.scan, &self.gateway);
+        let echo = async {
             guest.order(json!({"do": "close"})).await?;
             tell(scan, "while the port is closed").await?;
-            cooked =
-                guest.order(json!({"do": "cooked", "until": "while the port is closed"})).await?;
+            let until = json!({"do": "cooked", "until": "while the port is closed"});
+            let cooked = guest.order(until).await?;
             right(cooked["echoed"] == true, &cooked)
         };
-        table.row("the port is closed, and opened with the kernel's echo on", program).await;
+        table.row("the port is closed, and opened with the kernel's echo on", echo).await;
         let back = async {
-            guest.order(json!({"do": "mvp", "name": "sys-usb"})).await?;
-            let answer = scan.call(ROOTS[0], &json!({})).await?.json();
-            right(answer["disks"][1]["id"] == "DISK1", &answer)
+            for number in 0..50 {
+                tell(scan, &format!("waits to be read: {number}")).await?;
+            }
+            guest.order(mvp("here again")).await?;
+            announced(scan, "here again").await?;
+            list_disks(scan).await
         };
-        table.row("its program is back, and list_disks > liste_disques", back).await;
-        table
-            .note(&format!("what was echoed to the gateway in between: {} bytes", cooked["bytes"]));
-        let log = self.gateway.log();
-        for line in log.lines().filter(|line| line.contains("refused")) {
-            table.note(&line.chars().take(200).collect::<String>());
-        }
+        table.row("its program is back, and what it says first is heard", back).await;
+        let echo = async {
+            let claims = gateway.log().matches("spoofed_source").count();
+            right(claims == 0, &json!(gateway.log()))
+        };
+        table.row("what the kernel has echoed is taken for what it is", echo).await;
+        let pieces = gateway.log().matches("not_json").count();
+        table.note(&format!("refused, because raw mode cut an echo off: {pieces}"));
     }
 
     /// Its program does not read for a while. The others are not delayed, and it gets everything.
@@ -222,15 +222,29 @@ impl Outside {
         let back = async {
             broker.subscribed("passerelle-dom0", [NEW_FILE, ERROR]).await?;
             broker.subscribed("sys-usb", ROOTS.map(|root| format!("{root}/request"))).await?;
-            let answer = scan.call(ROOTS[0], &json!({})).await?.json();
-            right(answer["disks"][1]["id"] == "DISK1", &answer)
+            // Xen's backend holds what it has kept until the domain writes again, and again.
+            for message in ["still here", "and again"] {
+                let data = json!({"niveau": 20, "message": message});
+                guest.order(json!({"do": "tell", "event": "erreur", "data": data})).await?;
+            }
+            announced(scan, "and again").await?;
+            list_disks(scan).await
         };
-        table.row("the gateway is back: list_disks > liste_disques", back).await;
+        table.row("the gateway is back, and hears the domain", back).await;
         let kept = scan.inbox.count(|m| m.text().contains("yyyy"));
         let what = if kept > 0 { "kept" } else { "dropped" };
         table.note(&format!("the line that was written meanwhile: {what}"));
         Ok(())
     }
+}
+
+fn mvp(first: &str) -> Value {
+    json!({"do": "mvp", "name": "sys-usb", "first": first})
+}
+
+async fn list_disks(scan: &mut MqttPeer) -> Result<(), Missing> {
+    let answer = scan.call(ROOTS[0], &json!({})).await?.json();
+    right(answer["disks"][1]["id"] == "DISK1", &answer)
 }
 
 fn heard(part: &str) -> Value {
