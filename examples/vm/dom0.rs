@@ -37,9 +37,15 @@ pub async fn scene(
     let Some(mut guest) = table.row("the guest boots", boot).await else {
         return Ok(());
     };
-    let played = on.play(&mut guest, table).await;
-    if let Err(missing) = played {
-        return Err(Missing::new(format!("{missing}\n{}\n{}", guest.console(), on.gateway.log())));
+    if let Err(missing) = on.play(&mut guest, table).await {
+        table.missing(missing.to_string());
+    }
+    if table.lacks() {
+        table.missing(format!(
+            "{}\n--- the gateway's log\n{}---",
+            guest.console(),
+            on.gateway.log()
+        ));
     }
     table.row("the guest powers off", guest.power_off()).await;
     Ok(())

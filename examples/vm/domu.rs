@@ -30,7 +30,10 @@ pub async fn scene(host: &Host, disks: &Disks, table: &mut Table) -> Result<(), 
         played = dom0.late_port(&mut guest, table).await;
     }
     if let Err(missing) = played {
-        return Err(Missing::new(format!("{missing}\n{}", guest.console())));
+        table.missing(missing.to_string());
+    }
+    if table.lacks() {
+        table.missing(guest.console());
     }
     table.row("the guest powers off", guest.power_off()).await;
     Ok(())

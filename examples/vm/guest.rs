@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 /// How long a guest may take until its agent is there: everything is emulated.
 const BOOT: Duration = Duration::from_secs(120);
 /// How long the agent may take for one order: longer than anything that it waits for itself.
-const ORDER: Duration = Duration::from_secs(60);
+const ORDER: Duration = Duration::from_secs(150);
 
 /// Where guests run, and what they are made of.
 #[derive(Debug, Clone)]

@@ -26,9 +26,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long everything may take. Each single wait has a shorter limit of its own.
-const LIMIT: Duration = Duration::from_secs(600);
-
 /// A gateway at a real /dev/hvc2.
 #[derive(Debug, Parser)]
 enum Arguments {
@@ -48,6 +45,9 @@ enum Arguments {
         /// The guest's initial file system
         #[arg(long)]
         initrd: PathBuf,
+        /// How many seconds everything may take; each single wait has a shorter limit of its own
+        #[arg(long)]
+        limit: u64,
         /// Only this scene
         #[arg(long)]
         only: Option<Scene>,
@@ -92,26 +92,27 @@ async fn main() -> ExitCode {
                 }
             }
         }
-        Arguments::Drive { gateway, qemu, xen, kernel, initrd, only } => {
+        Arguments::Drive { gateway, qemu, xen, kernel, initrd, limit, only } => {
             let host = match (qemu, xen) {
                 (_, Some(backend)) => Host::Xen { backend, kernel, initrd },
                 (Some(program), None) => Host::Qemu { program, kernel, initrd },
                 (None, None) => return ExitCode::FAILURE,
             };
-            drive(&gateway, &host, only).await
+            drive(&gateway, &host, Duration::from_secs(limit), only).await
         }
     }
 }
 
-async fn drive(built: &Built, host: &Host, only: Option<Scene>) -> ExitCode {
+async fn drive(built: &Built, host: &Host, limit: Duration, only: Option<Scene>) -> ExitCode {
     let mut table = Table::default();
     let ended = tokio::select! {
         ended = scenes(built, host, only, &mut table) => ended,
         () = told_to_end() => Err(Missing::new("interrupted")),
-        () = tokio::time::sleep(LIMIT) => Err(Missing::new(format!("not done after {LIMIT:?}"))),
+        () = tokio::time::sleep(limit) => Err(Missing::new(format!("not done after {limit:?}"))),
     };
     if let Err(missing) = ended {
-        table.missing(missing.to_string());
+        let text = format!("{missing}, at: {}", table.under_way());
+        table.missing(text);
     }
     table.end()
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 pub struct Table {
     rows: usize,
     missing: Vec<String>,
+    under_way: String,
 }
 
 impl Table {
@@ -23,6 +24,7 @@ impl Table {
         what: &str,
         crossing: impl Future<Output = Result<T, Missing>>,
     ) -> Option<T> {
+        self.under_way = what.to_owned();
         let start = Instant::now();
         let result = crossing.await;
         let took = start.elapsed().as_secs_f64() * 1000.0;
@@ -35,6 +37,16 @@ impl Table {
     /// Something that was seen besides, which is neither right nor wrong.
     pub fn note(&self, text: &str) {
         println!("  {text}");
+    }
+
+    /// The row that was waited for last.
+    pub fn under_way(&self) -> &str {
+        &self.under_way
+    }
+
+    /// Whether something has not arrived.
+    pub fn lacks(&self) -> bool {
+        !self.missing.is_empty()
     }
 
     /// Something that did not arrive.

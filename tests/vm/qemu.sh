@@ -15,6 +15,7 @@ virtio=$(modules "${kernel##*/vmlinuz-}" virtio virtio_ring virtio_pci_legacy_de
 # shellcheck disable=SC2086
 image init $virtio >"$work/initrd"
 
-timeout --kill-after=10 300 "$target/debug/examples/vm" drive \
+# The program ends in time of itself; this is for one that hangs.
+timeout --foreground --kill-after=10 330 "$target/debug/examples/vm" drive --limit 300 \
     --passerelle "$target/debug/passerelle" --mappings "$project/mappings" \
     --qemu "$qemu" --kernel "$kernel" --initrd "$work/initrd" "$@"
