@@ -148,7 +148,8 @@ impl Agent {
         let gateway = &self.domu_role()?.gateway;
         let mut pace = tokio::time::interval(Duration::from_millis(20));
         let tried = async {
-            while !gateway.log().contains("no channel yet") {
+            // ENODEV
+            while !gateway.log().contains("os error 19") {
                 pace.tick().await;
             }
         };

@@ -7,8 +7,10 @@ set -eu
 busybox=$1
 init=$2
 shift 2
-tree=$(mktemp -d)
-trap 'rm -rf "$tree"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+tree=$work/tree
+needed=$work/needed
 
 mkdir -p "$tree/bin" "$tree/dev" "$tree/etc" "$tree/proc" "$tree/sys" "$tree/tmp" "$tree/run"
 cp "$busybox" "$tree/bin/busybox"
@@ -28,17 +30,20 @@ for file; do
         strip --strip-debug "$to"
     fi
     LD_LIBRARY_PATH=${LIBRARIES:-} ldd "$from" 2>/dev/null || :
-done | awk '/not found/ { print "no library " $1 > "/dev/stderr"; exit 1 }
-            $2 == "=>" { print $3 } $1 ~ /^\// { print $1 }' | sort -u | while read -r library; do
-    # All where the loader looks without being told; it is itself where its name says.
+done >"$needed"
+if grep 'not found' "$needed" >&2; then
+    exit 1
+fi
+
+# They go where the loader looks without being told; the loader goes where its name says.
+libraries=$tree/usr/lib/x86_64-linux-gnu
+mkdir -p "$libraries" "$tree/lib64"
+awk '$2 == "=>" { print $3 } $1 ~ /^\// { print $1 }' "$needed" | sort -u | while read -r library; do
     case $library in
-        */ld-linux*) to=$tree/lib64 ;;
-        *) to=$tree/usr/lib/x86_64-linux-gnu ;;
+        */ld-linux*) cp -L "$library" "$tree/lib64/" ;;
+        *) cp -L "$library" "$libraries/" ;;
     esac
-    mkdir -p "$to"
-    cp -L "$library" "$to/"
 done
-mkdir -p "$tree/usr/lib/x86_64-linux-gnu"
 [ -e "$tree/lib" ] || ln -s usr/lib "$tree/lib"
 
 cd "$tree"
