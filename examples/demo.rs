@@ -16,12 +16,11 @@ use peers::disks::REPOSITORY;
 use peers::mqtt_peer::Message;
 use peers::{
     Broker, Console, DEADLINE, Dialect, Disks, Dom0, ERROR, LegacyDomain, Line, Missing, MqttPeer,
-    MqttServer, MvpServer, NEW_FILE, ROOTS,
+    MqttServer, MvpServer, NEW_FILE, ROOTS, Table,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
-use std::time::Instant;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
@@ -41,7 +40,7 @@ async fn main() -> ExitCode {
     table.scene("sys-usb comes over to MQTT on its own channel, and goes back");
     let third = there_and_back(&program, &mut table).await;
     for broken in [first, second, third].into_iter().filter_map(Result::err) {
-        table.missing.push(broken.to_string());
+        table.missing(broken.to_string());
     }
     table.end()
 }
@@ -274,44 +273,4 @@ async fn announced(
 
 async fn arrived(gui: &mut LegacyDomain, right: impl Fn(&Line) -> bool) -> Result<(), Missing> {
     gui.expect("its end", |line| right(line)).await.map(drop)
-}
-
-/// What crossed, printed as it does.
-#[derive(Default)]
-struct Table {
-    rows: usize,
-    missing: Vec<String>,
-}
-
-impl Table {
-    fn scene(&self, title: &str) {
-        println!("\n{title}\n{}", "-".repeat(79));
-    }
-
-    /// Waits for one crossing, and prints it with the time that it took.
-    async fn row(&mut self, what: &str, crossing: impl Future<Output = Result<(), Missing>>) {
-        let start = Instant::now();
-        let result = crossing.await;
-        let took = start.elapsed().as_secs_f64() * 1000.0;
-        self.rows += 1;
-        match result {
-            Ok(()) => println!("{what:<62} {took:>9.2} ms  ok"),
-            Err(missing) => {
-                println!("{what:<62} {took:>9.2} ms  --");
-                self.missing.push(format!("{what}: {missing}"));
-            }
-        }
-    }
-
-    fn end(self) -> ExitCode {
-        if self.missing.is_empty() {
-            println!("\n{} crossings, all arrived.", self.rows);
-            return ExitCode::SUCCESS;
-        }
-        println!("\nMissing:");
-        for what in self.missing {
-            println!("  {what}");
-        }
-        ExitCode::FAILURE
-    }
 }

@@ -27,11 +27,6 @@ fn pty() -> (File, PathBuf) {
 #[tokio::test]
 async fn every_byte_passes_a_serial_port_unchanged_both_ways() {
     let (mut other, path) = pty();
-    // What came before the port was opened is dropped, its echo aside.
-    other.write_all(b"stale").unwrap();
-    // The kernel hands it on when it has time; once the echo is there, it has.
-    let mut echo = [0; 5];
-    other.read_exact(&mut echo).unwrap();
     let mut port = open_serial(&path).await.unwrap();
     let modes = tcgetattr(&port).unwrap();
     assert!(
@@ -57,13 +52,36 @@ async fn every_byte_passes_a_serial_port_unchanged_both_ways() {
 }
 
 #[tokio::test]
+async fn an_echo_from_before_raw_mode_does_not_spoil_the_first_line() {
+    let (mut other, path) = pty();
+    // As long as this is open, the port keeps its mode: the kernel echoes.
+    let _cooked = File::options().read(true).write(true).open(&path).unwrap();
+    other.write_all(b"{\"half a line").unwrap();
+    let mut echo = [0; 13];
+    other.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"{\"half a line");
+
+    let mut port = open_serial(&path).await.unwrap();
+    port.write_all(b"{\"whole\":1}\n").await.unwrap();
+    let mut got = [0; 14];
+    other.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"#\n{\"whole\":1}\n");
+
+    // What came before is dropped, and what comes now is not.
+    other.write_all(b"new").unwrap();
+    let mut new = [0; 3];
+    port.read_exact(&mut new).await.unwrap();
+    assert_eq!(&new, b"new");
+}
+
+#[tokio::test]
 async fn a_port_whose_other_side_does_not_read_blocks_nobody() {
     let (_other, path) = pty();
     let mut port = open_serial(&path).await.unwrap();
     let flood = vec![b'x'; 1 << 20];
     let limit = Duration::from_millis(200);
     assert!(tokio::time::timeout(limit, port.write_all(&flood)).await.is_err());
-    // Each of these would wait for ever if the library's tcdrain(3) were called.
+    // Each of these would wait for ever if tcdrain(3) were called.
     port.flush().await.unwrap();
     drain(&port, Duration::from_millis(50)).await;
     drop(port);

@@ -1,8 +1,9 @@
 //! The byte streams to legacy domains: a UNIX socket on Dom0, a serial port in a DomU.
 
-use rustix::termios::{QueueSelector, tcflush};
+use rustix::fs::{Mode, OFlags};
+use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,6 +17,10 @@ use tokio_serial::SerialStream;
 const LOOK: Duration = Duration::from_millis(5);
 /// Serial ports of virtual machines have no rate, but the library wants one.
 const BAUD: u32 = 115_200;
+
+/// Ends what the kernel has echoed. It is no JSON, and not empty: the MVP's router delays every
+/// message after an empty line.
+const END_OF_ECHO: &[u8] = b"#\n";
 
 /// A byte stream to legacy domains. Flushing does nothing: what was written is with the kernel.
 #[derive(Debug)]
@@ -39,23 +44,42 @@ pub async fn connect_unix(path: &Path) -> io::Result<Channel> {
 }
 
 /// Opens a serial port, sets raw mode at once, and drops what had come in before: it may be the
-/// echo of the cooked mode, or the middle of a line.
+/// middle of a line.
+///
+/// What came in before raw mode was echoed, and the echo may end in the middle of a line: then it is
+/// ended, so that the first line written here stays whole.
 ///
 /// # Errors
 /// Those of `open(2)`, `ENODEV` among them for a port of a hypervisor that has no backend yet
 /// (try again later), and those of a path that is no terminal.
 pub async fn open_serial(path: &Path) -> io::Result<Channel> {
-    let path = path.to_string_lossy().into_owned();
+    let path = path.to_owned();
     // Opening and setting up a tty may wait for what it still has to send.
     let opened = tokio::task::spawn_blocking(move || {
+        // The mode stays as long as somebody has the port open.
+        let _raw = make_raw(&path)?;
         // A lock would only keep out people who look at the port on purpose.
-        let builder = tokio_serial::new(path, BAUD).exclusive(false);
-        SerialStream::open(&builder)
+        let builder = tokio_serial::new(path.to_string_lossy(), BAUD).exclusive(false);
+        SerialStream::open(&builder).map_err(io::Error::from)
     });
-    let port = opened.await.map_err(io::Error::other)?.map_err(io::Error::from)?;
-    let channel = Channel::Serial(port);
-    tcflush(&channel, QueueSelector::IFlush)?;
-    Ok(channel)
+    opened.await.map_err(io::Error::other)?.map(Channel::Serial)
+}
+
+/// Sets raw mode, drops what had come in, and ends its echo. Between opening and raw mode nothing else
+/// is done, as the library would: the kernel echoes meanwhile.
+fn make_raw(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let port = rustix::fs::open(path, flags, Mode::empty())?;
+    let mut modes = tcgetattr(&port)?;
+    modes.make_raw();
+    tcsetattr(&port, OptionalActions::Now, &modes)?;
+    if rustix::io::ioctl_fionread(&port)? > 0 {
+        tcflush(&port, QueueSelector::IFlush)?;
+        if rustix::io::write(&port, END_OF_ECHO)? < END_OF_ECHO.len() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+    }
+    Ok(port)
 }
 
 /// Waits until the other side has everything that was written, at most for `limit`. A backend

@@ -90,6 +90,22 @@ pub fn parse(line: &[u8], max_depth: usize) -> Result<Message<'_>, Unreadable> {
     })
 }
 
+/// Where a whole message begins in a line that is not JSON. A program that ends in the middle of a line,
+/// a backend that discards, and an echo that raw mode cuts off all leave a piece of a message before the
+/// next one. Within a message no text looks like another's beginning: its quotes would be escaped.
+#[must_use]
+pub fn after_a_tear(line: &[u8], max_depth: usize) -> Option<usize> {
+    const BEGINNING: &[u8] = b"{\"type\":\"";
+    /// A listing has many objects with a `type`, but no more than one message is looked for.
+    const TRIES: usize = 4;
+    let begins = |at: &usize| {
+        let rest = line.get(at + BEGINNING.len()..).unwrap_or_default();
+        *at > 0 && Kind::ALL.iter().any(|kind| rest.starts_with(kind.as_str().as_bytes()))
+    };
+    let whole = |at: &usize| line.get(*at..).is_some_and(|rest| parse(rest, max_depth).is_ok());
+    memchr::memmem::rfind_iter(line, BEGINNING).filter(begins).take(TRIES).find(whole)
+}
+
 /// Writes a message as the MVP does: compact, its members in their usual order, ended by `\n`.
 #[must_use]
 pub fn write(kind: Kind, source: &str, destination: &str, name: &str, body: &[u8]) -> Bytes {
@@ -130,6 +146,21 @@ mod tests {
             (read.kind, read.name.as_str(), read.body),
             (Kind::Command, "liste_disques", Some("{}"))
         );
+    }
+
+    #[test]
+    fn a_message_is_found_after_a_piece_of_another() {
+        let whole = r#"{"type":"reponse","source":"a","destination":"b","payload":{"commande":"c","data":{"files":[{"type":"file"},{"type":"file"}]}}}"#;
+        let after = |line: String| after_a_tear(line.as_bytes(), 8);
+        for cut in 1..whole.len() {
+            let piece = &whole[..cut];
+            assert_eq!(after(format!("{piece}{whole}")), Some(cut), "{piece}");
+            // The end of one that has no beginning is none, and hides none.
+            assert_eq!(after(whole[cut..].to_owned()), None, "{cut}");
+            assert_eq!(after(piece.to_owned()), None, "{piece}");
+        }
+        let quoted = serde_json::to_string(whole).unwrap();
+        assert_eq!(after(format!("{{\"a\":{quoted}")), None);
     }
 
     #[test]

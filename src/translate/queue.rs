@@ -4,7 +4,12 @@ use super::limits::{has_room, weight};
 use super::name::DomainName;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
+
+/// How many lines are remembered once they are written: as many short ones as the other side may not have
+/// read yet.
+const REMEMBERED: usize = 1024;
 
 /// Names a received publish that is to be acknowledged to the broker.
 pub type Delivery = u64;
@@ -47,6 +52,8 @@ pub struct Queue {
     bytes: usize,
     written: usize,
     progress: Duration,
+    /// The digests of the lines that were written last.
+    past: VecDeque<u64>,
 }
 
 impl Queue {
@@ -60,6 +67,7 @@ impl Queue {
             bytes: 0,
             written: 0,
             progress: Duration::ZERO,
+            past: VecDeque::new(),
         }
     }
 
@@ -97,7 +105,15 @@ impl Queue {
         let entry = self.entries.pop_front()?;
         self.weight -= weight(entry.line.len(), self.limit);
         self.bytes -= entry.line.len();
+        self.past.truncate(REMEMBERED - 1);
+        self.past.push_front(digest(entry.line.strip_suffix(b"\n").unwrap_or(&entry.line)));
         Some(entry)
+    }
+
+    /// Whether this is, less its end, one of the lines that were written last.
+    #[must_use]
+    pub fn has_written(&self, line: &[u8]) -> bool {
+        !self.past.is_empty() && self.past.contains(&digest(line))
     }
 
     /// The domain is new: a line of which it had a part is written again from its beginning.
@@ -154,4 +170,12 @@ impl Queue {
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }
+}
+
+/// Tells lines apart by their length and how they begin: a listing is not read once more for it.
+fn digest(line: &[u8]) -> u64 {
+    const BEGINNING: usize = 256;
+    let mut hasher = DefaultHasher::new();
+    (line.len(), line.get(..BEGINNING).unwrap_or(line)).hash(&mut hasher);
+    hasher.finish()
 }

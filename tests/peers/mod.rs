@@ -28,6 +28,7 @@ pub mod mvp_router;
 pub mod mvp_server;
 pub mod pty;
 pub mod raw_mqtt;
+pub mod table;
 
 pub use broker::Broker;
 pub use console::Console;
@@ -44,11 +45,13 @@ pub use mvp_router::MvpRouter;
 pub use mvp_server::MvpServer;
 pub use pty::Pty;
 pub use raw_mqtt::{Hello, RawMqtt};
+pub use table::Table;
 
 use std::time::Duration;
 
-/// How long anything is waited for, unless a test says otherwise.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+/// How long anything is waited for, unless a test says otherwise. An emulated machine on a busy one needs
+/// much of it; a test that passes, next to nothing.
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The roots of the seed's first table.
 pub const ROOTS: [&str; 9] = [

@@ -49,11 +49,7 @@ impl Proxy {
     pub(super) fn line(&mut self, line: Bytes, now: Now) {
         let message = match legacy::parse(&line, self.limits.depth) {
             Ok(message) => message,
-            Err((reason, detail)) => {
-                self.heard.note(Spoke::Unreadable, reason.as_str(), now);
-                let from = self.name().clone();
-                return self.refuse(reason, detail, from, head(&line));
-            }
+            Err((reason, detail)) => return self.no_message(reason, detail, &line, now),
         };
         self.heard.note(message.kind.into(), &message.name, now);
         let source = DomainName::parse(&message.source).ok();
@@ -66,6 +62,10 @@ impl Proxy {
             Identity::Domain(own) => own == name,
             Identity::Behind { .. } => !name.is_everyone(),
         });
+        // A program that has not set raw mode has the kernel send back what it is sent.
+        if source.is_none() && self.queue.has_written(&line) {
+            return self.ignore(Why::Echo, &Some(message.source.to_string()));
+        }
         let route = self.route(&message.destination);
         let read = Read { message, line: &line, source };
         match (&route, read.message.kind) {
@@ -90,6 +90,19 @@ impl Proxy {
                 self.pass_to_everyone(&read);
                 self.counters.delivered += 1;
             }
+        }
+    }
+
+    /// A line that cannot be read costs itself, but not a whole message that is glued to a piece of one.
+    fn no_message(&mut self, reason: Reason, detail: String, line: &Bytes, now: Now) {
+        let torn = reason == Reason::NotJson;
+        let at = torn.then(|| legacy::after_a_tear(line, self.limits.depth)).flatten();
+        let piece = line.slice(..at.unwrap_or(line.len()));
+        self.heard.note(Spoke::Unreadable, reason.as_str(), now);
+        self.refuse(reason, detail, self.name().clone(), head(&piece));
+        if let Some(at) = at {
+            self.counters.received += 1;
+            self.line(line.slice(at..), now);
         }
     }
 
