@@ -1,11 +1,13 @@
 //! The program in the guest: it plays what it is told to on `/dev/hvc2`, and reports.
 
+use crate::bridge::Bridge;
 use crate::control::Control;
 use crate::listing;
 use crate::peers::legacy::{LegacyDomain, Line, notification};
 use crate::peers::mqtt_peer::Message;
 use crate::peers::{
-    Broker, DEADLINE, Disks, ERROR, Gateway, Missing, MqttPeer, MvpServer, NEW_FILE, ROOTS,
+    Broker, DEADLINE, Dialect, Disks, ERROR, Gateway, Missing, MqttPeer, MqttServer, MvpServer,
+    NEW_FILE, ROOTS,
 };
 use crate::tty::Tty;
 use serde_json::{Value, json};
@@ -31,6 +33,12 @@ enum Role {
     Nobody,
     /// A program of the MVP: the gateway is on Dom0.
     Mvp(Box<MvpServer>),
+    /// A program that has moved: it speaks MQTT there.
+    Mqtt {
+        // Dropping them ends the program, and closes the port.
+        _server: Box<MqttServer>,
+        _bridge: Bridge,
+    },
     /// The gateway, with a broker and an application that has moved already.
     DomU(Box<DomU>),
 }
@@ -63,6 +71,7 @@ impl Agent {
     async fn obey(&mut self, order: &Value) -> Result<Value, Missing> {
         match text(order, "do") {
             "mvp" => self.mvp(text(order, "name"), text(order, "first")).await,
+            "mqtt" => self.mqtt(text(order, "name")).await,
             "cooked" => cooked(text(order, "until")).await,
             "domu" => self.domu(Path::new(text(order, "port"))).await,
             "subscribed" => self.domu_is_ready().await,
@@ -100,7 +109,7 @@ impl Agent {
     fn with_log(&self, missing: &Missing) -> Missing {
         match &self.role {
             Role::DomU(domu) => Missing::new(format!("{missing}\n{}", domu.gateway.log())),
-            Role::Nobody | Role::Mvp(_) => Missing::new(missing.to_string()),
+            Role::Nobody | Role::Mvp(_) | Role::Mqtt { .. } => Missing::new(missing.to_string()),
         }
     }
 
@@ -113,6 +122,15 @@ impl Agent {
         domain.tell("tous", "erreur", &json!({"niveau": 20, "message": first}));
         self.role = Role::Mvp(Box::new(MvpServer::over(domain, self.disks.clone())));
         Ok(json!({ "echoed": echoed }))
+    }
+
+    /// A program that has moved opens the port; it is connected and subscribed when this returns.
+    async fn mqtt(&mut self, name: &str) -> Result<Value, Missing> {
+        let bridge = Bridge::start(PORT)?;
+        let disks = self.disks.clone();
+        let server = MqttServer::start(&bridge.socket(), name, Dialect::Psec, disks).await?;
+        self.role = Role::Mqtt { _server: Box::new(server), _bridge: bridge };
+        Ok(Value::Null)
     }
 
     /// The gateway, with everything that belongs to it in a DomU.
@@ -180,7 +198,7 @@ impl Agent {
                 domu.gateway.ended().await?;
                 domu.broker.kill().await?;
             }
-            Role::Nobody => {}
+            Role::Mqtt { .. } | Role::Nobody => {}
         }
         Ok(Value::Null)
     }

@@ -87,6 +87,7 @@ impl Outside {
         self.calls_from_mqtt(guest, table).await;
         self.restarts(guest, table).await;
         self.reads_late(guest, table).await;
+        self.migrates(guest, table).await;
         self.gateway_restarts(guest, table).await
     }
 
@@ -213,6 +214,34 @@ impl Outside {
             guest.order(json!({"do": "heard_in_order", "count": COUNT})).await
         };
         table.row("sys-usb reads again, and hears them all", late).await;
+    }
+
+    /// Its new program speaks MQTT at the same port, and is called by both kinds; then the old one is back.
+    async fn migrates(&mut self, guest: &mut Guest, table: &mut Table) {
+        let (scan, gui, broker) = (&mut self.scan, &mut self.gui, &mut self.broker);
+        let comes = async {
+            guest.order(json!({"do": "close"})).await?;
+            guest.order(json!({"do": "mqtt", "name": "sys-usb"})).await
+        };
+        table.row("its new program runs, and speaks MQTT at the same port", comes).await;
+        table.row("list_disks, through the tunnel", list_disks(scan)).await;
+        let call = async {
+            let answer = scan.call(ROOTS[1], &json!({"disk": "LARGE"})).await?;
+            right(listing::digest(&answer.json()["files"]) == self.large, &Value::Null)
+        };
+        table.row("list_files, a listing of 0.4 MB, through the tunnel", call).await;
+        let call = async {
+            let line = gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await?;
+            right(line.data()[1] == "DISK1", line.data())
+        };
+        table.row("liste_disques > list_disks, from vm-gui (MVP)", call).await;
+        let back = async {
+            guest.order(json!({"do": "close"})).await?;
+            guest.order(mvp("as before")).await?;
+            broker.subscribed("sys-usb", ROOTS.map(|root| format!("{root}/request"))).await?;
+            list_disks(scan).await
+        };
+        table.row("its MVP program is back: list_disks > liste_disques", back).await;
     }
 
     /// The gateway is killed. What the domain says meanwhile may be lost; afterwards all is well.

@@ -9,6 +9,7 @@
 #![allow(clippy::indexing_slicing, reason = "a JSON value has null for what is not there")]
 
 mod agent;
+mod bridge;
 mod control;
 mod dom0;
 mod domu;

@@ -3,7 +3,7 @@
 use crate::peers::{DEADLINE, Missing};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -47,6 +47,13 @@ impl Tty {
             tcsetattr(&self.fd, OptionalActions::Now, &modes)
         };
         set().map_err(|e| Missing::new(format!("no raw mode: {e}")))?;
+        Ok(self)
+    }
+
+    /// Drops what has come in so far.
+    pub fn emptied(self) -> Result<Self, Missing> {
+        tcflush(&self.fd, QueueSelector::IFlush)
+            .map_err(|e| Missing::new(format!("not emptied: {e}")))?;
         Ok(self)
     }
 
