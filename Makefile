@@ -14,7 +14,7 @@ DOC = $(DESTDIR)$(PREFIX)/share/doc/passerelle
 ETC = $(DESTDIR)$(SYSCONFDIR)/passerelle
 INIT = $(DESTDIR)$(SYSCONFDIR)/init.d
 
-.PHONY: all demo test test-vm test-xen lint bench bench-middle install
+.PHONY: all demo test test-vm test-xen lint bench bench-middle install fuzz fuzz-corpus
 
 all:
 	$(CARGO) build --release --bin passerelle
@@ -68,6 +68,17 @@ bench:
 # The pure middle alone: nanoseconds and bytes allocated for each message. ROUNDS=1 runs each once.
 bench-middle:
 	$(CARGO) bench --quiet --bench middle -- $(if $(filter 1,$(ROUNDS)),--test)
+
+# Every fuzz target for T seconds (each), after what is in its corpus; or those of FUZZ. See
+# fuzz/README.md. It takes stable Rust and a C++ compiler.
+T ?= 60
+FUZZ ?= frame carrier tunnel mapping config conversation middle endurance
+fuzz:
+	@CARGO="$(CARGO)" sh fuzz/run.sh fuzz $(T) $(FUZZ)
+
+# What the targets found goes into the corpora that are kept, as far as it reaches something new.
+fuzz-corpus:
+	@CARGO="$(CARGO)" sh fuzz/run.sh keep $(T) $(FUZZ)
 
 # The binary must be there (`make`), so that root need not build it. Configuration that is there
 # already is left alone: the example is installed under a name of its own.

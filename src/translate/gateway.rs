@@ -106,6 +106,12 @@ impl Gateway {
         self.run_hub();
     }
 
+    /// How many bytes of messages all proxies hold: what the limits bound.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.stations.iter().map(|station| station.proxy.held()).sum()
+    }
+
     /// A domain's channel is there.
     pub fn connect(&mut self, name: &DomainName) {
         if self.find(name).is_none() {

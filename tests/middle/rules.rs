@@ -4,6 +4,7 @@ use crate::kit::{Play, command, name, notification, request, response, seed};
 use passerelle::translate::clock::Now;
 use passerelle::translate::limits::Limits;
 use passerelle::translate::proxy::{Action, Identity, Passed, Proxy, Setting};
+use passerelle::translate::publish::Received;
 use passerelle::translate::refusal::Reason;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -193,6 +194,27 @@ fn a_domain_cannot_answer_what_it_has_not_been_given() {
     let effects = play.line(&response("sys-usb", "vm-far", "liste_disques", r#"["late"]"#));
     assert!(!effects[0].contains("correlation"), "{effects:?}");
     assert_eq!(play.gateway.ledger().1, 1);
+}
+
+#[test]
+fn nobody_on_mqtt_answers_in_the_name_of_a_legacy_domain() {
+    let mut play = Play::new(&["vm-gui", "sys-usb"]);
+    let answer = |source: Option<&str>| Received {
+        topic: "system/disks/list_disks/response/vm-gui".into(),
+        payload: r#"{"disks":[{"label":"D","id":"D"}]}"#.into(),
+        source: source.map(str::to_owned),
+        ..Received::default()
+    };
+    // Nobody asked; or vm-gui has asked somebody on MQTT.
+    for asked in [false, true] {
+        for source in [None, Some("sys-usb"), Some("vm-gui")] {
+            if asked {
+                play.line(&command("vm-gui", "vm-far", "liste_disques", "{}"));
+            }
+            let effects = play.mqtt(&answer(source));
+            assert!(effects[0].contains(r#""source":"Dom0""#), "{effects:?}");
+        }
+    }
 }
 
 #[test]

@@ -121,13 +121,16 @@ impl Proxy {
         self.asked.get(at).is_some_and(|a| a.row.root == root)
     }
 
-    /// Who answers, on the legacy wire: the user property, unless it is a legacy domain's name.
+    /// Who answers, on the legacy wire: the user property, or else the row's handler. Neither may be a
+    /// legacy domain's name, for what such a domain says comes over its channel: then it is Dom0's.
     fn responder(&self, message: &Received, handler: &DomainName) -> DomainName {
         if let Identity::Behind { own, .. } = &self.identity {
             return own.clone();
         }
         let named = message.source.as_deref().and_then(|s| DomainName::parse(s).ok());
-        named.filter(|n| !n.is_everyone() && !self.is_legacy(n)).unwrap_or_else(|| handler.clone())
+        let may_be = |n: &DomainName| !n.is_everyone() && !self.is_legacy(n);
+        let handler = || Some(handler.clone()).filter(may_be);
+        named.filter(may_be).or_else(handler).unwrap_or_else(DomainName::dom0)
     }
 
     fn response_without_call(

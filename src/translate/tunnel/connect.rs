@@ -67,7 +67,7 @@ pub fn find(bytes: &[u8]) -> Found {
     let body = bytes.get(header..).unwrap_or_default();
     let begins = |name: &[u8]| {
         let known = name.len().min(body.len());
-        name.get(..known) == body.get(..known)
+        name.len() <= length && name.get(..known) == body.get(..known)
     };
     if length > LARGEST || !(begins(b"\0\x04MQTT") || begins(b"\0\x06MQIsdp")) {
         Found::No
@@ -189,6 +189,8 @@ pub(super) mod tests {
             &b"{\"type\""[..],
             b"\x10",
             b"\x10\x0c\0\x04MQTX",
+            b"\x10\0",
+            b"\x10\x05\0\x04MQT",
             b"\x10{\"type\"",
             b"\x10\xff\xff\xff\xff\x01",
         ] {
