@@ -281,4 +281,12 @@ fn calls_that_wait_hold_no_more_than_a_queue_or_an_outbox() {
         play.mqtt(&request("system/disks/list_disks", "vm-far", &i.to_string(), &payload))
     });
     assert!(kept <= 17, "{kept}");
+    // What their requesters want repeated.
+    let mut play = Play::new(&["sys-usb"]);
+    play.gateway.stall(&name("sys-usb"));
+    let kept = taken_in(|i| {
+        let correlation = format!("{i}{large}");
+        play.mqtt(&request("system/disks/list_disks", "vm-far", &correlation, "{}"))
+    });
+    assert!(kept <= 17, "{kept}");
 }

@@ -2,6 +2,7 @@
 
 use super::settings::whole_seconds;
 use crate::translate::publish::{MARK_PROPERTY, Publish, Qos, Received, SOURCE_PROPERTY};
+use bytes::Bytes;
 use rumqttc::v5::mqttbytes::{QoS, v5 as wire};
 use std::time::Duration;
 
@@ -130,7 +131,8 @@ pub(super) fn received(publish: wire::Publish) -> Received {
         source: user(SOURCE_PROPERTY),
         mark: user(MARK_PROPERTY),
         response_topic: properties.response_topic,
-        correlation: properties.correlation_data,
+        // A part of the packet would keep all of it in memory for as long as the call is remembered.
+        correlation: properties.correlation_data.map(|data| Bytes::copy_from_slice(&data)),
     }
 }
 

@@ -1,9 +1,7 @@
 //! Answers from a legacy server, to requesters on MQTT.
 
 use super::ask::reason_of;
-use super::calls::{
-    Ended, Given, Match, Origin, State, choose, compare, legacy_answer, size_of_values,
-};
+use super::calls::{Ended, Given, Match, Origin, State, choose, compare, legacy_answer};
 use super::line::Read;
 use super::{Identity, Proxy, Sent};
 use crate::translate::clock::Now;
@@ -159,27 +157,19 @@ impl Proxy {
         now: Now,
     ) {
         const FEW: usize = 1024;
-        let large = size_of_values(&values) > FEW;
         let until = now.monotonic.saturating_add(self.limits.remember);
         let (announced, unanswered) = (false, false);
-        self.ended.push_back(Ended {
-            row,
-            asked_by,
-            requester,
-            values,
-            correlation,
-            announced,
-            unanswered,
-            until,
-        });
+        let ended =
+            Ended { row, asked_by, requester, values, correlation, announced, unanswered, until };
+        let large = ended.size() > FEW;
+        self.ended.push_back(ended);
         while self.ended.len() > self.limits.calls {
             self.ended.pop_front();
         }
         if large {
-            let sizes = self.ended.iter().map(|e| size_of_values(&e.values));
-            let mut size: usize = sizes.sum();
+            let mut size: usize = self.ended.iter().map(Ended::size).sum();
             while size > self.limits.queue && self.ended.len() > 1 {
-                size -= self.ended.pop_front().map_or(0, |e| size_of_values(&e.values));
+                size -= self.ended.pop_front().map_or(0, |e| e.size());
             }
         }
     }

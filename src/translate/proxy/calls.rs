@@ -78,7 +78,8 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// How many bytes it holds of its request, beside a line in the queue.
+    /// How many bytes it holds of its request, beside a line in the queue. The requester chooses its
+    /// correlation data as it likes.
     pub fn size(&self) -> usize {
         let line = match &self.state {
             State::Held(line) => line.len(),
@@ -88,7 +89,8 @@ impl Given {
             Origin::Mqtt(Some(message)) => message.payload.len(),
             Origin::Mqtt(None) | Origin::Direct => 0,
         };
-        line.max(payload) + size_of_values(&self.values)
+        let correlation = self.correlation.as_ref().map_or(0, Bytes::len);
+        line.max(payload) + size_of_values(&self.values) + correlation + self.reply.len()
     }
 
     /// The requester's name on the legacy wire.
@@ -111,6 +113,13 @@ pub(super) struct Ended {
     /// It ran out without an answer, which may still come.
     pub unanswered: bool,
     pub until: Duration,
+}
+
+impl Ended {
+    /// How many bytes it holds of its request.
+    pub fn size(&self) -> usize {
+        size_of_values(&self.values) + self.correlation.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// What the members that repeat the request say about whose answer it is.
