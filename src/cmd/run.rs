@@ -39,7 +39,9 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn start(args: &Args, config: Config) -> Result<(), String> {
     let log = edge::log::start(args.log.as_deref(), args.log_format, &config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // One thread: a call goes through several tasks, and to wake another thread for each step takes
+    // longer than the steps do.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| format!("the runtime: {e}"))?;

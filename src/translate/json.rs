@@ -4,7 +4,9 @@
 //! be nested 100 000 levels deep), and texts with a lone surrogate (`"caf\udce9.txt"`), which it
 //! refuses to decode into a `String` but gladly gives as bytes.
 
-use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -48,8 +50,30 @@ fn text(bytes: &[u8], max_depth: usize) -> Result<&str, NotJson> {
 /// # Errors
 /// [`NotJson`], or why it is no object.
 pub fn object(bytes: &[u8], max_depth: usize) -> Result<Result<Object<'_>, NotAnObject>, NotJson> {
-    let text = text(bytes, max_depth)?;
-    match Object::parse(text) {
+    checked(bytes, max_depth, Object::parse)
+}
+
+/// An object, and the object that is one of its members, if that is there.
+pub type Nested<'a> = (Object<'a>, Option<Result<Object<'a>, NotAnObject>>);
+
+/// What [`check`] and then [`Object::parse_with`] say; a good object is read once.
+///
+/// # Errors
+/// [`NotJson`], or why it is no object.
+pub fn nested<'a>(
+    bytes: &'a [u8],
+    inner: &str,
+    max_depth: usize,
+) -> Result<Result<Nested<'a>, NotAnObject>, NotJson> {
+    checked(bytes, max_depth, |text| Object::parse_with(text, inner))
+}
+
+fn checked<'a, T>(
+    bytes: &'a [u8],
+    max_depth: usize,
+    parse: impl FnOnce(&'a str) -> Result<T, NotAnObject>,
+) -> Result<Result<T, NotAnObject>, NotJson> {
+    match parse(text(bytes, max_depth)?) {
         Ok(object) => Ok(Ok(object)),
         Err(error) => check(bytes, max_depth).map(|_| Err(error)),
     }
@@ -58,19 +82,10 @@ pub fn object(bytes: &[u8], max_depth: usize) -> Result<Result<Object<'_>, NotAn
 /// How deep the brackets of a text go, strings left out. The text need not be JSON.
 fn depth(bytes: &[u8]) -> usize {
     let (mut level, mut deepest) = (0usize, 0usize);
-    let (mut in_string, mut escaped) = (false, false);
-    for &byte in bytes {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
         match byte {
-            b'"' => in_string = true,
+            b'"' => rest = after_string(rest.as_slice()).iter(),
             b'[' | b'{' => {
                 level += 1;
                 deepest = deepest.max(level);
@@ -80,6 +95,18 @@ fn depth(bytes: &[u8]) -> usize {
         }
     }
     deepest
+}
+
+/// What follows the string that has begun.
+fn after_string(mut bytes: &[u8]) -> &[u8] {
+    while let Some(at) = memchr::memchr2(b'"', b'\\', bytes) {
+        let escape = usize::from(bytes.get(at) == Some(&b'\\'));
+        bytes = bytes.get(at + 1 + escape..).unwrap_or_default();
+        if escape == 0 {
+            return bytes;
+        }
+    }
+    &[]
 }
 
 /// A member of an object: its key as it stands in the text and decoded, and its value as it stands.
@@ -108,6 +135,12 @@ pub enum NotAnObject {
     Duplicate(String),
 }
 
+impl NotAnObject {
+    fn twice(key: &[u8]) -> Self {
+        Self::Duplicate(String::from_utf8_lossy(key).into_owned())
+    }
+}
+
 impl<'a> Object<'a> {
     /// Takes an object apart, one level deep. `text` is JSON that [`check`] has passed, or a part of it.
     ///
@@ -122,9 +155,28 @@ impl<'a> Object<'a> {
             .and_then(|()| reader.end())
             .map_err(|_| NotAnObject::OtherKind)?;
         match duplicate(&members) {
-            Some(key) => Err(NotAnObject::Duplicate(String::from_utf8_lossy(key).into_owned())),
+            Some(key) => Err(NotAnObject::twice(key)),
             None => Ok(Self(members)),
         }
+    }
+
+    /// What [`Object::parse`] says, and what it says of the object that is the member `inner`; the text,
+    /// which may be long, is read once for both.
+    ///
+    /// # Errors
+    /// As for [`Object::parse`]. The member may also be absent.
+    pub fn parse_with(text: &'a str, inner: &str) -> Result<Nested<'a>, NotAnObject> {
+        let (mut outside, mut inside) = (Vec::new(), Vec::new());
+        let visitor = NestedVisitor { outside: &mut outside, inner, inside: &mut inside };
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let read = reader.deserialize_map(visitor).and_then(|()| reader.end());
+        if read.is_ok() && duplicate(&outside).is_none() && duplicate(&inside).is_none() {
+            return Ok((Self(outside), Some(Ok(Self(inside)))));
+        }
+        // Something is wrong, or the member is absent or no object.
+        let object = Self::parse(text)?;
+        let inside = object.get(inner).map(Self::parse);
+        Ok((object, inside))
     }
 
     /// The value of a member.
@@ -169,6 +221,49 @@ impl<'a> Visitor<'a> for MembersVisitor<'_, 'a> {
             self.members.push(Member { raw_key, key, value: value.get() });
         }
         Ok(())
+    }
+}
+
+/// Takes an object apart, and one of its members too.
+struct NestedVisitor<'o, 'a> {
+    outside: &'o mut Vec<Member<'a>>,
+    inner: &'o str,
+    inside: &'o mut Vec<Member<'a>>,
+}
+
+impl<'a> Visitor<'a> for NestedVisitor<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut found = false;
+        while let Some(key) = map.next_key::<&'a RawValue>()? {
+            let raw_key = key.get();
+            let key = decode(raw_key).ok_or_else(|| A::Error::custom("a key is a string"))?;
+            if !found && *key == *self.inner.as_bytes() {
+                found = true;
+                map.next_value_seed(Members(self.inside))?;
+                self.outside.push(Member { raw_key, key, value: "" });
+            } else {
+                let value = map.next_value::<&'a RawValue>()?.get();
+                self.outside.push(Member { raw_key, key, value });
+            }
+        }
+        if found { Ok(()) } else { Err(A::Error::custom("it is not there")) }
+    }
+}
+
+/// Takes a value apart that must be an object.
+struct Members<'o, 'a>(&'o mut Vec<Member<'a>>);
+
+impl<'a> DeserializeSeed<'a> for Members<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_map(MembersVisitor { members: self.0 })
     }
 }
 
@@ -252,6 +347,59 @@ pub fn for_each<'a, E>(
     }
 }
 
+/// Hands each element of an array to `each`, taken apart, in order, without holding them. An element
+/// that is no object is the last.
+///
+/// # Errors
+/// As for [`for_each`].
+pub fn for_each_object<'a, E>(text: &'a str, each: EachObject<'_, 'a, E>) -> Result<bool, E> {
+    let mut failed = None;
+    let visitor = ObjectsVisitor { each, failed: &mut failed };
+    let done = serde_json::Deserializer::from_str(text).deserialize_seq(visitor).is_ok();
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(done),
+    }
+}
+
+type EachObject<'v, 'a, E> = &'v mut dyn FnMut(Result<&Object<'a>, NotAnObject>) -> Result<(), E>;
+
+struct ObjectsVisitor<'v, 'a, E> {
+    each: EachObject<'v, 'a, E>,
+    failed: &'v mut Option<E>,
+}
+
+impl<'a, F> Visitor<'a> for ObjectsVisitor<'_, 'a, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut sequence: A) -> Result<(), A::Error> {
+        let mut object = Object::default();
+        loop {
+            object.0.clear();
+            // The text has been checked: what cannot be read is no object.
+            let element = match sequence.next_element_seed(Members(&mut object.0)) {
+                Ok(None) => return Ok(()),
+                Ok(Some(())) => match duplicate(&object.0) {
+                    None => Ok(&object),
+                    Some(key) => Err(NotAnObject::twice(key)),
+                },
+                Err(_) => Err(NotAnObject::OtherKind),
+            };
+            let stop = element.is_err();
+            if let Err(error) = (self.each)(element) {
+                *self.failed = Some(error);
+            } else if !stop {
+                continue;
+            }
+            return Err(A::Error::custom("stopped"));
+        }
+    }
+}
+
 struct ElementsVisitor<'v, 'a, E> {
     each: &'v mut dyn FnMut(&'a str) -> Result<(), E>,
     failed: &'v mut Option<E>,
@@ -284,18 +432,26 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
             writer: &mut W,
             fragment: &str,
         ) -> std::io::Result<()> {
-            for c in fragment.chars() {
-                if c.is_ascii() && c != '\u{7f}' {
-                    writer.write_all(&[c as u8])?;
-                } else {
-                    let mut units = [0; 2];
-                    for unit in c.encode_utf16(&mut units) {
-                        write!(writer, "\\u{unit:04x}")?;
-                    }
+            let escaped = |c: char| !c.is_ascii() || c == '\u{7f}';
+            let mut rest = fragment;
+            while let Some((at, c)) = rest.char_indices().find(|(_, c)| escaped(*c)) {
+                let (plain, after) = rest.split_at_checked(at).unwrap_or((rest, ""));
+                writer.write_all(plain.as_bytes())?;
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    write!(writer, "\\u{unit:04x}")?;
                 }
+                rest = after.get(c.len_utf8()..).unwrap_or_default();
             }
-            Ok(())
+            writer.write_all(rest.as_bytes())
         }
+    }
+    let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
+    if text.as_bytes().iter().all(plain) {
+        out.reserve(text.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        return out.push(b'"');
     }
     let mut serializer = serde_json::Serializer::with_formatter(out, Ascii);
     // Writing a string to memory has nothing to fail at.
@@ -375,10 +531,19 @@ mod tests {
             r#"{"\ud800":"\ud800"}"#,
             r#"{"a":{"b":[[[[]]]]}}"#,
             r#"{"a":nul}"#,
+            r#"{"b":1,"a":{"c":1,"d":[]},"e":2}"#,
+            r#"{"a":{"c":1,"c":2}}"#,
+            r#"{"a":{},"a":{}}"#,
+            r#"{"a":{"c":01}}"#,
             r#"{"a":1,}"#,
         ] {
             let twice = check(text.as_bytes(), 5).map(Object::parse);
             assert_eq!(object(text.as_bytes(), 5), twice, "{text}");
+            let nested = nested(text.as_bytes(), "a", 5);
+            let inner =
+                |o: &Object<'_>| o.get("a").map(|a| Object::parse(a).map_err(|_| ()).is_ok());
+            let found = nested.map(|n| n.map(|n| n.1.map(|a| a.is_ok())));
+            assert_eq!(found, twice.map(|o| o.map(|o| inner(&o))), "{text}");
         }
     }
 

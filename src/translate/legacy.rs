@@ -62,9 +62,10 @@ pub type Unreadable = (Reason, String);
 /// # Errors
 /// `not_json`, `not_an_envelope` or `unknown_type`, and what is wrong.
 pub fn parse(line: &[u8], max_depth: usize) -> Result<Message<'_>, Unreadable> {
-    let object = json::object(line, max_depth).map_err(|e| (Reason::NotJson, e.to_string()))?;
+    let nested = json::nested(line, "payload", max_depth);
+    let nested = nested.map_err(|e| (Reason::NotJson, e.to_string()))?;
     let bad = |what: String| (Reason::NotAnEnvelope, what);
-    let object = object.map_err(|e| bad(format!("the message is {e}")))?;
+    let (object, payload) = nested.map_err(|e| bad(format!("the message is {e}")))?;
     let string = |object: &Object<'_>, name: &str| {
         let raw = object.get(name).ok_or_else(|| bad(format!("{name:?} is missing")))?;
         json::decode_str(raw)
@@ -74,12 +75,12 @@ pub fn parse(line: &[u8], max_depth: usize) -> Result<Message<'_>, Unreadable> {
     let kind = string(&object, "type")?;
     let source = string(&object, "source")?;
     let destination = string(&object, "destination")?;
-    let payload = object.get("payload").ok_or_else(|| bad("\"payload\" is missing".into()))?;
+    let payload = payload.ok_or_else(|| bad("\"payload\" is missing".into()))?;
     let Some(kind) = Kind::ALL.into_iter().find(|k| k.as_str() == kind) else {
         let known = Kind::ALL.map(Kind::as_str).join(", ");
         return Err((Reason::UnknownType, format!("type {kind:?} is none of {known}")));
     };
-    let payload = Object::parse(payload).map_err(|e| bad(format!("the payload is {e}")))?;
+    let payload = payload.map_err(|e| bad(format!("the payload is {e}")))?;
     let (name, body) = kind.members();
     Ok(Message {
         kind,
@@ -109,8 +110,17 @@ pub fn after_a_tear(line: &[u8], max_depth: usize) -> Option<usize> {
 /// Writes a message as the MVP does: compact, its members in their usual order, ended by `\n`.
 #[must_use]
 pub fn write(kind: Kind, source: &str, destination: &str, name: &str, body: &[u8]) -> Bytes {
+    let mut out = begin(kind, source, destination, name, body.len());
+    out.extend_from_slice(body);
+    end(out)
+}
+
+/// The beginning of what [`write`] writes: the body, of about `size` bytes, is appended to it, which may
+/// be long and need not be copied then; [`end`] does the rest.
+#[must_use]
+pub fn begin(kind: Kind, source: &str, destination: &str, name: &str, size: usize) -> Vec<u8> {
     let (name_member, body_member) = kind.members();
-    let mut out = Vec::with_capacity(body.len() + 128);
+    let mut out = Vec::with_capacity(size + 192);
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(kind.as_str().as_bytes());
     for (member, text) in [("source", source), ("destination", destination)] {
@@ -127,9 +137,14 @@ pub fn write(kind: Kind, source: &str, destination: &str, name: &str, body: &[u8
     out.extend_from_slice(b",\"");
     out.extend_from_slice(body_member.as_bytes());
     out.extend_from_slice(b"\":");
-    out.extend_from_slice(body);
-    out.extend_from_slice(b"}}\n");
-    out.into()
+    out
+}
+
+/// Ends a line that [`begin`] has begun.
+#[must_use]
+pub fn end(mut line: Vec<u8>) -> Bytes {
+    line.extend_from_slice(b"}}\n");
+    line.into()
 }
 
 #[cfg(test)]

@@ -248,6 +248,23 @@ fn it_is_written_after_a_change_and_not_too_often() {
     assert_eq!(memory.last(&name("vm-gui")), Some("2026-01-01T00:01:00Z"));
 }
 
+#[test]
+fn what_a_channel_carries_is_written_at_once_and_known_to_the_next_run() {
+    let mut memory = memory(None, at(0));
+    assert!(memory.take_due(at(0)).is_some());
+    memory.carries(&name("vm-gui"), State::Mqtt);
+    memory.carries(&name("sys-usb"), State::Silent);
+    let record = memory.take_due(at(1)).unwrap();
+    for state in [State::Absent, State::Silent, State::WaitingForConnect] {
+        memory.carries(&name("vm-gui"), state);
+        assert_eq!(memory.deadline(), None, "{state:?}");
+    }
+    let next = self::memory(Some(record), begins(1));
+    assert_eq!(next.on_mqtt(), &[name("vm-gui")].into());
+    memory.carries(&name("vm-gui"), State::Legacy);
+    assert!(memory.take_due(at(2)).is_some_and(|record| record.mqtt.is_empty()));
+}
+
 /// A record of a gateway that has watched for a day, and heard `vm-gui` after an hour of it.
 fn earlier() -> Record {
     let mut memory = memory(None, at(0));

@@ -74,7 +74,7 @@ pub enum Place {
 }
 
 impl Place {
-    fn read<'a>(&self, body: &Body<'a>) -> Option<&'a str> {
+    fn read<'a>(&self, body: &Body<'_, 'a>) -> Option<&'a str> {
         match self {
             Self::Whole => Some(body.text),
             Self::Members { written, read } => {
@@ -84,8 +84,11 @@ impl Place {
     }
 
     /// Two names of one thing, of which only one is read, that say different things.
-    fn contradiction(&self, body: &Body<'_>) -> Option<(&str, &str)> {
+    fn contradiction(&self, body: &Body<'_, '_>) -> Option<(&str, &str)> {
         let Self::Members { written, read } = self else { return None };
+        if read.is_empty() {
+            return None;
+        }
         let value = |name: &String| body.object.get(name);
         let first = written.iter().chain(read).find(|n| value(n).is_some())?;
         let differs =
@@ -261,9 +264,45 @@ impl Shape {
         context: &Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
+        let parsed = if self.is_whole(from) { Ok(Object::default()) } else { Object::parse(text) };
+        self.translate_parsed(from, (text, &parsed), context, out)
+    }
+
+    /// The same, for a body that has been taken apart already.
+    ///
+    /// # Errors
+    /// As for [`Shape::translate`].
+    pub fn translate_parsed(
+        &self,
+        from: Side,
+        (text, parsed): (&str, &Result<Object<'_>, NotAnObject>),
+        context: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        if self.is_whole(from) {
+            return self.body(from, &Body { text, object: &Object::default() }, context, out);
+        }
+        let object = parsed.as_ref().map_err(NotAnObject::clone)?;
+        self.body(from, &Body { text, object }, context, out)
+    }
+
+    /// Whether translating from a side takes a body's text, and not only its members.
+    pub(super) fn takes_text(&self, from: Side) -> bool {
+        let whole = |given: &Given| matches!(given, Given::Copy(name) if name == ".");
         let to = from.other();
-        let object = if self.is_whole(from) { Object::default() } else { Object::parse(text)? };
-        let body = &Body { text, object };
+        self.is_whole(from)
+            || self.add[to].iter().any(|(_, given)| whole(given))
+            || self.rules.iter().filter_map(|r| r.default[to].as_ref()).any(whole)
+    }
+
+    pub(super) fn body(
+        &self,
+        from: Side,
+        body: &Body<'_, '_>,
+        context: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        let to = from.other();
         if self.is_whole(to) {
             let whole = self.rules.iter().find(|r| r.place[to] == Place::Whole);
             return whole.map_or(Ok(()), |rule| self.whole(rule, from, body, context, out));
@@ -283,7 +322,7 @@ impl Shape {
             writer.member(name, context, body, |out| give(given, context, body, out))?;
         }
         if !self.is_whole(from) {
-            self.carry_the_rest(from, &body.object, &mut writer)?;
+            self.carry_the_rest(from, body.object, &mut writer)?;
         }
         writer.end();
         Ok(())
@@ -293,7 +332,7 @@ impl Shape {
         &self,
         rule: &Rule,
         from: Side,
-        body: &Body<'_>,
+        body: &Body<'_, '_>,
         context: &Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
@@ -305,13 +344,13 @@ impl Shape {
         value::convert(&rule.convert, from, value, context, out)
     }
 
-    fn member(
+    fn member<'s>(
         &self,
-        rule: &Rule,
+        rule: &'s Rule,
         from: Side,
-        body: &Body<'_>,
+        body: &Body<'_, '_>,
         context: &Context<'_>,
-        writer: &mut Writer<'_, '_>,
+        writer: &mut Writer<'_, '_, 's>,
     ) -> Result<(), Fault> {
         let to = from.other();
         let Place::Members { written, .. } = &rule.place[to] else { return Ok(()) };
@@ -331,7 +370,7 @@ impl Shape {
             }
             return Ok(());
         };
-        if rule.leave_out[to].as_ref().is_some_and(|l| l.applies(value, &body.object)) {
+        if rule.leave_out[to].as_ref().is_some_and(|l| l.applies(value, body.object)) {
             return Ok(());
         }
         for name in written {
@@ -343,12 +382,12 @@ impl Shape {
         Ok(())
     }
 
-    fn repeated(
-        &self,
+    fn repeated<'s>(
+        &'s self,
         to: Side,
         context: &Context<'_>,
-        body: &Body<'_>,
-        writer: &mut Writer<'_, '_>,
+        body: &Body<'_, '_>,
+        writer: &mut Writer<'_, '_, 's>,
     ) -> Result<(), Fault> {
         for repeat in self.repeats[to].iter().filter(|r| r.written) {
             if !writer.has(repeat.member.as_bytes()) {
@@ -374,7 +413,7 @@ impl Shape {
         &self,
         from: Side,
         object: &Object<'_>,
-        writer: &mut Writer<'_, '_>,
+        writer: &mut Writer<'_, '_, '_>,
     ) -> Result<(), Fault> {
         for member in object.members().filter(|m| !self.knows(from, &m.key)) {
             if self.is_reserved(from.other(), &member.key) || writer.has(&member.key) {

@@ -2,6 +2,7 @@
 
 use super::scalar::Scalar;
 use super::shape::{Context, Fault, Shape, Side};
+use super::write::Body;
 use crate::translate::json;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -133,18 +134,27 @@ fn encode(raw: &str, zlib: bool, out: &mut Vec<u8>) -> Result<(), Fault> {
         let kind = if raw.starts_with('"') { "a text with a lone surrogate" } else { "no text" };
         return Err(Fault::Bad(format!("{kind}, which has no UTF-8 for Base64")));
     };
-    let mut encoded = String::new();
     if zlib {
         let mut packed = Vec::new();
         let level = flate2::Compression::default();
         let mut reader = flate2::read::ZlibEncoder::new(text.as_bytes(), level);
         reader.read_to_end(&mut packed).map_err(|e| Fault::Bad(e.to_string()))?;
-        BASE64.encode_string(&packed, &mut encoded);
+        push_base64(&packed, out)
     } else {
-        BASE64.encode_string(text.as_bytes(), &mut encoded);
+        push_base64(text.as_bytes(), out)
     }
+}
+
+/// Appends bytes as a JSON string of Base64; they may be many, so that they are written in their place.
+fn push_base64(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    let too_long = || Fault::Bad("too long for Base64".into());
+    let length = base64::encoded_len(bytes.len(), true).ok_or_else(too_long)?;
+    out.reserve(length + 2);
     out.push(b'"');
-    out.extend_from_slice(encoded.as_bytes());
+    let start = out.len();
+    out.resize(start + length, 0);
+    let place = out.get_mut(start..).unwrap_or_default();
+    BASE64.encode_slice(bytes, place).map_err(|_| too_long())?;
     out.push(b'"');
     Ok(())
 }
@@ -179,18 +189,29 @@ fn each(
 ) -> Result<(), Fault> {
     out.push(b'[');
     let mut count = 0usize;
-    let was_an_array = json::for_each(raw, &mut |element| {
+    let mut element = |body: &dyn Fn(&mut Vec<u8>) -> Result<(), Fault>| {
         if count > 0 {
             out.push(b',');
         }
-        let done = shape.translate(from, element, context, out).map_err(|fault| match fault {
+        let done = body(out).map_err(|fault| match fault {
             Fault::Missing(what) => Fault::Missing(format!("element {count}: {what}")),
             Fault::Bad(why) => Fault::Bad(format!("element {count}: {why}")),
             Fault::NeedsCall => Fault::NeedsCall,
         });
         count += 1;
         done
-    })?;
+    };
+    let was_an_array = if shape.takes_text(from) {
+        json::for_each(raw, &mut |text| element(&|out| shape.translate(from, text, context, out)))
+    } else {
+        // A list may be long: reading each element once takes half the time of reading it twice.
+        json::for_each_object(raw, &mut |object| {
+            element(&|out| {
+                let body = Body { text: "", object: object.as_ref().map_err(|e| e.clone())? };
+                shape.body(from, &body, context, out)
+            })
+        })
+    }?;
     out.push(b']');
     if was_an_array { Ok(()) } else { Err(Fault::Bad("not an array".into())) }
 }

@@ -4,16 +4,16 @@ use super::shape::{Context, Fault, Given, Side};
 use crate::translate::json::{self, Object};
 
 /// A body that is read: as it stands, and taken apart if it is an object.
-pub(super) struct Body<'a> {
+pub(super) struct Body<'b, 'a> {
     pub text: &'a str,
-    pub object: Object<'a>,
+    pub object: &'b Object<'a>,
 }
 
 /// Appends a value that does not come from the message's own member.
 pub(super) fn give(
     given: &Given,
     context: &Context<'_>,
-    body: &Body<'_>,
+    body: &Body<'_, '_>,
     out: &mut Vec<u8>,
 ) -> Result<(), Fault> {
     match given {
@@ -35,24 +35,24 @@ pub(super) fn give(
 }
 
 /// Writes an object, each name once.
-pub(super) struct Writer<'o, 'c> {
+pub(super) struct Writer<'o, 'c, 's> {
     out: &'o mut Vec<u8>,
     side: Side,
     empty: bool,
     /// What the row has written. What is carried comes from an object and so cannot stand twice: it is
     /// not looked for, or a message of a million members would take a million times as long.
-    names: Vec<Vec<u8>>,
+    names: Vec<&'s str>,
     instead: &'c [(String, Given)],
 }
 
-impl<'o, 'c> Writer<'o, 'c> {
+impl<'o, 'c, 's> Writer<'o, 'c, 's> {
     pub fn new(out: &'o mut Vec<u8>, side: Side, instead: &'c [(String, Given)]) -> Self {
         out.push(b'{');
-        Self { out, side, empty: true, names: Vec::new(), instead }
+        Self { out, side, empty: true, names: Vec::with_capacity(8), instead }
     }
 
     pub fn has(&self, name: &[u8]) -> bool {
-        self.names.iter().any(|n| n == name)
+        self.names.iter().any(|n| n.as_bytes() == name)
     }
 
     fn begin(&mut self) {
@@ -63,16 +63,16 @@ impl<'o, 'c> Writer<'o, 'c> {
 
     pub fn member(
         &mut self,
-        name: &str,
+        name: &'s str,
         context: &Context<'_>,
-        body: &Body<'_>,
+        body: &Body<'_, '_>,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         if self.has(name.as_bytes()) {
             return Ok(());
         }
         self.begin();
-        self.names.push(name.as_bytes().to_vec());
+        self.names.push(name);
         json::push_string(self.out, name);
         self.out.push(b':');
         match self.instead.iter().find(|(n, _)| n == name) {

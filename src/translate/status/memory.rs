@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 
 /// The least time between two writings.
 const EVERY: Duration = Duration::from_secs(5);
+/// The same for what a channel carries: a gateway that is killed must not mistake it in the next run.
+const SOON: Duration = Duration::from_millis(250);
 /// How old what is written may be when something happens, so that less is forgotten in a crash.
 const OLD: Duration = Duration::from_secs(10 * 60);
 /// How long a gateway may have been away for its watch to go on.
@@ -94,7 +96,10 @@ impl Memory {
             State::Mqtt | State::WaitingForConnect => false,
             State::Absent | State::Silent | State::Contested => false,
         };
-        self.changed |= changed;
+        if changed {
+            self.changed = true;
+            self.next = self.next.min(self.written.saturating_add(SOON));
+        }
     }
 
     /// Domains that last spoke MQTT over their channel.
