@@ -2,6 +2,8 @@
 
 use crate::Res;
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -136,13 +138,24 @@ pub fn cpu_time(process: u32) -> Res<Duration> {
     Ok(Duration::from_nanos(sum))
 }
 
-/// How often a process's threads have waited for something so far: each wait ends with a wake-up.
-pub fn waits(process: u32) -> Res<u64> {
-    let mut sum = 0;
+/// How often each of a process's threads has waited for something so far: each wait ends with a wake-up.
+pub type Waits = BTreeMap<OsString, u64>;
+
+/// See [`Waits`].
+pub fn waits(process: u32) -> Res<Waits> {
+    let mut waits = Waits::new();
     for task in fs::read_dir(format!("/proc/{process}/task"))? {
-        sum += field(&task?.path().join("status"), "voluntary_ctxt_switches")?;
+        let task = task?;
+        let count = field(&task.path().join("status"), "voluntary_ctxt_switches")?;
+        waits.insert(task.file_name(), count);
     }
-    Ok(sum)
+    Ok(waits)
+}
+
+/// How many wake-ups there were since `before`, of the threads that are there now.
+pub fn wake_ups(process: u32, before: &Waits) -> Res<u64> {
+    let now = waits(process)?;
+    Ok(now.iter().map(|(thread, count)| count - before.get(thread).unwrap_or(&0)).sum())
 }
 
 /// The resident memory, in bytes.

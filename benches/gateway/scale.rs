@@ -2,7 +2,7 @@
 
 use crate::flow::settle;
 use crate::messages::{Command, Server};
-use crate::process::{Setup, cpu_time, resident, waits};
+use crate::process::{Setup, cpu_time, resident, waits, wake_ups};
 use crate::report::{Goal, Row};
 use crate::stats::{Samples, median, micros, ratio};
 use crate::world::{Floor, World};
@@ -19,7 +19,7 @@ pub fn idle(floor: &mut Floor, extent: Extent) -> Res<Vec<Row>> {
     let watched = Duration::from_millis(if extent.short { 500 } else { 20_000 });
     let before = waits(gateway)?;
     thread::sleep(watched);
-    let woken = waits(gateway)? - before;
+    let woken = wake_ups(gateway, &before)?;
     let memory = resident(gateway)? as f64 / f64::from(1 << 20);
     world.gateway.end()?;
     let what = format!("idle, {DOMAINS} domains: wake-ups in {watched:?}");

@@ -186,6 +186,7 @@ impl Proxy {
             head: head(read.line),
             row,
         };
+        self.expect_until(call.deadline);
         self.asked.push(call);
         if waits {
             if let Some(call) = self.asked.last_mut() {
@@ -245,8 +246,10 @@ impl Proxy {
         let mut same = self.asked.iter_mut().filter(|a| a.row.is(row) && a.requester == *requester);
         let Some(call) = same.next() else { return };
         let Some(publish) = call.held.take() else { return };
-        call.deadline = now.monotonic.saturating_add(call.row.timeout);
+        let deadline = now.monotonic.saturating_add(call.row.timeout);
+        call.deadline = deadline;
         let (id, to) = (call.id, call.to.clone());
+        self.expect_until(deadline);
         self.publish_call(publish, id, to, now);
     }
 

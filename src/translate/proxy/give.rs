@@ -288,10 +288,12 @@ impl Proxy {
             self.counters.delivered += 1;
             return self.give_next(&call.handler, now);
         }
-        call.state = State::Open { since, deadline: since.saturating_add(call.row.timeout) };
+        let deadline = since.saturating_add(call.row.timeout);
+        call.state = State::Open { since, deadline };
         if let Origin::Mqtt(message) = &mut call.origin {
             *message = None;
         }
+        self.expect_until(deadline);
     }
 
     /// A line from another legacy domain.

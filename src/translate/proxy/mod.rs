@@ -100,6 +100,8 @@ pub struct Proxy {
     away_since: Option<Duration>,
     stuck: bool,
     last_arrival: Duration,
+    /// No call is over before this.
+    earliest: Option<Duration>,
     next: u64,
     actions: Vec<Action>,
     counters: Counters,
@@ -145,6 +147,7 @@ impl Proxy {
             away_since: Some(now),
             stuck: false,
             last_arrival: now,
+            earliest: None,
             next: 0,
             actions: Vec::new(),
             counters: Counters::default(),

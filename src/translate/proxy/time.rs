@@ -26,18 +26,30 @@ impl Proxy {
     /// When [`Proxy::wake`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        let asked = self.asked.iter().filter(|a| a.held.is_none()).map(|a| a.deadline);
-        let given = self.given.iter().filter_map(|g| match g.state {
-            State::Open { deadline, .. } => Some(deadline),
-            _ => None,
-        });
         let ended = self.ended.front().map(|e| e.until);
         let stuck = match self.away_since {
             None => self.queue.waiting_since().map(|since| since.saturating_add(self.limits.stuck)),
             Some(since) => Some(since.saturating_add(self.limits.away)),
         };
         let unheard = self.unheard.front().map(|(due, _)| *due);
-        asked.chain(given).chain(ended).chain(stuck).chain(unheard).min()
+        self.earliest.into_iter().chain(ended).chain(stuck).chain(unheard).min()
+    }
+
+    /// No call is over before this; it is looked for anew when that time has come, for whoever asks for
+    /// the next deadline asks after each message, and there may be a thousand calls.
+    fn first_call(&self) -> Option<Duration> {
+        let asked = self.asked.iter().filter(|a| a.held.is_none()).map(|a| a.deadline);
+        let given = self.given.iter().filter_map(|g| match g.state {
+            State::Open { deadline, .. } => Some(deadline),
+            State::Held(_) | State::Queued => None,
+        });
+        asked.chain(given).min()
+    }
+
+    /// A call is over then, if nothing happens.
+    pub(super) fn expect_until(&mut self, deadline: Duration) {
+        let earliest = self.earliest.unwrap_or(deadline);
+        self.earliest = Some(earliest.min(deadline));
     }
 
     /// Time has passed.
@@ -49,6 +61,9 @@ impl Proxy {
         self.expire_given(now);
         self.ask_again(now);
         self.ask_those_held(now);
+        if self.earliest.is_some_and(|earliest| earliest <= now.monotonic) {
+            self.earliest = self.first_call();
+        }
         match self.away_since {
             Some(since) if since.saturating_add(self.limits.away) <= now.monotonic => {
                 self.actions.push(Action::Retire);
