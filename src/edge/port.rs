@@ -129,10 +129,11 @@ pub(super) struct Reader<'p>(Option<&'p mut ReadHalf<Channel>>);
 pub(super) struct Writer<'p>(Option<&'p mut WriteHalf<Channel>>);
 
 impl Reader<'_> {
-    /// Reads some bytes. Cancel-safe.
-    pub async fn read(self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads some bytes into the buffer's room. Cancel-safe.
+    pub async fn read(self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        buffer.clear();
         match self.0 {
-            Some(reader) => reader.read(buffer).await,
+            Some(reader) => reader.read_buf(buffer).await,
             None => std::future::pending().await,
         }
     }

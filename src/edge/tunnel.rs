@@ -109,7 +109,8 @@ impl Task {
             reporter: Reporter::default(),
             finishing: false,
         };
-        let (mut from_domain, mut from_broker) = (vec![0; CHUNK], vec![0; CHUNK]);
+        let (mut from_domain, mut from_broker) =
+            (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
         self.receive(&[]);
         loop {
             self.obey(&mut life);
@@ -130,8 +131,8 @@ impl Task {
     async fn turn(
         &mut self,
         life: &mut Life,
-        from_domain: &mut [u8],
-        from_broker: &mut [u8],
+        from_domain: &mut Vec<u8>,
+        from_broker: &mut Vec<u8>,
     ) -> Turn {
         let deadlines = self.tunnel.deadline().into_iter().chain(life.reporter.deadline());
         let deadline = deadlines.min().map(|d| self.clock.at(d));
@@ -345,12 +346,13 @@ impl Task {
 
 impl Link {
     /// Reads from the broker, if there is `room`, and writes to it. Cancel-safe.
-    async fn turn(&mut self, buffer: &mut [u8], chunk: Option<&[u8]>, room: bool) -> Turn {
+    async fn turn(&mut self, buffer: &mut Vec<u8>, chunk: Option<&[u8]>, room: bool) -> Turn {
+        buffer.clear();
         match self {
             Self::None => std::future::pending().await,
             Self::Opening(opening) => Turn::Opened(opening.await),
             Self::Open(reader, writer) => tokio::select! {
-                read = reader.read(buffer), if room => Turn::FromBroker(read),
+                read = reader.read_buf(buffer), if room => Turn::FromBroker(read),
                 wrote = write(writer, chunk) => Turn::ToBroker(wrote),
             },
         }
