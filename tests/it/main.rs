@@ -25,5 +25,6 @@ mod rows;
 mod setting;
 mod status;
 mod tunnel;
+mod tunnel_observed;
 mod tunnel_packets;
 mod tunnel_switch;
