@@ -101,6 +101,7 @@ impl Play {
                     self.check_given();
                     self.link = Link::None;
                 }
+                Order::Arrived(_) => {}
                 Order::Refused(refusal) => {
                     if refusal.reason == Reason::SpoofedSource {
                         self.uncounted = true;
@@ -208,7 +209,7 @@ impl Play {
         }
         let count = u.int_in_range(1..=self.broker.len())?;
         let bytes: Vec<u8> = self.broker.drain(..count).collect();
-        self.tunnel.receive_from_broker(&bytes);
+        self.tunnel.receive_from_broker(&bytes, self.now);
         Ok(())
     }
 

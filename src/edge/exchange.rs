@@ -94,14 +94,14 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// The directory of legacy domains with a mailbox, and of those whose channel carries MQTT.
+    /// The directory of legacy domains with a mailbox, and of the others.
     pub fn new(
         mailboxes: BTreeMap<DomainName, Mailbox>,
-        mqtt: BTreeSet<DomainName>,
+        others: Roster,
         known: Arc<BTreeSet<DomainName>>,
     ) -> Arc<Self> {
         let legacy = mailboxes.keys().cloned().collect();
-        Arc::new(Self { roster: Arc::new(Roster { legacy, mqtt }), mailboxes, known })
+        Arc::new(Self { roster: Arc::new(Roster { legacy, ..others }), mailboxes, known })
     }
 
     /// Puts a letter into a domain's mailbox.
@@ -176,7 +176,7 @@ mod tests {
         assert!(boxes[0].1.0.put(line.clone()).is_ok());
         let all = boxes.iter().map(|(name, (mailbox, _))| (name.clone(), mailbox.clone()));
         let refusals =
-            Directory::new(all.collect(), BTreeSet::new(), Arc::default()).put_all(&line);
+            Directory::new(all.collect(), Roster::default(), Arc::default()).put_all(&line);
         let from: Vec<_> = refusals.iter().map(|r| (&r.from, r.reason)).collect();
         assert_eq!(from, [(&names[0], Reason::DomainStuck)]);
     }

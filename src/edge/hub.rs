@@ -73,7 +73,11 @@ impl Task {
                 event = self.session.next() => self.event(event),
                 Some(mail) = self.mail.recv() => match mail {
                     ToHub::Refused(refusal) => self.hub.refused(refusal, self.clock.now()),
-                    ToHub::HandOver(call) => self.hub.hand_over(call, self.clock.now()),
+                    ToHub::HandOver(call) => {
+                        // Who has left, and for where, is known by now.
+                        self.hub.set_roster(Arc::clone(&self.directory.borrow().roster));
+                        self.hub.hand_over(call, self.clock.now());
+                    }
                     ToHub::Publish(mut publish) => {
                         handed_over += 1;
                         publish.token = Token(handed_over);

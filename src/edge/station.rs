@@ -36,6 +36,8 @@ pub(super) enum ToSupervisor {
     Retired(DomainName),
     /// It holds so many bytes of messages.
     Holds(DomainName, usize),
+    /// The domain has made its subscriptions on MQTT, or they are gone.
+    Arrived(DomainName, bool),
 }
 
 /// What a station is told by the supervisor.

@@ -99,7 +99,8 @@ impl Task {
     pub async fn run(mut self, connect: Option<Connect>) -> End {
         if let Some(connect) = connect {
             let directory = self.directory.borrow().clone();
-            self.tunnel.connect(connect, &Taken { domains: &directory.known, own: &self.own });
+            let taken = Taken { domains: &directory.known, own: &self.own };
+            self.tunnel.connect(connect, &taken, self.clock.now().monotonic);
         }
         let mut life = Life {
             link: Link::None,
@@ -169,7 +170,8 @@ impl Task {
                 self.tunnel.not_opened();
             }
             Turn::FromBroker(Ok(n @ 1..)) => {
-                self.tunnel.receive_from_broker(from_broker.get(..n).unwrap_or_default());
+                let (bytes, now) = (from_broker.get(..n), self.clock.now().monotonic);
+                self.tunnel.receive_from_broker(bytes.unwrap_or_default(), now);
             }
             Turn::ToBroker(Ok(n)) => self.tunnel.written_to_broker(n),
             // What the broker said before it closed is still to be read.
@@ -244,6 +246,10 @@ impl Task {
                     log_refusal(&refusal);
                     // A full mailbox holds enough notices; the log has them all.
                     let _ = self.hub.try_send(ToHub::Refused(refusal));
+                }
+                Order::Arrived(there) => {
+                    let told = ToSupervisor::Arrived(self.name.clone(), there);
+                    let _ = self.supervisor.send(told);
                 }
                 Order::Legacy(bytes) => life.legacy = Some(bytes),
             }

@@ -373,7 +373,7 @@ impl Gateway {
 
     fn roster(&self) -> Arc<Roster> {
         let legacy = self.stations.iter().map(|s| s.name.clone()).collect();
-        Arc::new(Roster { legacy, mqtt: BTreeSet::new() })
+        Arc::new(Roster { legacy, ..Roster::default() })
     }
 
     fn new_roster(&mut self) {

@@ -11,4 +11,6 @@ pub struct Roster {
     /// Domains whose channel carries MQTT. Somebody who carries out requests to them may be about to
     /// subscribe.
     pub mqtt: BTreeSet<DomainName>,
+    /// Those of them that have not made their subscriptions yet.
+    pub arriving: BTreeSet<DomainName>,
 }

@@ -49,7 +49,6 @@ async fn a_call_that_waited_is_handed_over() -> Outcome {
 }
 
 #[tokio::test]
-#[ignore = "the observer makes the PUBACK say that somebody was there"]
 async fn a_call_that_waited_is_handed_over_under_the_eyes_of_an_observer() -> Outcome {
     handed_over(true).await
 }
@@ -79,13 +78,11 @@ async fn a_call_to_a_domain_that_only_comes_waits_for_its_subscription() -> Outc
 }
 
 #[tokio::test]
-#[ignore = "the observer makes the PUBACK say that somebody was there"]
 async fn it_waits_under_the_eyes_of_an_observer_too() -> Outcome {
     awaited(true).await
 }
 
 #[tokio::test]
-#[ignore = "the session that the proxy resumes keeps the program's subscriptions"]
 async fn a_program_that_subscribed_to_everything_leaves_nothing_behind() -> Outcome {
     let mut setting = setting().await?;
     let socket = setting.broker.socket();

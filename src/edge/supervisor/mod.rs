@@ -19,6 +19,7 @@ use crate::translate::limits::level;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Identity, Setting};
 use crate::translate::refusal::Counters;
+use crate::translate::roster::Roster;
 use reload::Reload;
 pub(super) use reload::Reloaded;
 pub(super) use start::{address, credentials};
@@ -41,6 +42,8 @@ struct Running {
     place: Place,
     /// It has left the directory.
     leaving: bool,
+    /// It has made its subscriptions on MQTT.
+    arrived: bool,
     /// How many bytes of messages it holds, about.
     held: usize,
     /// Its socket came back after that.
@@ -183,6 +186,7 @@ impl Supervisor {
                 Some(told) = telling.recv() => match told {
                     ToSupervisor::Retired(name) => self.remove(&name),
                     ToSupervisor::Holds(name, held) => self.holds(&name, held),
+                    ToSupervisor::Arrived(name, there) => self.arrived(&name, there),
                 },
                 Some(end) = self.tasks.join_next(), if !self.tasks.is_empty() => match end {
                     Ok(end) => self.ended(end),
@@ -233,8 +237,12 @@ impl Supervisor {
         let legacy = present().filter_map(|(n, r)| Some((n.clone(), r.mailbox.clone()?)));
         // One that leaves comes over to MQTT, or else it is away: then nobody is there for it.
         let mqtt = self.running.iter().filter(|(_, r)| r.mailbox.is_none() || r.leaving);
-        let mqtt = mqtt.map(|(n, _)| n.clone()).collect();
-        let directory = Directory::new(legacy.collect(), mqtt, Arc::clone(&self.known));
+        let roster = Roster {
+            legacy: BTreeSet::new(),
+            arriving: mqtt.clone().filter(|(_, r)| !r.arrived).map(|(n, _)| n.clone()).collect(),
+            mqtt: mqtt.map(|(n, _)| n.clone()).collect(),
+        };
+        let directory = Directory::new(legacy.collect(), roster, Arc::clone(&self.known));
         self.directory.send_replace(directory);
     }
 
@@ -262,6 +270,13 @@ impl Supervisor {
         let control = running.control.clone();
         self.publish_directory();
         let _ = control.send(Control::Removed);
+    }
+
+    fn arrived(&mut self, name: &DomainName, there: bool) {
+        if let Some(running) = self.running.get_mut(name) {
+            running.arrived = there;
+            self.publish_directory();
+        }
     }
 
     fn ended(&mut self, end: End) {

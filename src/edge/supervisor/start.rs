@@ -170,7 +170,8 @@ impl Supervisor {
     ) -> mpsc::UnboundedReceiver<Control> {
         let (control, controls) = mpsc::unbounded_channel();
         let place = place.clone();
-        let running = Running { control, mailbox, place, leaving: false, held: 0, again: false };
+        let (leaving, arrived, again) = (false, false, false);
+        let running = Running { control, mailbox, place, leaving, arrived, held: 0, again };
         self.running.insert(name.clone(), running);
         if !self.known.contains(name) {
             Arc::make_mut(&mut self.known).insert(name.clone());

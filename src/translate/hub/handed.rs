@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// How long to wait before a request is published again.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long a domain that comes over to MQTT may take to make its subscriptions.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The calls that nobody has taken yet.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub(super) struct Handed {
 #[derive(Debug)]
 struct Call {
     call: HandedOver,
+    /// When it was taken over.
+    since: Duration,
     /// When nobody waits for it any more.
     deadline: Duration,
     /// When to publish it again; `None`: the broker has it.
@@ -33,12 +37,17 @@ impl Hub {
         let token = Token(self.next);
         let expiry = call.request.expiry.unwrap_or_default();
         let deadline = now.monotonic.saturating_add(expiry);
-        self.handed.calls.insert(token, Call { call, deadline, again: None });
+        self.handed.calls.insert(token, Call { call, since: now.monotonic, deadline, again: None });
         self.publish_call(token, now);
     }
 
     fn publish_call(&mut self, token: Token, now: Now) {
         let Some(handed) = self.handed.calls.get_mut(&token) else { return };
+        let waited = now.monotonic.saturating_sub(handed.since);
+        if self.roster.arriving.contains(&handed.call.to) && waited < PATIENCE {
+            handed.again = Some(now.monotonic.saturating_add(PAUSE));
+            return;
+        }
         handed.again = None;
         let mut request = handed.call.request.clone();
         request.token = token;
@@ -108,7 +117,7 @@ impl Hub {
 
     /// Ends a call that came to nothing, and tells its requester.
     fn give_up(&mut self, call: HandedOver, reason: Reason, detail: String) {
-        let HandedOver { request, failure, from } = call;
+        let HandedOver { request, failure, from, to: _ } = call;
         *self.counters.refused.entry(reason).or_default() += 1;
         let head = head(&request.payload);
         self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));

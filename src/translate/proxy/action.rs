@@ -45,6 +45,8 @@ pub struct HandedOver {
     pub failure: Option<Publish>,
     /// The requester.
     pub from: DomainName,
+    /// The domain that was to carry it out.
+    pub to: DomainName,
 }
 
 /// A call that a legacy domain made on MQTT, and whose handler is a legacy domain here by now.

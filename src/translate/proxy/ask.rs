@@ -207,7 +207,7 @@ impl Proxy {
             head: String::new(),
             from: self.name().clone(),
         };
-        self.publish(publish, sent);
+        self.publish_request(publish, sent, now);
     }
 
     /// A request of a row that nobody answers ends when the broker has it.
@@ -229,7 +229,7 @@ impl Proxy {
             head: head(read.line),
             from: requester.clone(),
         };
-        self.publish(publish, sent);
+        self.publish_request(publish, sent, now);
     }
 
     /// Whether a call has just run out whose answer, if it comes late, would be taken for the next one's.

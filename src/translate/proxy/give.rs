@@ -78,9 +78,12 @@ impl Proxy {
             return self.ignore(Why::Repeat, &message.source);
         }
         let asker = named_by(&message, root, suffix, &payload, table.requester_member(row));
+        let head_of = head(&message.payload);
+        if self.is_pending(row, &message, &asker.reply, &head_of) {
+            return self.ignore(Why::Repeat, &message.source);
+        }
         let reply =
             Reply { topic: &asker.reply, correlation: message.correlation.as_ref(), values: None };
-        let head_of = head(&message.payload);
         let values = keep(row, Side::Mqtt, &payload);
         let fault = match (&text, &object) {
             (Err(error), _) => Some((Reason::NotJson, error.to_string())),
@@ -125,6 +128,15 @@ impl Proxy {
         let same = |c: &Option<Bytes>| c.is_some() && *c == message.correlation;
         self.given.iter().any(|g| g.row.is(row) && same(&g.correlation))
             || self.ended.iter().any(|e| e.row.is(row) && same(&e.correlation))
+    }
+
+    /// Whether the same request, by its correlation data and all that it says first, is pending: a session
+    /// that the domain's own program had before may have subscriptions that overlap with the proxy's, and
+    /// then the broker sends it once for each.
+    fn is_pending(&self, row: &Command, message: &Received, reply: &str, head: &str) -> bool {
+        let same = |c: &Option<Bytes>| c.is_some() && *c == message.correlation;
+        let twin = |g: &Given| same(&g.correlation) && g.reply == reply && g.head == head;
+        self.given.iter().any(|g| twin(g) && g.row.is(row))
     }
 
     /// The domain that carries it out, if that is behind this channel.
@@ -352,8 +364,8 @@ impl Proxy {
             expiry: Some(row.timeout),
             ..Publish::new(Token(0), message.topic, message.payload, Qos::AtLeastOnce)
         };
-        let from = call.name();
-        self.actions.push(Action::HandOver(HandedOver { request, failure, from }));
+        let (from, to) = (call.name(), call.handler);
+        self.actions.push(Action::HandOver(HandedOver { request, failure, from, to }));
         None
     }
 }

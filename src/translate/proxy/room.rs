@@ -36,11 +36,16 @@ impl Proxy {
     }
 
     pub(super) fn publish(&mut self, publish: Publish, sent: Sent) {
+        self.keep_sent(&publish, sent);
+        self.actions.push(Action::Publish(publish));
+    }
+
+    /// A publish is under way, or will be.
+    pub(super) fn keep_sent(&mut self, publish: &Publish, sent: Sent) {
         let size = publish.size();
         self.outbox += weight(size, self.limits.outbox);
         self.outbox_bytes += size;
         self.sent.insert(publish.token, (size, sent));
-        self.actions.push(Action::Publish(publish));
     }
 
     /// Puts a line into the queue, if there is room.

@@ -227,6 +227,7 @@ impl Proxy {
             let detail = format!("{} went away before it answered", call.handler);
             self.give_up(&call, Reason::Expired, &detail, now);
         }
+        self.publish_what_waits();
         for call in std::mem::take(&mut self.asked) {
             if !call.extra {
                 let detail = format!("{} went away before the answer came", call.requester);

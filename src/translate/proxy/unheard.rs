@@ -1,6 +1,6 @@
 //! Requests to a domain that is only just coming over to MQTT: for a moment nobody subscribes to them.
 
-use super::{Action, Proxy};
+use super::{Action, Proxy, Sent};
 use crate::translate::clock::Now;
 use crate::translate::name::DomainName;
 use crate::translate::publish::{Publish, Token};
@@ -21,6 +21,31 @@ impl Proxy {
     ) -> Option<(Duration, Publish)> {
         let comes = to.is_some_and(|to| self.roster.mqtt.contains(to));
         comes.then(|| (now.monotonic, publish.clone()))
+    }
+
+    /// Publishes a request, once the domain that it is for has made its subscriptions.
+    pub(super) fn publish_request(&mut self, publish: Publish, sent: Sent, now: Now) {
+        if sent.again.is_some() && self.is_arriving(sent.to.as_ref()) {
+            self.unheard.push_back((now.monotonic.saturating_add(PAUSE), publish.token));
+            self.keep_sent(&publish, sent);
+        } else {
+            self.publish(publish, sent);
+        }
+    }
+
+    fn is_arriving(&self, to: Option<&DomainName>) -> bool {
+        to.is_some_and(|to| self.roster.arriving.contains(to))
+    }
+
+    /// What was never published, though nobody waits for an answer to it, when the proxy ends.
+    pub(super) fn publish_what_waits(&mut self) {
+        for (_, token) in std::mem::take(&mut self.unheard) {
+            let Some((_, sent)) = self.sent.get(&token).filter(|(_, sent)| sent.call.is_none())
+            else {
+                continue;
+            };
+            self.actions.extend(sent.again.clone().map(|(_, publish)| Action::Publish(publish)));
+        }
     }
 
     /// Nobody was there for a publish: says whether it is worth another try.
@@ -49,6 +74,10 @@ impl Proxy {
             }
             let Some((made, mut publish)) = sent.again.clone() else { continue };
             let waited = now.monotonic.saturating_sub(made);
+            if self.is_arriving(sent.to.as_ref()) && waited < PATIENCE {
+                self.unheard.push_back((now.monotonic.saturating_add(PAUSE), token));
+                continue;
+            }
             publish.expiry = publish.expiry.map(|expiry| expiry.saturating_sub(waited));
             self.actions.push(Action::Publish(publish));
         }

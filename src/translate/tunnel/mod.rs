@@ -1,11 +1,13 @@
 //! A migrated domain on its old channel: its MQTT goes through, byte for byte.
 
+mod arrival;
 pub mod carrier;
 pub mod connect;
 pub mod packets;
 
 use super::name::DomainName;
 use super::refusal::{Reason, Refusal, brief};
+use arrival::Arrival;
 use bytes::{Buf as _, Bytes, BytesMut};
 use carrier::{Carrier, Piece};
 use connect::{Connect, Denial, Version, denial};
@@ -27,6 +29,8 @@ pub enum Order {
     Close(Bytes),
     /// Log and publish a refusal.
     Refused(Refusal),
+    /// Whether the domain has made its subscriptions: requests to it find it from here on, or no longer.
+    Arrived(bool),
     /// The channel carries lines again, of which these bytes are the first: the tunnel is over.
     Legacy(Bytes),
 }
@@ -53,6 +57,7 @@ pub struct Tunnel {
     /// Where the broker's stream is, and the first byte of its last packet.
     packets: Packets,
     broker_said: u8,
+    arrival: Arrival,
     /// Since when the channel is there and nothing has come from it.
     silent_since: Option<Duration>,
     /// How long a domain that has restarted may be silent before it is taken for a legacy one.
@@ -84,6 +89,7 @@ impl Tunnel {
             to_domain: BytesMut::new(),
             packets: Packets::default(),
             broker_said: 0,
+            arrival: Arrival::default(),
             silent_since: None,
             away,
             dropped: 0,
@@ -93,6 +99,7 @@ impl Tunnel {
 
     /// What is to be done, in order. Empty it after each call.
     pub fn take_orders(&mut self) -> Vec<Order> {
+        self.orders.extend(self.arrival.news().map(Order::Arrived));
         std::mem::take(&mut self.orders)
     }
 
@@ -121,7 +128,7 @@ impl Tunnel {
         while let Some(piece) = self.carrier.next() {
             match piece {
                 Piece::Mqtt(bytes) => self.pass(&bytes),
-                Piece::Connect(connect) => self.connect(connect, taken),
+                Piece::Connect(connect) => self.connect(connect, taken, now),
                 Piece::Torn(more) | Piece::Skipped(more) => {
                     self.drop_bytes(more);
                     self.close();
@@ -136,7 +143,7 @@ impl Tunnel {
     }
 
     /// The domain begins a connection.
-    pub fn connect(&mut self, connect: Connect, taken: &Taken<'_>) {
+    pub fn connect(&mut self, connect: Connect, taken: &Taken<'_>, now: Duration) {
         self.close();
         // What was for a connection before this one nobody reads any more.
         self.to_domain.clear();
@@ -150,6 +157,7 @@ impl Tunnel {
         self.broker = Broker::There(connect.version);
         self.packets = Packets::default();
         self.broker_said = 0;
+        self.arrival.begins(now);
         self.to_broker.extend_from_slice(&connect.packet);
         self.orders.push(Order::Open);
     }
@@ -194,6 +202,7 @@ impl Tunnel {
     fn close(&mut self) {
         if let Broker::There(_) = self.broker {
             self.broker = Broker::Gone;
+            self.arrival.ends();
             self.orders.push(Order::Close(self.to_broker.split().freeze()));
         }
     }
@@ -224,11 +233,12 @@ impl Tunnel {
     }
 
     /// Bytes from the broker, cut anywhere.
-    pub fn receive_from_broker(&mut self, bytes: &[u8]) {
+    pub fn receive_from_broker(&mut self, bytes: &[u8], now: Duration) {
         let mut rest = bytes;
         while let Some(&first) = rest.first() {
             if self.packets.is_at_boundary() {
                 self.broker_said = first;
+                self.arrival.told(rest, now);
             }
             match self.packets.advance(rest) {
                 Ok(size) => rest = rest.get(size..).unwrap_or_default(),
@@ -252,12 +262,17 @@ impl Tunnel {
     /// When [`Tunnel::wake`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
+        self.ends_by_silence().into_iter().chain(self.arrival.deadline()).min()
+    }
+
+    fn ends_by_silence(&self) -> Option<Duration> {
         self.silent_since.map(|since| since.saturating_add(self.away))
     }
 
     /// Time has passed.
     pub fn wake(&mut self, now: Duration) {
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
+        self.arrival.wake(now);
+        if self.ends_by_silence().is_some_and(|end| end <= now) {
             self.silent_since = None;
             self.carrier = Carrier::new();
             self.orders.push(Order::Legacy(Bytes::new()));
