@@ -94,15 +94,15 @@ impl Proxy {
     pub(super) fn copy(&mut self, line: Bytes, now: Now) {
         let entry = Entry { line, purpose: Purpose::Notice, delivery: None };
         if let Err(entry) = self.enqueue(entry, now) {
-            self.not_written(&entry.line);
+            self.not_written(&entry.line, Reason::DomainStuck);
         }
     }
 
     /// A copy was not written: told of, but not counted.
-    pub(super) fn not_written(&mut self, line: &[u8]) {
+    pub(super) fn not_written(&mut self, line: &[u8], reason: Reason) {
         let from = self.name().clone();
         let detail = format!("{from} has not been given what is for everyone, or for it alone");
-        let (reason, head) = (Reason::DomainStuck, head(line));
+        let head = head(line);
         self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
     }
 

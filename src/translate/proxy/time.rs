@@ -166,7 +166,7 @@ impl Proxy {
                     self.tell_legacy(&from, reason, &detail, now);
                 }
             }
-            Purpose::Notice => self.not_written(&entry.line),
+            Purpose::Notice => self.not_written(&entry.line, reason),
         }
         if let Some(delivery) = entry.delivery {
             self.actions.push(Action::Acknowledge(delivery));
