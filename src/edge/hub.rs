@@ -24,7 +24,7 @@ pub(super) enum ToHub {
     /// A publish of a domain that is gone.
     Publish(Publish),
     /// A call that a domain that is gone was never given.
-    HandOver(HandedOver),
+    HandOver(Box<HandedOver>),
     /// Configuration and mapping were loaded anew, or could not be.
     Reloaded(Box<Reloaded>),
     /// What a domain's channel is doing.

@@ -21,7 +21,7 @@ pub(super) struct Handed {
 
 #[derive(Debug)]
 struct Call {
-    call: HandedOver,
+    call: Box<HandedOver>,
     /// When it was taken over.
     since: Duration,
     /// When nobody waits for it any more.
@@ -32,7 +32,7 @@ struct Call {
 
 impl Hub {
     /// Takes over a call that its handler was never given.
-    pub fn hand_over(&mut self, call: HandedOver, now: Now) {
+    pub fn hand_over(&mut self, call: Box<HandedOver>, now: Now) {
         self.next += 1;
         let token = Token(self.next);
         let expiry = call.request.expiry.unwrap_or_default();
@@ -116,8 +116,8 @@ impl Hub {
     }
 
     /// Ends a call that came to nothing, and tells its requester.
-    fn give_up(&mut self, call: HandedOver, reason: Reason, detail: String) {
-        let HandedOver { request, failure, from, to: _ } = call;
+    fn give_up(&mut self, call: Box<HandedOver>, reason: Reason, detail: String) {
+        let HandedOver { request, failure, from, to: _ } = *call;
         *self.counters.refused.entry(reason).or_default() += 1;
         let head = head(&request.payload);
         self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));

@@ -27,7 +27,7 @@ pub enum Action {
     /// Give this to every legacy domain, this one included.
     PassAll(Passed),
     /// Publish this call for whoever handles it now, in the gateway's own session.
-    HandOver(HandedOver),
+    HandOver(Box<HandedOver>),
     /// Log and publish a refusal.
     Refused(Refusal),
     /// Log that nothing had to be done.

@@ -365,7 +365,8 @@ impl Proxy {
             ..Publish::new(Token(0), message.topic, message.payload, Qos::AtLeastOnce)
         };
         let (from, to) = (call.name(), call.handler);
-        self.actions.push(Action::HandOver(HandedOver { request, failure, from, to }));
+        let call = HandedOver { request, failure, from, to };
+        self.actions.push(Action::HandOver(Box::new(call)));
         None
     }
 }
