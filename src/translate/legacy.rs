@@ -115,7 +115,7 @@ pub fn write(kind: Kind, source: &str, destination: &str, name: &str, body: &[u8
     end(out)
 }
 
-/// The beginning of what [`write`] writes: the body, of about `size` bytes, is appended to it, which may
+/// The beginning of what [`write()`] writes: the body, of about `size` bytes, is appended to it, which may
 /// be long and need not be copied then; [`end`] does the rest.
 #[must_use]
 pub fn begin(kind: Kind, source: &str, destination: &str, name: &str, size: usize) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! A legacy domain is asked: a request from MQTT, or from another legacy domain, is written to it.
 
 use super::ask::reason_of;
+use super::asker::{Asker, named_by};
 use super::calls::{Given, Origin, State, keep};
 use super::tell::Reply;
 use super::{Action, HandedOver, Identity, Proxy};
@@ -16,16 +17,6 @@ use crate::translate::queue::{Delivery, Entry, Purpose};
 use crate::translate::refusal::{Reason, Why, head};
 use bytes::Bytes;
 use std::sync::Arc;
-
-/// What a request's topic and properties say.
-struct Asker {
-    /// Its name, if it says one that a domain can have.
-    name: Option<DomainName>,
-    /// What is wrong with how it names itself.
-    fault: Option<(Reason, String)>,
-    /// Where its answer goes.
-    reply: String,
-}
 
 impl Proxy {
     /// A message from the session: a request or a response, by its topic.
@@ -162,17 +153,11 @@ impl Proxy {
             Identity::Domain(_) => asker.known(),
             Identity::Behind { own, .. } => own.clone(),
         };
-        let mut arguments = Vec::with_capacity(body.len());
-        let context = self.context(now, source.as_str(), None);
-        row.request.translate(Side::Mqtt, body, &context, &mut arguments).map_err(reason_of)?;
-        let line = legacy::write(
-            Kind::Command,
-            source.as_str(),
-            handler.as_str(),
-            &row.legacy,
-            &arguments,
-        );
-        self.fits(line)
+        let (from, to) = (source.as_str(), handler.as_str());
+        let mut line = legacy::begin(Kind::Command, from, to, &row.legacy, body.len());
+        let context = self.context(now, from, None);
+        row.request.translate(Side::Mqtt, body, &context, &mut line).map_err(reason_of)?;
+        self.fits(legacy::end(line))
     }
 
     /// A line that is not over the limit.
@@ -368,55 +353,5 @@ impl Proxy {
         let call = HandedOver { request, failure, from, to };
         self.actions.push(Action::HandOver(Box::new(call)));
         None
-    }
-}
-
-impl Asker {
-    fn known(&self) -> DomainName {
-        self.name.clone().unwrap_or_else(DomainName::anonymous)
-    }
-}
-
-/// The user property `source`, if it is a name.
-pub(super) fn sender(message: &Received) -> DomainName {
-    let named = message.source.as_deref().and_then(|s| DomainName::parse(s).ok());
-    named.unwrap_or_else(DomainName::anonymous)
-}
-
-/// Who asks: by the response topic, else by the payload, else by the topic's end.
-fn named_by(
-    message: &Received,
-    root: &str,
-    suffix: Option<&str>,
-    payload: &Object<'_>,
-    member: Option<&str>,
-) -> Asker {
-    let bare = format!("{root}/response");
-    let nobody = |fault| Asker { name: None, fault, reply: bare.clone() };
-    let bad = |what: String| nobody(Some((Reason::BadName, what)));
-    if let Some(topic) = &message.response_topic {
-        let rest = topic.strip_prefix(&bare);
-        return match rest.and_then(|r| r.strip_prefix('/')) {
-            Some(name) => match DomainName::parse(name) {
-                Ok(name) => Asker { name: Some(name), fault: None, reply: topic.clone() },
-                Err(error) => bad(format!("response topic {topic:?}: {error}")),
-            },
-            None => bad(format!("the response topic {topic:?} is not {bare}/<name>")),
-        };
-    }
-    let said = match payload.get(member.unwrap_or("source")) {
-        Some(raw) => match json::decode_str(raw) {
-            Some(name) => Some(name.into_owned()),
-            None => return bad("the requester in the payload is no text".into()),
-        },
-        None => suffix.map(str::to_owned),
-    };
-    match said.as_deref().map(DomainName::parse) {
-        None => nobody(None),
-        Some(Ok(name)) => {
-            let reply = format!("{bare}/{name}");
-            Asker { name: Some(name), fault: None, reply }
-        }
-        Some(Err(error)) => bad(error.to_string()),
     }
 }

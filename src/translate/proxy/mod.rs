@@ -5,6 +5,7 @@
 mod action;
 mod answer;
 mod ask;
+mod asker;
 mod calls;
 mod event;
 mod give;

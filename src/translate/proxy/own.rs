@@ -67,11 +67,11 @@ impl Proxy {
     ) -> Result<Bytes, (Reason, String)> {
         let body = json::check(&message.payload, self.limits.depth)
             .map_err(|e| (Reason::NotJson, e.to_string()))?;
-        let mut arguments = Vec::with_capacity(body.len());
-        let context = self.context(now, from.as_str(), None);
-        row.request.translate(Side::Mqtt, body, &context, &mut arguments).map_err(reason_of)?;
         let (source, to) = (from.as_str(), self.name().as_str());
-        self.fits(legacy::write(Kind::Command, source, to, &row.legacy, &arguments))
+        let mut line = legacy::begin(Kind::Command, source, to, &row.legacy, body.len());
+        let context = self.context(now, source, None);
+        row.request.translate(Side::Mqtt, body, &context, &mut line).map_err(reason_of)?;
+        self.fits(legacy::end(line))
     }
 
     /// A call that this domain makes on MQTT goes to its handler as one between legacy domains.

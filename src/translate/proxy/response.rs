@@ -1,8 +1,8 @@
 //! Responses from MQTT, to legacy requesters.
 
 use super::ask::{handler, reason_of};
+use super::asker::sender;
 use super::calls::{Asked, Match, choose, compare, mqtt_answer};
-use super::give::sender;
 use super::{Action, Identity, Proxy};
 use crate::translate::clock::Now;
 use crate::translate::json::{self, Object};
@@ -224,11 +224,11 @@ impl Proxy {
         };
         let mut lines = Vec::new();
         let mut line = |body: &str| {
-            let mut data = Vec::with_capacity(body.len() + 64);
-            let context = self.context(now, source.as_str(), request);
-            answer.shape.translate(Side::Mqtt, body, &context, &mut data).map_err(reason_of)?;
-            let line = legacy::write(kind, source.as_str(), requester.as_str(), name, &data);
-            lines.push(self.fits(line)?);
+            let (from, to) = (source.as_str(), requester.as_str());
+            let mut line = legacy::begin(kind, from, to, name, body.len());
+            let context = self.context(now, from, request);
+            answer.shape.translate(Side::Mqtt, body, &context, &mut line).map_err(reason_of)?;
+            lines.push(self.fits(legacy::end(line))?);
             Ok(())
         };
         match &answer.one_for_each {

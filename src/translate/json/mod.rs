@@ -4,13 +4,17 @@
 //! be nested 100 000 levels deep), and texts with a lone surrogate (`"caf\udce9.txt"`), which it
 //! refuses to decode into a `String` but gladly gives as bytes.
 
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
-use serde_json::value::RawValue;
+mod visit;
+mod write;
+
+pub use visit::{for_each, for_each_object};
+pub use write::{push_on_line, push_string, string};
+
+use serde::de::{Deserializer as _, IgnoredAny, Visitor};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use visit::{MembersVisitor, NestedVisitor};
 
 /// Why a text is not JSON that the gateway takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -203,70 +207,6 @@ fn duplicate<'m>(members: &'m [Member<'_>]) -> Option<&'m [u8]> {
     members.iter().find(|m| !seen.insert(&*m.key)).map(|m| &*m.key)
 }
 
-struct MembersVisitor<'o, 'a> {
-    members: &'o mut Vec<Member<'a>>,
-}
-
-impl<'a> Visitor<'a> for MembersVisitor<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some((key, value)) = map.next_entry::<&'a RawValue, &'a RawValue>()? {
-            let raw_key = key.get();
-            let key = decode(raw_key).ok_or_else(|| A::Error::custom("a key is a string"))?;
-            self.members.push(Member { raw_key, key, value: value.get() });
-        }
-        Ok(())
-    }
-}
-
-/// Takes an object apart, and one of its members too.
-struct NestedVisitor<'o, 'a> {
-    outside: &'o mut Vec<Member<'a>>,
-    inner: &'o str,
-    inside: &'o mut Vec<Member<'a>>,
-}
-
-impl<'a> Visitor<'a> for NestedVisitor<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut found = false;
-        while let Some(key) = map.next_key::<&'a RawValue>()? {
-            let raw_key = key.get();
-            let key = decode(raw_key).ok_or_else(|| A::Error::custom("a key is a string"))?;
-            if !found && *key == *self.inner.as_bytes() {
-                found = true;
-                map.next_value_seed(Members(self.inside))?;
-                self.outside.push(Member { raw_key, key, value: "" });
-            } else {
-                let value = map.next_value::<&'a RawValue>()?.get();
-                self.outside.push(Member { raw_key, key, value });
-            }
-        }
-        if found { Ok(()) } else { Err(A::Error::custom("it is not there")) }
-    }
-}
-
-/// Takes a value apart that must be an object.
-struct Members<'o, 'a>(&'o mut Vec<Member<'a>>);
-
-impl<'a> DeserializeSeed<'a> for Members<'_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, reader: D) -> Result<(), D::Error> {
-        reader.deserialize_map(MembersVisitor { members: self.0 })
-    }
-}
-
 /// The text of a JSON string, decoded; `None` for any other value.
 ///
 /// The bytes are UTF-8, but that a lone surrogate is kept in the three bytes that UTF-8 would give it
@@ -328,153 +268,6 @@ fn elements(text: &str) -> Option<Vec<&str>> {
     };
     let is_array = for_each(text, &mut add).ok()?;
     is_array.then_some(all)
-}
-
-/// Hands each element of an array to `each`, in order, without holding them.
-///
-/// # Errors
-/// `Ok(false)`: the value is no array. `Err`: what `each` said; the rest is not looked at.
-pub fn for_each<'a, E>(
-    text: &'a str,
-    each: &mut dyn FnMut(&'a str) -> Result<(), E>,
-) -> Result<bool, E> {
-    let mut failed = None;
-    let visitor = ElementsVisitor { each, failed: &mut failed };
-    let done = serde_json::Deserializer::from_str(text).deserialize_seq(visitor).is_ok();
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(done),
-    }
-}
-
-/// Hands each element of an array to `each`, taken apart, in order, without holding them. An element
-/// that is no object is the last.
-///
-/// # Errors
-/// As for [`for_each`].
-pub fn for_each_object<'a, E>(text: &'a str, each: EachObject<'_, 'a, E>) -> Result<bool, E> {
-    let mut failed = None;
-    let visitor = ObjectsVisitor { each, failed: &mut failed };
-    let done = serde_json::Deserializer::from_str(text).deserialize_seq(visitor).is_ok();
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(done),
-    }
-}
-
-type EachObject<'v, 'a, E> = &'v mut dyn FnMut(Result<&Object<'a>, NotAnObject>) -> Result<(), E>;
-
-struct ObjectsVisitor<'v, 'a, E> {
-    each: EachObject<'v, 'a, E>,
-    failed: &'v mut Option<E>,
-}
-
-impl<'a, F> Visitor<'a> for ObjectsVisitor<'_, 'a, F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(self, mut sequence: A) -> Result<(), A::Error> {
-        let mut object = Object::default();
-        loop {
-            object.0.clear();
-            // The text has been checked: what cannot be read is no object.
-            let element = match sequence.next_element_seed(Members(&mut object.0)) {
-                Ok(None) => return Ok(()),
-                Ok(Some(())) => match duplicate(&object.0) {
-                    None => Ok(&object),
-                    Some(key) => Err(NotAnObject::twice(key)),
-                },
-                Err(_) => Err(NotAnObject::OtherKind),
-            };
-            let stop = element.is_err();
-            if let Err(error) = (self.each)(element) {
-                *self.failed = Some(error);
-            } else if !stop {
-                continue;
-            }
-            return Err(A::Error::custom("stopped"));
-        }
-    }
-}
-
-struct ElementsVisitor<'v, 'a, E> {
-    each: &'v mut dyn FnMut(&'a str) -> Result<(), E>,
-    failed: &'v mut Option<E>,
-}
-
-impl<'a, F> Visitor<'a> for ElementsVisitor<'_, 'a, F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(self, mut sequence: A) -> Result<(), A::Error> {
-        while let Some(element) = sequence.next_element::<&'a RawValue>()? {
-            if let Err(error) = (self.each)(element.get()) {
-                *self.failed = Some(error);
-                return Err(A::Error::custom("stopped"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Appends `text` as a JSON string in ASCII, as the MVP's own writers do.
-pub fn push_string(out: &mut Vec<u8>, text: &str) {
-    struct Ascii;
-    impl serde_json::ser::Formatter for Ascii {
-        fn write_string_fragment<W: ?Sized + std::io::Write>(
-            &mut self,
-            writer: &mut W,
-            fragment: &str,
-        ) -> std::io::Result<()> {
-            let escaped = |c: char| !c.is_ascii() || c == '\u{7f}';
-            let mut rest = fragment;
-            while let Some((at, c)) = rest.char_indices().find(|(_, c)| escaped(*c)) {
-                let (plain, after) = rest.split_at_checked(at).unwrap_or((rest, ""));
-                writer.write_all(plain.as_bytes())?;
-                let mut units = [0; 2];
-                for unit in c.encode_utf16(&mut units) {
-                    write!(writer, "\\u{unit:04x}")?;
-                }
-                rest = after.get(c.len_utf8()..).unwrap_or_default();
-            }
-            writer.write_all(rest.as_bytes())
-        }
-    }
-    let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
-    if text.as_bytes().iter().all(plain) {
-        out.reserve(text.len() + 2);
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        return out.push(b'"');
-    }
-    let mut serializer = serde_json::Serializer::with_formatter(out, Ascii);
-    // Writing a string to memory has nothing to fail at.
-    let _ = serde::Serialize::serialize(text, &mut serializer);
-}
-
-/// `text` as a JSON string in ASCII.
-#[must_use]
-pub fn string(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    push_string(&mut out, text);
-    String::from_utf8(out).unwrap_or_default()
-}
-
-/// Appends a value to a line: line ends between tokens, which JSON allows and a line does not, are
-/// left out. Inside a string JSON allows none, so nothing that counts is lost.
-pub fn push_on_line(out: &mut Vec<u8>, value: &str) {
-    let bytes = value.as_bytes();
-    if memchr::memchr2(b'\n', b'\r', bytes).is_none() {
-        out.extend_from_slice(bytes);
-    } else {
-        out.extend(bytes.iter().copied().filter(|b| !matches!(b, b'\n' | b'\r')));
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,55 @@
+//! Writing JSON as the MVP does: compact, in ASCII, on one line.
+
+/// Appends `text` as a JSON string in ASCII, as the MVP's own writers do.
+pub fn push_string(out: &mut Vec<u8>, text: &str) {
+    struct Ascii;
+    impl serde_json::ser::Formatter for Ascii {
+        fn write_string_fragment<W: ?Sized + std::io::Write>(
+            &mut self,
+            writer: &mut W,
+            fragment: &str,
+        ) -> std::io::Result<()> {
+            let escaped = |c: char| !c.is_ascii() || c == '\u{7f}';
+            let mut rest = fragment;
+            while let Some((at, c)) = rest.char_indices().find(|(_, c)| escaped(*c)) {
+                let (plain, after) = rest.split_at_checked(at).unwrap_or((rest, ""));
+                writer.write_all(plain.as_bytes())?;
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    write!(writer, "\\u{unit:04x}")?;
+                }
+                rest = after.get(c.len_utf8()..).unwrap_or_default();
+            }
+            writer.write_all(rest.as_bytes())
+        }
+    }
+    let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
+    if text.as_bytes().iter().all(plain) {
+        out.reserve(text.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        return out.push(b'"');
+    }
+    let mut serializer = serde_json::Serializer::with_formatter(out, Ascii);
+    // Writing a string to memory has nothing to fail at.
+    let _ = serde::Serialize::serialize(text, &mut serializer);
+}
+
+/// `text` as a JSON string in ASCII.
+#[must_use]
+pub fn string(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    push_string(&mut out, text);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Appends a value to a line: line ends between tokens, which JSON allows and a line does not, are
+/// left out. Inside a string JSON allows none, so nothing that counts is lost.
+pub fn push_on_line(out: &mut Vec<u8>, value: &str) {
+    let bytes = value.as_bytes();
+    if memchr::memchr2(b'\n', b'\r', bytes).is_none() {
+        out.extend_from_slice(bytes);
+    } else {
+        out.extend(bytes.iter().copied().filter(|b| !matches!(b, b'\n' | b'\r')));
+    }
+}
