@@ -23,10 +23,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
-/// The bytes that are read at a time.
-pub(super) const CHUNK: usize = 64 * 1024;
+/// The bytes that are read at a time: so many of them that nobody else waits long meanwhile.
+pub(super) const CHUNK: usize = 8 * 1024;
 /// A channel that has carried MQTT and carries lines again, and their first bytes.
 pub(super) type Channel = (channel::Channel, Carrier, Bytes);
 
@@ -133,6 +134,7 @@ impl Station {
             if matches!(turn, Turn::Limit) {
                 break;
             }
+            let more = matches!(turn, Turn::Read(Ok(CHUNK)));
             self.take(turn, &mut life, &buffer).await;
             self.act(&mut life).await;
             // What one reading of the channel passes on, to this domain too, is many letters: they must
@@ -144,6 +146,10 @@ impl Station {
             self.leave_if_empty(&mut life).await;
             self.tell_what_is_held(&mut life);
             self.report(&mut life);
+            if more {
+                // A flood is taken in piece by piece: it is everybody else's turn in between.
+                yield_now().await;
+            }
             let through = life.removed && self.mailbox.is_empty();
             if through || (life.finishing && self.is_idle(&life)) {
                 break;
