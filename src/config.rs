@@ -37,6 +37,8 @@ pub struct Broker {
     pub user: Option<String>,
     /// `password_file`
     pub password_file: Option<PathBuf>,
+    /// `passwords`: then each domain logs in as itself.
+    pub passwords: Option<PathBuf>,
     /// `keep_alive`
     pub keep_alive: Duration,
     /// `session_expiry`
@@ -169,6 +171,11 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let state_dir = reader.state_dir(&mut fields);
     let (log_level, log_format) = reader.log(&mut fields);
     let places = fields.places();
+    let serial = channels.iter().any(|c| matches!(c, Channel::Serial(..)));
+    if let (true, Some(span)) = (serial, places.value("broker.passwords")) {
+        let message = "`passwords` belongs to Dom0, where each channel is a domain";
+        found.add(source, span, message, "name the one password with `password_file`");
+    }
     fields.finish(&mut found);
     let table = match mapping(source, &mappings, &speaks) {
         Ok((table, files)) => {

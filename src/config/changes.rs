@@ -26,7 +26,7 @@ impl Config {
             watch,
             state_dir,
         } = self;
-        let Broker { address, user, password_file, keep_alive, session_expiry } = broker;
+        let Broker { address, user, password_file, passwords, keep_alive, session_expiry } = broker;
         let before = &started.broker;
         let mut found = Findings::default();
         for (key, same) in [
@@ -38,6 +38,7 @@ impl Config {
             ("broker.url", *address == before.address),
             ("broker.user", *user == before.user),
             ("broker.password_file", *password_file == before.password_file),
+            ("broker.passwords", *passwords == before.passwords),
             ("broker.keep_alive", *keep_alive == before.keep_alive),
             ("broker.session_expiry", *session_expiry == before.session_expiry),
         ] {

@@ -73,8 +73,15 @@ impl Reader<'_, '_> {
         if let (Some(file), None) = (&file, &user) {
             self.add(file.span.clone(), "a password without a user", "add `user`");
         }
+        let passwords = broker.text("passwords", self.found);
+        if let (Some(passwords), None) = (&passwords, &user) {
+            let message = "the domains have passwords, and the gateway itself has no user";
+            let help = "add `user = \"passerelle\"`, and a line for it in that file";
+            self.add(passwords.span.clone(), message, help);
+        }
         let folder = Path::new(&self.source.name).parent().unwrap_or(Path::new(""));
         let password_file = file.map(|f| folder.join(f.text));
+        let passwords = passwords.map(|f| folder.join(f.text));
         let keep_alive = broker.duration("keep_alive", self.found);
         let session_expiry = broker.duration("session_expiry", self.found);
         broker.finish(self.found);
@@ -82,6 +89,7 @@ impl Reader<'_, '_> {
             address: address?,
             user,
             password_file,
+            passwords,
             keep_alive: keep_alive.unwrap_or(Duration::from_secs(30)),
             session_expiry: session_expiry.unwrap_or(Duration::from_secs(3600)),
         })

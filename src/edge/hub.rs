@@ -84,8 +84,9 @@ impl Task {
                         self.session.publish(publish);
                     }
                     ToHub::Reloaded(reloaded) => {
-                        if let Ok((setting, _)) = &reloaded.outcome {
-                            self.hub.reload(setting, self.clock.now());
+                        if let Ok(applied) = &reloaded.outcome {
+                            self.session.set_credentials(applied.own.clone());
+                            self.hub.reload(&applied.setting, self.clock.now());
                         }
                         self.status.reloaded(reloaded.outcome, self.clock.now());
                     }

@@ -1,7 +1,8 @@
 //! Reading what the broker has retained, and what is published there from then on.
 
-use super::session::{BrokerAddress, Credentials, Retained, Settings};
-use super::supervisor::{address, credentials};
+use super::secrets::Secrets;
+use super::session::{BrokerAddress, Retained, Settings};
+use super::supervisor::address;
 use crate::config::Config;
 use crate::translate::publish::Received;
 use crate::translate::status::Board;
@@ -27,7 +28,7 @@ impl Look {
     /// # Errors
     /// A line that names the broker and says why it is out of reach.
     pub async fn begin(config: &Config) -> Result<(Self, Vec<Received>), String> {
-        let credentials: Option<Credentials> = credentials(config)?;
+        let credentials = Secrets::read(config)?.own();
         let address = address(config);
         let settings = Settings {
             client_id: format!("passerelle-{}-look-{}", config.instance, std::process::id()),

@@ -10,9 +10,10 @@ use super::exchange::{Directory, Letter};
 use super::hub::{ToHub, wait};
 use super::port::{Place, Port};
 use super::session::{self, Delivery, Event, Session};
+use super::supervisor::Again;
 use super::tunnel;
 use crate::translate::name::DomainName;
-use crate::translate::proxy::{Proxy, Setting};
+use crate::translate::proxy::Proxy;
 use crate::translate::refusal::{Counters, Refusal};
 use crate::translate::status::Reporter;
 use crate::translate::tunnel::carrier::{Carrier, Piece};
@@ -21,7 +22,6 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -51,8 +51,8 @@ pub(super) enum Control {
     Removed,
     /// Its counters are wanted: the messages that it counted, and those under way.
     Count(oneshot::Sender<(Counters, usize)>),
-    /// Another mapping and other limits hold. The broker keeps the session for so long from now on.
-    Reload(Arc<Setting>, Duration),
+    /// Other things hold from now on.
+    Reload(Box<Again>),
     /// Take nothing more in, and end when everything is out.
     Finish,
 }
@@ -267,10 +267,13 @@ impl Station {
             Control::Count(reply) => {
                 let _ = reply.send((self.proxy.counters().clone(), self.proxy.under_way()));
             }
-            Control::Reload(setting, kept) => {
+            Control::Reload(again) => {
+                let Again { setting, kept, credentials, .. } = *again;
                 self.proxy.reload(&setting);
+                self.settings.credentials = credentials.clone();
                 self.settings.session_expiry = kept;
                 if let Some(session) = &mut life.session {
+                    session.set_credentials(credentials);
                     session.set_expiry(kept);
                 }
             }

@@ -3,11 +3,11 @@
 
 use super::memory::{Folder, Found, Saver, monotonic};
 use super::session::{Filter, Will};
+use super::supervisor::Applied;
 use crate::translate::clock::Now;
 use crate::translate::name::DomainName;
-use crate::translate::proxy::Setting;
 use crate::translate::publish::{Publish, Received};
-use crate::translate::status::{About, Board, MappingFile, Memory, Reloaded, Report};
+use crate::translate::status::{About, Board, Memory, Reloaded, Report};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -72,13 +72,9 @@ impl Status {
     }
 
     /// A reload has gone well, with these mapping files, or was refused for these findings.
-    pub fn reloaded(
-        &mut self,
-        outcome: Result<(Setting, Vec<MappingFile>), Vec<String>>,
-        now: Now,
-    ) {
+    pub fn reloaded(&mut self, outcome: Result<Applied, Vec<String>>, now: Now) {
         let outcome = match outcome {
-            Ok((_, mappings)) => Reloaded::Applied(mappings),
+            Ok(applied) => Reloaded::Applied(applied.mappings),
             Err(findings) => Reloaded::Refused(findings),
         };
         self.board.reloaded(outcome, now);

@@ -212,9 +212,10 @@ impl Task {
             Control::Count(reply) => {
                 let _ = reply.send((Counters::default(), 0));
             }
-            Control::Reload(setting, _) => {
-                self.limit = setting.limits.tunnel();
-                self.tunnel.set_away(setting.limits.away);
+            Control::Reload(again) => {
+                self.limit = again.setting.limits.tunnel();
+                self.tunnel.set_away(again.setting.limits.away);
+                self.tunnel.set_password(again.password);
                 self.set_limit();
             }
             Control::Removed => {}

@@ -9,6 +9,7 @@ pub mod legacy;
 pub mod limits;
 pub mod mapping;
 pub mod name;
+pub mod password;
 pub mod proxy;
 pub mod publish;
 pub mod queue;

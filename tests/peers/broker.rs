@@ -1,6 +1,6 @@
 //! A real Mosquitto on a private UNIX socket, with the configuration that the project ships.
 
-use super::{Inbox, Missing};
+use super::{Inbox, Missing, secret_of};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io;
@@ -40,6 +40,43 @@ impl Broker {
         let mut broker = Self::prepare(persistence, more)?;
         broker.run().await?;
         Ok(broker)
+    }
+
+    /// Starts one that lets these users in alone, each with its secret, and to what `acl` grants them.
+    pub async fn start_guarded(acl: &str, users: &[&str]) -> Result<Self, Missing> {
+        let mut broker = Self::prepare(Persistence::Lost, "")?;
+        broker.guard(acl, users)?;
+        broker.run().await?;
+        Ok(broker)
+    }
+
+    fn guard(&self, acl: &str, users: &[&str]) -> Result<(), Missing> {
+        let failed = |e: io::Error| Missing::new(format!("the broker is not guarded: {e}"));
+        let place = self.directory.path();
+        let (conf, passwords) = (place.join("mosquitto.conf"), place.join("passwords"));
+        let text: String = users.iter().map(|u| format!("{u}:{}\n", secret_of(u))).collect();
+        fs::write(&passwords, text).map_err(failed)?;
+        let mut hash = std::process::Command::new("mosquitto_passwd");
+        let hashed = hash.arg("-U").arg(&passwords).output().map_err(failed)?;
+        if !hashed.status.success() {
+            let said = String::from_utf8_lossy(&hashed.stderr).into_owned();
+            return Err(Missing::new(format!("mosquitto_passwd: {said}")));
+        }
+        fs::write(place.join("acl"), acl).map_err(failed)?;
+        let guarded = format!(
+            "allow_anonymous false\npassword_file {place}/passwords\nacl_file {place}/acl",
+            place = place.display()
+        );
+        let text = fs::read_to_string(&conf).map_err(failed)?;
+        fs::write(conf, text.replace("\nallow_anonymous true\n", &format!("\n{guarded}\n")))
+            .map_err(failed)
+    }
+
+    /// Waits until it has logged a line with this text, which is not there for a second wait.
+    pub async fn logged(&mut self, text: &str) -> Result<(), Missing> {
+        let (_, log) =
+            self.running.as_mut().ok_or_else(|| Missing::new("the broker is not running"))?;
+        log.expect(text, |line: &String| line.contains(text)).await.map(drop)
     }
 
     /// Everything but the start: the socket's path is known, and nobody listens on it.

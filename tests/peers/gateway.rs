@@ -1,10 +1,11 @@
 //! The built program, run as a user runs it.
 
-use super::{DEADLINE, Dialect, Missing};
+use super::{DEADLINE, Dialect, Missing, secret_of};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use tempfile::TempDir;
@@ -20,6 +21,7 @@ pub struct Gateway {
     rows: Option<(String, String)>,
     arguments: Vec<String>,
     keys: String,
+    broker_keys: String,
     dialects: String,
     more: String,
     running: Option<Child>,
@@ -46,6 +48,7 @@ impl Gateway {
             rows: None,
             arguments: Vec::new(),
             keys: String::new(),
+            broker_keys: String::new(),
             dialects: "default = \"psec\"\n".to_owned(),
             more: String::new(),
             running: None,
@@ -103,6 +106,17 @@ impl Gateway {
         self.keys += line;
         self.keys.push('\n');
         self
+    }
+
+    /// Everyone logs in as who they are: the gateway as `passerelle`, and each of these domains.
+    pub fn with_passwords(mut self, domains: &[&str]) -> io::Result<Self> {
+        let all = domains.iter().chain([&"passerelle"]);
+        let text: String = all.map(|user| format!("{user}:{}\n", secret_of(user))).collect();
+        let file = self.folder().join("passwords");
+        fs::write(&file, text)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        self.broker_keys = "user = \"passerelle\"\npasswords = \"passwords\"\n".to_owned();
+        Ok(self)
     }
 
     /// More tables for the configuration.
@@ -264,7 +278,7 @@ state_dir = \"state\"
 {}
 [broker]
 url = \"unix:{}\"
-
+{}
 [dialects]
 {}
 [[channel]]
@@ -272,6 +286,7 @@ url = \"unix:{}\"
 {}",
             self.keys,
             self.broker.display(),
+            self.broker_keys,
             self.dialects,
             self.channel,
             self.more

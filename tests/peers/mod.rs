@@ -53,6 +53,11 @@ use std::time::Duration;
 /// much of it; a test that passes, next to nothing.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// What a domain, an application or the gateway logs in with, where the broker asks for it.
+pub fn secret_of(user: &str) -> String {
+    format!("secret of {user}")
+}
+
 /// The roots of the seed's first table.
 pub const ROOTS: [&str; 9] = [
     "system/disks/list_disks",

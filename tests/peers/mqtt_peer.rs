@@ -1,7 +1,7 @@
 //! A program on MQTT 5.
 
 use super::json::decode;
-use super::{DEADLINE, Inbox, Missing};
+use super::{DEADLINE, Inbox, Missing, secret_of};
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
@@ -142,6 +142,7 @@ impl MqttPeer {
     pub async fn connect(socket: &Path, name: &str, filters: &[&str]) -> Result<Self, Missing> {
         let mut options = MqttOptions::new(name, socket.to_string_lossy(), 0);
         options.set_transport(Transport::unix());
+        options.set_credentials(name, secret_of(name));
         options.set_clean_start(false);
         options.set_session_expiry_interval(Some(3600));
         options.set_max_packet_size(Some(LARGEST));

@@ -1,7 +1,7 @@
 //! A program built on one of the system's own MQTT libraries: MQTT 3.1.1, QoS 0, clean session.
 
 use super::mqtt_peer::{LARGEST, Message};
-use super::{DEADLINE, Inbox, Missing};
+use super::{DEADLINE, Inbox, Missing, secret_of};
 use rumqttc::{
     AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, SubscribeFilter, Transport,
 };
@@ -38,7 +38,18 @@ impl MqttPeer311 {
         client_id: &str,
         filters: &[&str],
     ) -> Result<Self, Missing> {
+        Self::connect_as(socket, client_id, client_id, filters).await
+    }
+
+    /// The same, as a user who is called otherwise.
+    pub async fn connect_as(
+        socket: &Path,
+        user: &str,
+        client_id: &str,
+        filters: &[&str],
+    ) -> Result<Self, Missing> {
         let mut options = MqttOptions::new(client_id, socket.to_string_lossy(), 0);
+        options.set_credentials(user, secret_of(user));
         options.set_transport(Transport::unix());
         options.set_clean_session(true);
         options.set_max_packet_size(LARGEST as usize, LARGEST as usize);

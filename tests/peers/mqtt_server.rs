@@ -51,7 +51,8 @@ impl MqttServer {
             (asked, Out::Five(peer.publisher()), Session::Five(peer))
         } else {
             let mut peer =
-                MqttPeer311::connect(socket, &format!("{name}-app-7f3a"), &filters).await?;
+                MqttPeer311::connect_as(socket, name, &format!("{name}-app-7f3a"), &filters)
+                    .await?;
             let asked =
                 std::mem::replace(&mut peer.inbox, Inbox::new(name, mpsc::unbounded_channel().1));
             (asked, Out::Old(peer.publisher()), Session::Old(peer))

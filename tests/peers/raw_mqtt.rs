@@ -21,6 +21,8 @@ pub struct Hello<'h> {
     pub will: Option<(&'h str, &'h str)>,
     /// In seconds.
     pub keep_alive: u16,
+    /// User name and password.
+    pub login: Option<(&'h str, &'h str)>,
 }
 
 impl Hello<'_> {
@@ -28,7 +30,8 @@ impl Hello<'_> {
     pub fn packet(&self) -> Vec<u8> {
         let name: &[u8] = if self.level == 3 { b"\0\x06MQIsdp" } else { b"\0\x04MQTT" };
         let will = if self.will.is_some() { 0x0C } else { 0 };
-        let flags = will | if self.resume { 0 } else { 0x02 };
+        let login = if self.login.is_some() { 0xC0 } else { 0 };
+        let flags = will | login | if self.resume { 0 } else { 0x02 };
         let mut body = [name, &[self.level, flags]].concat();
         body.extend(self.keep_alive.to_be_bytes());
         if self.level == 5 {
@@ -39,6 +42,9 @@ impl Hello<'_> {
         if let Some((topic, payload)) = self.will {
             body.extend(properties(self.level));
             body.extend([field(topic.as_bytes()), field(payload.as_bytes())].concat());
+        }
+        if let Some((user, password)) = self.login {
+            body.extend([field(user.as_bytes()), field(password.as_bytes())].concat());
         }
         packet(0x10, &body)
     }

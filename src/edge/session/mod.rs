@@ -93,6 +93,11 @@ impl Session {
         self.subscribe();
     }
 
+    /// From the next connection on, it logs in with these.
+    pub fn set_credentials(&mut self, credentials: Option<Credentials>) {
+        self.settings.credentials = credentials;
+    }
+
     /// The broker keeps the session for so long after its end, from the next connection on. Only
     /// [`Session::leave`] makes one for that.
     pub fn set_expiry(&mut self, expiry: Duration) {

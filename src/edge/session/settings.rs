@@ -1,11 +1,11 @@
 //! What a session is told when it is made, and what of it the client library must know.
 
+use crate::translate::password::Password;
 use bytes::Bytes;
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::{QoS, v5 as wire, valid_filter};
 use rumqttc::{NetworkOptions, Transport};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,19 +33,12 @@ pub enum BrokerAddress {
 }
 
 /// What the session logs in with.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The name.
     pub user: String,
-    /// The secret. It is never printed.
-    pub password: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Credentials");
-        out.field("user", &self.user).finish_non_exhaustive()
-    }
+    /// The secret, if there is one.
+    pub password: Option<Password>,
 }
 
 /// One subscription: QoS 1, the retain flag as published.
@@ -150,7 +143,8 @@ pub(super) fn options(settings: &Settings) -> MqttOptions {
         .set_manual_acks(true)
         .set_outgoing_inflight_upper_limit(WINDOW);
     if let Some(Credentials { user, password }) = &settings.credentials {
-        options.set_credentials(user, password);
+        // The library writes no password where this is empty, as it must be.
+        options.set_credentials(user, password.as_ref().map_or("", Password::reveal));
     }
     if let Some(will) = &settings.will {
         let payload = will.payload.to_vec();
@@ -186,8 +180,8 @@ mod tests {
 
     #[test]
     fn a_password_is_never_printed() {
-        let (user, password) = ("gui".to_owned(), "s3cret".to_owned());
-        let shown = format!("{:?}", Credentials { user, password });
+        let password = Password::parse("s3cret".into()).ok();
+        let shown = format!("{:?}", Credentials { user: "gui".into(), password });
         assert!(shown.contains("gui") && !shown.contains("s3cret"), "{shown}");
     }
 

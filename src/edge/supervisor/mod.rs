@@ -9,7 +9,7 @@ use super::exchange::{Directory, Mailbox};
 use super::hub::ToHub;
 use super::log::Log;
 use super::port::Place;
-use super::session::Credentials;
+use super::secrets::Secrets;
 use super::station::{self, Control, ToSupervisor};
 use super::tunnel;
 use super::watch::{Change, Watch};
@@ -21,8 +21,8 @@ use crate::translate::proxy::{Identity, Setting};
 use crate::translate::refusal::Counters;
 use crate::translate::roster::Roster;
 use reload::Reload;
-pub(super) use reload::Reloaded;
-pub(super) use start::{address, credentials};
+pub(super) use reload::{Again, Applied, Reloaded};
+pub(super) use start::address;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ struct Supervisor {
     setting: Setting,
     /// What it started with; of what has been reloaded since, `setting` has it.
     config: Config,
-    credentials: Option<Credentials>,
+    secrets: Secrets,
     clock: Clock,
     running: BTreeMap<DomainName, Running>,
     tasks: JoinSet<End>,
@@ -81,7 +81,7 @@ struct Supervisor {
 /// # Errors
 /// What keeps it from starting: a folder that is not there, a password file that cannot be read.
 pub async fn run(mut config: Config, log: Log) -> Result<(), String> {
-    let credentials = credentials(&config)?;
+    let secrets = Secrets::read(&config)?;
     let nonce = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
     let setting = Setting {
         table: Arc::new(std::mem::take(&mut config.table)),
@@ -104,7 +104,7 @@ pub async fn run(mut config: Config, log: Log) -> Result<(), String> {
     let (stop_at, limit) = watch::channel(None);
     let stop_hub = CancellationToken::new();
     let mut supervisor = Supervisor {
-        credentials,
+        secrets,
         known: Arc::new(setting.table.domains()),
         setting,
         clock: Clock::start(),
@@ -206,7 +206,10 @@ impl Supervisor {
                 let Some(name) = domain_of(&path) else {
                     return tracing::warn!(path = %path.display(), "no domain's name: not connected");
                 };
-                let reserved = name.as_str() == Hub::client_id(&self.setting.instance);
+                let own = Hub::client_id(&self.setting.instance);
+                let user = self.config.broker.user.as_deref();
+                // Under the gateway's own name a domain would have the gateway's rights.
+                let reserved = name.as_str() == own || user == Some(name.as_str());
                 if reserved || name.is_everyone() {
                     return tracing::warn!(domain = %name, "this name is not a domain's: not connected");
                 }

@@ -3,13 +3,18 @@
 use super::super::files::Files;
 use super::super::hub::ToHub;
 use super::super::log::Log;
+use super::super::secrets::Secrets;
+use super::super::session::Credentials;
 use super::super::station::Control;
 use super::Supervisor;
 use crate::config::{self, Config};
+use crate::diagnostic::Finding;
+use crate::translate::password::Password;
 use crate::translate::proxy::Setting;
 use crate::translate::status::MappingFile;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What asks for a reload, and what it loads.
@@ -25,9 +30,30 @@ pub(super) struct Reload {
 /// How a reload went.
 #[derive(Debug, Clone)]
 pub(in crate::edge) struct Reloaded {
-    /// What runs from now on, and the mapping files that it was made of; or what was found, one line
-    /// for each, and nothing has changed.
-    pub outcome: Result<(Setting, Vec<MappingFile>), Vec<String>>,
+    /// What runs from now on; or what was found, one line for each, and nothing has changed.
+    pub outcome: Result<Applied, Vec<String>>,
+}
+
+/// What runs from now on.
+#[derive(Debug, Clone)]
+pub(in crate::edge) struct Applied {
+    pub setting: Setting,
+    /// The mapping files that it was made of.
+    pub mappings: Vec<MappingFile>,
+    /// What the gateway itself logs in with.
+    pub own: Option<Credentials>,
+}
+
+/// What a reload changes for a domain.
+pub(in crate::edge) struct Again {
+    /// The mapping, the limits and the policy.
+    pub setting: Arc<Setting>,
+    /// For how long the broker keeps the session.
+    pub kept: Duration,
+    /// What the domain's session logs in with, from its next connection on.
+    pub credentials: Option<Credentials>,
+    /// What the domain itself logs in with, from its next connection on.
+    pub password: Option<Password>,
 }
 
 impl Reload {
@@ -68,39 +94,41 @@ impl Reload {
     }
 
     /// Loads everything, and looks at the files that are named now.
-    async fn load(&mut self) -> Result<Config, Vec<String>> {
+    async fn load(&mut self, started: &Config) -> Result<(Config, Secrets), Vec<String>> {
         if let Some(files) = &mut self.files {
             files.add(&config::files(&self.path));
         }
         let path = self.path.clone();
         // Compiling a mapping takes longer than a domain's task should have to wait.
         let loaded = tokio::task::spawn_blocking(move || config::load_file(&path)).await;
-        match loaded.map_err(|e| vec![e.to_string()])? {
-            Ok(config) => Ok(config),
-            Err(config::Error::Unreadable(why)) => Err(vec![why]),
-            Err(config::Error::Findings(found)) => {
-                Err(found.iter().map(|finding| finding.on_a_line()).collect())
-            }
+        let on_lines = |found: Vec<Finding>| found.iter().map(Finding::on_a_line).collect();
+        let config = match loaded.map_err(|e| vec![e.to_string()])? {
+            Ok(config) => config,
+            Err(config::Error::Unreadable(why)) => return Err(vec![why]),
+            Err(config::Error::Findings(found)) => return Err(on_lines(found)),
+        };
+        let found = config.needs_restart(started);
+        if !found.is_empty() {
+            return Err(on_lines(found));
         }
+        let secrets = Secrets::read(&config).map_err(|why| vec![why])?;
+        Ok((config, secrets))
     }
 }
 
 impl Supervisor {
     pub(super) async fn reload(&mut self, why: &str, reload: &mut Reload) {
         tracing::info!(why, "reloads");
-        let loaded = reload.load().await.and_then(|config| {
-            let found = config.needs_restart(&self.config);
-            let found: Vec<_> = found.iter().map(|finding| finding.on_a_line()).collect();
-            if found.is_empty() { Ok(config) } else { Err(found) }
-        });
-        let outcome = loaded.map(|mut config| {
+        let loaded = reload.load(&self.config).await;
+        let outcome = loaded.map(|(mut config, secrets)| {
             reload.log.reload(&config);
+            self.secrets = secrets;
             let mappings = std::mem::take(&mut config.mappings);
             self.apply(config);
-            (self.setting.clone(), mappings)
+            Applied { setting: self.setting.clone(), mappings, own: self.secrets.own() }
         });
         match &outcome {
-            Ok((setting, _)) => {
+            Ok(Applied { setting, .. }) => {
                 let rows = setting.table.commands().len() + setting.table.events().len();
                 tracing::info!(rows, "reloaded");
             }
@@ -121,11 +149,14 @@ impl Supervisor {
         let setting = Arc::new(self.setting.clone());
         let kept = self.config.broker.session_expiry.min(setting.limits.away);
         Arc::make_mut(&mut self.known).extend(setting.table.domains());
-        for running in self.running.values_mut() {
+        for (name, running) in &mut self.running {
             if let Some(mailbox) = &mut running.mailbox {
                 mailbox.resize(setting.limits.queue);
             }
-            let _ = running.control.send(Control::Reload(Arc::clone(&setting), kept));
+            let credentials = self.secrets.of_session(name);
+            let password = self.secrets.password(name);
+            let again = Again { setting: Arc::clone(&setting), kept, credentials, password };
+            let _ = running.control.send(Control::Reload(Box::new(again)));
         }
         self.publish_directory();
         self.share_memory();

@@ -31,18 +31,6 @@ pub(in crate::edge) fn address(config: &Config) -> BrokerAddress {
     }
 }
 
-pub(in crate::edge) fn credentials(config: &Config) -> Result<Option<Credentials>, String> {
-    let Some(user) = config.broker.user.clone() else { return Ok(None) };
-    let password = match &config.broker.password_file {
-        None => String::new(),
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|e| format!("{}: {e}", path.display()))?
-            .trim_end_matches(['\r', '\n'])
-            .to_owned(),
-    };
-    Ok(Some(Credentials { user, password }))
-}
-
 impl Supervisor {
     pub(super) async fn start_status(&mut self) -> Status {
         let about = About {
@@ -65,7 +53,7 @@ impl Supervisor {
     ) -> JoinHandle<usize> {
         let client_id = Hub::client_id(&self.setting.instance);
         let filters = subscriptions::of_hub(&self.setting.table);
-        let mut settings = self.session(client_id, filters, Duration::MAX);
+        let mut settings = self.session(client_id, self.secrets.own(), filters, Duration::MAX);
         settings.filters.push(status.filter());
         settings.will = Some(Status::will(&self.setting.instance));
         let task = hub::Task {
@@ -83,11 +71,17 @@ impl Supervisor {
 
     /// What a session needs. The broker keeps it no longer than `kept`: a domain's for as long as the
     /// domain counts as legacy here.
-    fn session(&self, client_id: String, filters: BTreeSet<String>, kept: Duration) -> Settings {
+    fn session(
+        &self,
+        client_id: String,
+        credentials: Option<Credentials>,
+        filters: BTreeSet<String>,
+        kept: Duration,
+    ) -> Settings {
         Settings {
             client_id,
             address: address(&self.config),
-            credentials: self.credentials.clone(),
+            credentials,
             keep_alive: self.config.broker.keep_alive,
             session_expiry: self.config.broker.session_expiry.min(kept),
             max_packet: max_packet(self.config.limits.line),
@@ -95,6 +89,14 @@ impl Supervisor {
             gone: BTreeSet::new(),
             will: None,
         }
+    }
+
+    /// What a domain's session logs in with.
+    fn credentials(&self, name: &DomainName) -> Option<Credentials> {
+        if self.secrets.lacks(name) {
+            tracing::warn!(domain = %name, "there is no password for it in `broker.passwords`");
+        }
+        self.secrets.of_session(name)
     }
 
     /// A station for a legacy channel, which may be there already.
@@ -110,11 +112,12 @@ impl Supervisor {
         };
         let client_id = subscriptions::client_id(&identity, &self.setting.instance);
         let filters = subscriptions::of_channel(&self.setting.table, &identity);
+        let credentials = self.credentials(&name);
         let (mailbox, letters) = mailbox(self.setting.limits.queue);
         let controls = self.enter(&name, Some(mailbox), &place);
         let station = Station {
             proxy: Proxy::new(identity, &self.setting, self.clock.now().monotonic),
-            settings: self.session(client_id, filters, self.setting.limits.away),
+            settings: self.session(client_id, credentials, filters, self.setting.limits.away),
             directory: self.directory.subscribe(),
             mailbox: letters,
             control: controls,
@@ -143,8 +146,10 @@ impl Supervisor {
         };
         let control = self.enter(&name, None, &place);
         let limits = &self.setting.limits;
+        let mut tunnel = Tunnel::new(name.clone(), carrier, limits.tunnel(), limits.away);
+        tunnel.set_password(self.credentials(&name).and(self.secrets.password(&name)));
         let task = tunnel::Task {
-            tunnel: Tunnel::new(name.clone(), carrier, limits.tunnel(), limits.away),
+            tunnel,
             port: Port::new(name.clone(), place, channel),
             address: self.config.broker.address.clone(),
             own: Hub::client_id(&self.setting.instance),

@@ -1,4 +1,5 @@
-//! A migrated domain on its old channel: its MQTT goes through, byte for byte.
+//! A migrated domain on its old channel: its MQTT goes through, byte for byte, but for who its CONNECTs
+//! are from.
 
 mod arrival;
 pub mod carrier;
@@ -6,6 +7,7 @@ pub mod connect;
 pub mod packets;
 
 use super::name::DomainName;
+use super::password::Password;
 use super::refusal::{Reason, Refusal, brief};
 use arrival::Arrival;
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -13,6 +15,7 @@ use carrier::{Carrier, Piece};
 use connect::{Connect, Denial, Version, denial};
 use packets::{DISCONNECT, Malformed, Packets};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 /// Why the gateway disconnects an MQTT 5 client (MQTT 5, 3.14.2.1): server shutting down.
@@ -21,7 +24,7 @@ const SERVER_GONE: u8 = 0x8B;
 const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// What a tunnel wants done, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Order {
     /// Connect to the broker: then [`Tunnel::to_broker`] has something for it.
     Open,
@@ -35,6 +38,18 @@ pub enum Order {
     Legacy(Bytes),
 }
 
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("Open"),
+            // A CONNECT may be among them, with its password.
+            Self::Close(left) => write!(f, "Close({} bytes)", left.len()),
+            Self::Refused(refusal) => f.debug_tuple("Refused").field(refusal).finish(),
+            Self::Legacy(bytes) => f.debug_tuple("Legacy").field(bytes).finish(),
+        }
+    }
+}
+
 /// The connection to the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Broker {
@@ -45,9 +60,10 @@ enum Broker {
 }
 
 /// The state machine of one tunnel: bytes of a channel and of a broker in, bytes for both out.
-#[derive(Debug)]
 pub struct Tunnel {
     name: DomainName,
+    /// What the gateway has for the domain to log in with.
+    password: Option<Password>,
     carrier: Carrier,
     broker: Broker,
     /// What waits for the broker; more behind more than `limit` breaks the tunnel.
@@ -67,6 +83,14 @@ pub struct Tunnel {
     orders: Vec<Order>,
 }
 
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What waits for the broker may begin with a CONNECT, and that has a password.
+        let mut out = f.debug_struct("Tunnel");
+        out.field("name", &self.name).field("broker", &self.broker).finish_non_exhaustive()
+    }
+}
+
 /// The client ids that a domain may not have: other domains', and the gateway's own.
 pub struct Taken<'t> {
     /// The other domains.
@@ -82,6 +106,7 @@ impl Tunnel {
     pub fn new(name: DomainName, carrier: Carrier, limit: usize, away: Duration) -> Self {
         Self {
             name,
+            password: None,
             carrier,
             broker: Broker::Gone,
             to_broker: BytesMut::new(),
@@ -158,7 +183,9 @@ impl Tunnel {
         self.packets = Packets::default();
         self.broker_said = 0;
         self.arrival.begins(now);
-        self.to_broker.extend_from_slice(&connect.packet);
+        // Who it is, the channel says, and not the client.
+        let packet = connect.as_user(&self.name, self.password.as_ref());
+        self.to_broker.extend_from_slice(&packet);
         self.orders.push(Order::Open);
     }
 
@@ -277,6 +304,12 @@ impl Tunnel {
             self.carrier = Carrier::new();
             self.orders.push(Order::Legacy(Bytes::new()));
         }
+    }
+
+    /// From its next CONNECT on, the domain logs in with this, under its name; without one, with the name
+    /// alone.
+    pub fn set_password(&mut self, password: Option<Password>) {
+        self.password = password;
     }
 
     /// What waits for the broker may have so many bytes from now on.

@@ -1,0 +1,161 @@
+//! The passwords: the gateway's own, and its domains'.
+
+use super::session::Credentials;
+use crate::config::{Broker, Config};
+use crate::translate::name::DomainName;
+use crate::translate::password::Password;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+/// What others than a file's owner may not: anything, but for its group to read.
+const TOO_MUCH: u32 = 0o037;
+
+/// What everyone of this gateway logs in with.
+#[derive(Debug)]
+pub(super) struct Secrets {
+    own: Option<Credentials>,
+    /// By the name on the broker. `None`: everyone logs in as the gateway.
+    domains: Option<BTreeMap<String, Password>>,
+}
+
+impl Secrets {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    /// A line that names the file, what is wrong with it and the way out. It never has a password in it.
+    pub fn read(config: &Config) -> Result<Self, String> {
+        let Broker { user, password_file, passwords, .. } = &config.broker;
+        let domains = passwords.as_deref().map(passwords_of).transpose()?;
+        let password = match password_file {
+            Some(path) => Some(password_of(path)?),
+            None => user.as_ref().and_then(|user| domains.as_ref()?.get(user).cloned()),
+        };
+        let own = user.clone().map(|user| Credentials { user, password });
+        Ok(Self { own, domains })
+    }
+
+    /// What the gateway itself logs in with.
+    pub fn own(&self) -> Option<Credentials> {
+        self.own.clone()
+    }
+
+    /// What the session of a channel logs in with: as the domain itself, or else as the gateway.
+    pub fn of_session(&self, domain: &DomainName) -> Option<Credentials> {
+        match self.domains {
+            Some(_) => {
+                let (user, password) = (domain.as_str().to_owned(), self.password(domain));
+                Some(Credentials { user, password })
+            }
+            None => self.own(),
+        }
+    }
+
+    /// A domain's own password: a tunnel is never given the gateway's.
+    pub fn password(&self, domain: &DomainName) -> Option<Password> {
+        self.domains.as_ref()?.get(domain.as_str()).cloned()
+    }
+
+    /// Whether the domain is to log in as itself, and there is no password for it.
+    pub fn lacks(&self, domain: &DomainName) -> bool {
+        self.domains.is_some() && self.password(domain).is_none()
+    }
+}
+
+/// The whole of a file that nobody may read but its owner, and its group perhaps.
+fn secret(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let mut file = File::open(path).map_err(|e| format!("{shown}: {e}"))?;
+    let mode = file.metadata().map_err(|e| format!("{shown}: {e}"))?.permissions().mode();
+    if mode & TOO_MUCH != 0 {
+        let mode = mode & 0o777;
+        return Err(format!(
+            "{shown}: its mode is {mode:03o}, and others may not read or write passwords; help: chmod 600 {shown}"
+        ));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(|e| format!("{shown}: {e}"))?;
+    Ok(text)
+}
+
+/// A file with a password alone.
+fn password_of(path: &Path) -> Result<Password, String> {
+    let text = secret(path)?;
+    let text = text.trim_end_matches(['\r', '\n']).to_owned();
+    Password::parse(text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// A file of lines `name:password`: what `mosquitto_passwd -U` makes a broker's file of, which takes no
+/// comments.
+fn passwords_of(path: &Path) -> Result<BTreeMap<String, Password>, String> {
+    let text = secret(path)?;
+    let mut all = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let at = |what: &str, help: &str| {
+            format!("{}:{}: {what}; help: {help}", path.display(), number + 1)
+        };
+        const SHAPE: &str = "write a line for each domain: its name, a colon, its password";
+        let (name, password) = line.split_once(':').ok_or_else(|| at("no colon", SHAPE))?;
+        if name.is_empty() {
+            return Err(at("no name", SHAPE));
+        }
+        // `Dom0` has one spelling, on the broker too.
+        let name = DomainName::parse(name).map_or(name.to_owned(), |n| n.as_str().to_owned());
+        let password = Password::parse(password.to_owned()).map_err(|e| at(e, SHAPE))?;
+        if all.insert(name, password).is_some() {
+            return Err(at("this name has a password already", "remove one of the lines"));
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+
+    fn file(text: &str, mode: u32) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passwords");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_or_write_is_refused() {
+        for (mode, good) in [
+            (0o600, true),
+            (0o400, true),
+            (0o640, true),
+            (0o644, false),
+            (0o620, false),
+            (0o660, false),
+            (0o604, false),
+        ] {
+            let (_folder, path) = file("vm-gui:s3cret\n", mode);
+            let read = passwords_of(&path);
+            assert_eq!(read.is_ok(), good, "{mode:o}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line_and_without_the_secret() {
+        for (text, what) in [
+            ("vm-a:b\nvm-gui s3cret\n", "passwords:2: no colon; help: write a line"),
+            (":s3cret\n", "passwords:1: no name"),
+            ("vm-gui:\n", "passwords:1: the password is empty"),
+            ("dom0:a\nvm-gui:s3cret\nDom0:s3cret\n", "passwords:3: this name has a password"),
+        ] {
+            let (_folder, path) = file(text, 0o600);
+            let error = passwords_of(&path).unwrap_err();
+            assert!(error.contains(what) && !error.contains("s3cret"), "{error}");
+        }
+        // A password may have colons in it, and spaces around it.
+        let (_folder, path) = file("vm-gui: a:b \n", 0o600);
+        let read = passwords_of(&path).unwrap();
+        assert_eq!(read["vm-gui"].reveal(), " a:b ");
+    }
+}

@@ -1,0 +1,148 @@
+//! Who somebody is, the channel says: on the broker, a proxy and a tunnel are their domain.
+
+use crate::peers::raw_mqtt::{LEVELS, publish, subscribe};
+use crate::peers::{Broker, Dom0, Gateway, Hello, MqttPeer, RawMqtt, secret_of};
+use crate::setting::{Outcome, PROGRAM, mappings, setting_with};
+use std::path::Path;
+
+const USERS: [&str; 4] = ["passerelle", "vm-gui", "vm-scan", "operator"];
+
+/// The gateway and an operator may do everything, each domain what is under its name.
+const ACL: &str = "user passerelle
+topic readwrite #
+user operator
+topic readwrite #
+user vm-gui
+topic readwrite vm-gui/#
+user vm-scan
+topic readwrite vm-scan/#
+";
+
+async fn guarded(domains: &[&str]) -> Outcome<Dom0> {
+    let broker = Broker::start_guarded(ACL, &USERS).await?;
+    let configure = |gateway: Gateway| {
+        let gateway = gateway.with_argument("--log").with_argument("trace");
+        gateway.with_passwords(domains).expect("a place for passwords")
+    };
+    Ok(setting_with(broker, configure).await?)
+}
+
+/// Nobody's secret is in the log.
+fn says_no_secret(setting: &Dom0) {
+    let log = setting.gateway.log();
+    assert!(!log.contains("secret of") && log.contains("TRACE"), "{log}");
+}
+
+#[tokio::test]
+async fn a_tunnel_is_its_channels_domain_whatever_the_program_says() -> Outcome {
+    let mut setting = guarded(&["vm-gui", "vm-scan"]).await?;
+    let mut operator =
+        MqttPeer::connect(&setting.broker.socket(), "operator", &["vm-gui/#", "vm-scan/#"]).await?;
+    let console = setting.console("vm-scan").await?;
+    let other = secret_of("vm-gui");
+    for level in LEVELS {
+        for login in [None, Some(("vm-gui", &*other)), Some(("vm-scan", "wrong"))] {
+            let mut port = RawMqtt::open(console.port()).await?;
+            let will = Some(("vm-gui/will", "gone"));
+            let connack = port
+                .hello(&Hello { level, id: "app", login, will, keep_alive: 60, ..Hello::default() })
+                .await?;
+            assert_eq!(connack[1], 0, "{level} {login:?}");
+            setting.broker.logged("u'vm-scan')").await?;
+            for filter in ["vm-scan/in", "vm-gui/in"] {
+                port.write(&subscribe(level, 1, filter, 0)).await?;
+                port.expect(0x90).await?;
+            }
+            port.write(&publish(level, 1, 2, "vm-gui/out", b"{}")).await?;
+            let refused = port.expect(0x40).await?;
+            assert_eq!(refused.get(2).copied().unwrap_or(0x87), 0x87, "not authorized");
+            port.write(&publish(level, 1, 3, "vm-scan/out", b"{}")).await?;
+            port.expect(0x40).await?;
+            // What it may not say nobody hears.
+            let heard = operator.expect("what it says", |_| true).await?;
+            assert_eq!(heard.topic, "vm-scan/out", "{level} {login:?}");
+            // What it may not hear it does not.
+            for topic in ["vm-gui/in", "vm-scan/in"] {
+                let message = crate::peers::mqtt_peer::Message::new(topic, "{}");
+                operator.publish(message).await?;
+                operator.expect(topic, |m| m.topic == topic).await?;
+            }
+            let came = port.expect(0x30).await?;
+            assert!(came.starts_with(b"\0\x0avm-scan/in"), "{came:?}");
+        }
+    }
+    says_no_secret(&setting);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_proxy_logs_in_as_its_domain() -> Outcome {
+    let mut setting = guarded(&["vm-gui", "vm-scan"]).await?;
+    setting.broker.logged("as passerelle-dom0 (p5, c0, k30, u'passerelle')").await?;
+    for name in ["vm-gui", "vm-scan"] {
+        let _domain = setting.legacy(name).await?;
+        setting.broker.logged(&format!("as {name} (p5, c0, k30, u'{name}')")).await?;
+    }
+    says_no_secret(&setting);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_may_have_the_name_of_the_gateways_user() -> Outcome {
+    let setting = guarded(&["vm-gui"]).await?;
+    let _socket = crate::peers::Console::start(setting.sockets(), "passerelle")?;
+    setting.gateway.logged("not a domain's: not connected domain=passerelle", 1).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn passwords_are_loaded_anew() -> Outcome {
+    let setting = guarded(&["vm-gui"]).await?;
+    let console = setting.console("vm-scan").await?;
+    let hello = Hello { level: 5, id: "app", keep_alive: 60, ..Hello::default() };
+    let mut port = RawMqtt::open(console.port()).await?;
+    // Without a password of its own it is nobody, and is never the gateway.
+    assert_eq!(port.hello(&hello).await?[1], 0x87);
+    setting.gateway.logged("there is no password for it", 1).await?;
+    let line = format!("vm-scan:{}\nvm-gui:", secret_of("vm-scan"));
+    setting.gateway.edit("passwords", "vm-gui:", &line)?;
+    // The file's mode is looked at each time.
+    setting.gateway.reload()?;
+    setting.gateway.logged("its mode is 644", 1).await?;
+    let file = setting.gateway.folder().join("passwords");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(file, mode)?;
+    setting.gateway.reload()?;
+    setting.gateway.logged("INFO reloaded", 1).await?;
+    assert_eq!(port.hello(&hello).await?[1], 0);
+    says_no_secret(&setting);
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_passwords_a_tunnel_still_has_its_domains_name() -> Outcome {
+    let broker = Broker::start().await?;
+    let mut setting = setting_with(broker, |gateway| gateway).await?;
+    let console = setting.console("vm-scan").await?;
+    let mut port = RawMqtt::open(console.port()).await?;
+    let login = Some(("vm-gui", "password"));
+    let hello = Hello { level: 4, id: "app", login, keep_alive: 60, ..Hello::default() };
+    assert_eq!(port.hello(&hello).await?[1], 0);
+    setting.broker.logged("as app (p2, c1, k60, u'vm-scan')").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn passwords_that_others_may_read_keep_the_gateway_from_starting() -> Outcome {
+    let sockets = tempfile::tempdir()?;
+    let broker = sockets.path().join("absent");
+    let gateway = Gateway::new(Path::new(PROGRAM), mappings(), &broker)?;
+    let gateway = gateway.on_dom0(sockets.path()).with_passwords(&["vm-gui"])?;
+    let file = gateway.folder().join("passwords");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    let mut gateway = gateway.start()?;
+    assert_eq!(gateway.ended().await?.code(), Some(2));
+    let help = format!("help: chmod 600 {}", file.display());
+    assert!(gateway.log().contains(&help), "{}", gateway.log());
+    Ok(())
+}
