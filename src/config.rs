@@ -2,6 +2,7 @@
 
 mod changes;
 mod observe;
+mod policy;
 mod read;
 
 use crate::diagnostic::{Finding, Findings, Source};
@@ -10,6 +11,7 @@ use crate::translate::limits::Limits;
 use crate::translate::mapping::Table;
 use crate::translate::mapping::table::Speaks;
 use crate::translate::name::DomainName;
+use crate::translate::policy::Policy;
 use crate::translate::proxy::Identity;
 use crate::translate::status::MappingFile;
 use read::Reader;
@@ -91,6 +93,8 @@ pub struct Config {
     pub observe: Option<Observe>,
     /// `[limits]`
     pub limits: Limits,
+    /// `policy` and `[[allow]]`
+    pub policy: Policy,
     /// `grace`
     pub grace: Duration,
     /// `watch`
@@ -166,6 +170,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let channels = reader.channels(&mut fields);
     let observe = reader.observe(&mut fields, &channels);
     let limits = reader.limits(&mut fields);
+    let policy = reader.policy(&mut fields);
     let grace = fields.duration("grace", reader.found).unwrap_or(Duration::from_secs(5));
     let watch = fields.flag("watch", reader.found).unwrap_or(false);
     let state_dir = reader.state_dir(&mut fields);
@@ -211,12 +216,30 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
         channels,
         observe,
         limits,
+        policy,
         grace,
         watch,
         state_dir,
         log_level,
         log_format,
     })
+}
+
+/// The policy of a configuration, whatever else is in it.
+///
+/// # Errors
+/// Every finding in it.
+pub fn policy_of(source: &Arc<Source>) -> Result<Policy, Vec<Finding>> {
+    let mut found = Findings::default();
+    let parsed = document::parse(source, &mut found);
+    let policy = parsed.map(|root| {
+        let mut fields = Fields::new(source, root.get_ref(), 0..0, "the configuration");
+        Reader { source, found: &mut found }.policy(&mut fields)
+    });
+    match policy {
+        Some(policy) if found.is_empty() => Ok(policy),
+        _ => Err(found.into_sorted()),
+    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "it reads the files that the configuration names")]

@@ -20,6 +20,7 @@ pub const BEGINNING: Duration = Duration::from_secs(1_767_225_600);
 pub fn gateway(table: Table, legacy: &[DomainName]) -> Gateway {
     let setting = Setting {
         table: Arc::new(table),
+        policy: Arc::default(),
         limits: Limits::default(),
         instance: "dom0".into(),
         nonce: "call".into(),

@@ -271,7 +271,7 @@ async fn what_the_broker_does_not_allow_is_refused() {
     }
     for token in (0..250).map(Token) {
         match next(&mut session).await {
-            Event::Refused { token: refused, why } => {
+            Event::Refused { token: refused, why, .. } => {
                 assert_eq!(refused, token);
                 assert!(why.contains("NotAuthorized"), "{why}");
             }

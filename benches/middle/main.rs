@@ -70,6 +70,7 @@ fn setting() -> Setting {
     let table = source.ok().and_then(|s| Table::compile(&[s], &Speaks::default()).ok());
     Setting {
         table: Arc::new(table.unwrap_or_default()),
+        policy: Arc::default(),
         limits: Limits::default(),
         instance: "dom0".into(),
         nonce: "call".into(),

@@ -49,6 +49,7 @@ pub enum Step {
 pub fn gateway(table: &Arc<Table>, limits: &Limits, legacy: &[DomainName]) -> Gateway {
     let setting = Setting {
         table: Arc::clone(table),
+        policy: Arc::default(),
         limits: limits.clone(),
         instance: INSTANCE.into(),
         nonce: "call".into(),

@@ -62,6 +62,7 @@ fn load(args: &Args) -> Result<(Config, Book), String> {
 fn setting(config: Config) -> Setting {
     Setting {
         table: Arc::new(config.table),
+        policy: Arc::new(config.policy),
         limits: config.limits,
         instance: config.instance.as_str().into(),
         nonce: "observed".into(),

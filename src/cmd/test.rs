@@ -1,6 +1,6 @@
 //! `passerelle test`: conversations written down, played and compared.
 
-use super::translate::compile;
+use super::translate::{compile, policy};
 use super::{GOOD, bad, unreadable};
 use crate::conversation::{apply, as_expected, gateway, is_effect, parse, render};
 use crate::translate::json::{self, Object};
@@ -72,12 +72,14 @@ struct Header {
     mappings: Vec<PathBuf>,
     legacy: Vec<DomainName>,
     speaks: Speaks,
+    policy: Option<PathBuf>,
 }
 
 fn header(file: &Path, line: &str) -> Result<Header, String> {
-    const SHAPE: &str = "the first line is {\"mappings\":[FILE...],\"legacy\":[DOMAIN...]}, and \"dialects\":{DOMAIN:NAME} if need be";
+    const SHAPE: &str = "the first line is {\"mappings\":[FILE...],\"legacy\":[DOMAIN...]}, and \"dialects\":{DOMAIN:NAME} or \"policy\":FILE if need be";
     let object = Object::parse(line).map_err(|e| format!("{e}; {SHAPE}"))?;
-    let mut header = Header { mappings: vec![], legacy: vec![], speaks: Speaks::default() };
+    let mut header =
+        Header { mappings: vec![], legacy: vec![], speaks: Speaks::default(), policy: None };
     let folder = file.parent().unwrap_or(Path::new(""));
     let text = |raw: &str| json::decode_str(raw).map(String::from).ok_or(SHAPE.to_owned());
     for member in object.members() {
@@ -98,6 +100,10 @@ fn header(file: &Path, line: &str) -> Result<Header, String> {
                 }
                 true
             }
+            b"policy" => {
+                header.policy = Some(folder.join(text(value)?));
+                true
+            }
             _ => return Err(format!("unknown key {}; {SHAPE}", member.raw_key)),
         };
     }
@@ -115,6 +121,9 @@ fn play(file: &Path, text: &str) -> Result<(), String> {
     let header = header(file, first)?;
     let table = compile(&header.mappings, &header.speaks).map_err(|(message, _)| message)?;
     let mut gateway = gateway(table, &header.legacy);
+    if let Some(file) = &header.policy {
+        gateway.set_policy(policy(file).map_err(|(message, _)| message)?);
+    }
     let folder = file.parent().unwrap_or(Path::new(""));
     let load = |files: &[String]| {
         let files: Vec<_> = files.iter().map(|f| folder.join(f)).collect();

@@ -1,10 +1,12 @@
 //! `passerelle translate`: the production path without sockets.
 
 use super::{GOOD, bad, read, show, unreadable};
+use crate::config;
 use crate::conversation::{apply, gateway, parse, render};
 use crate::translate::mapping::Table;
 use crate::translate::mapping::table::Speaks;
 use crate::translate::name::DomainName;
+use crate::translate::policy::Policy;
 use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,6 +20,9 @@ pub struct Args {
     /// The domains that are connected as legacy domains; all others are migrated
     #[arg(long, value_delimiter = ',', value_parser = domain, value_name = "DOMAINS")]
     legacy: Vec<DomainName>,
+    /// A configuration file, of which `policy` and `[[allow]]` hold; everything is allowed otherwise
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// The dialect of a migrated domain, if it is not the first file's; repeat it for more
     #[arg(long, value_parser = dialect, value_name = "DOMAIN=NAME")]
     dialect: Vec<(DomainName, String)>,
@@ -53,6 +58,15 @@ pub fn compile(files: &[PathBuf], speaks: &Speaks) -> Result<Table, (String, Exi
     Ok(table)
 }
 
+/// Reads the policy of a configuration file, or says why it cannot.
+///
+/// # Errors
+/// What is to be printed, and the exit code.
+pub fn policy(file: &Path) -> Result<Policy, (String, ExitCode)> {
+    let source = read(file).map_err(|e| (format!("error: {e}\n"), unreadable()))?;
+    config::policy_of(&source).map_err(|found| (show(&found), bad()))
+}
+
 /// Runs it: reads inputs from standard input, writes effects to standard output.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
@@ -65,6 +79,13 @@ pub fn run(args: &Args) -> ExitCode {
         }
     };
     let mut gateway = gateway(table, &args.legacy);
+    match args.policy.as_deref().map(policy).transpose() {
+        Ok(policy) => gateway.set_policy(policy.unwrap_or_default()),
+        Err((message, code)) => {
+            eprint!("{message}");
+            return code;
+        }
+    }
     let load = |files: &[String]| {
         let files: Vec<_> = files.iter().map(PathBuf::from).collect();
         compile(&files, &speaks).map_err(|(message, _)| message)

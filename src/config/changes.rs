@@ -6,7 +6,7 @@ use std::ops::Range;
 
 impl Config {
     /// What is not as in the configuration with which the gateway `started`, and cannot change while it
-    /// runs. The mapping, the dialects, the limits and the log can.
+    /// runs. The mapping, the dialects, the policy, the limits and the log can.
     #[must_use]
     pub fn needs_restart(&self, started: &Self) -> Vec<Finding> {
         // Nothing is left out: whoever adds a key decides here what a change of it means.
@@ -16,6 +16,7 @@ impl Config {
             table: _,
             mappings: _,
             limits,
+            policy: _,
             log_level: _,
             log_format: _,
             instance,

@@ -144,9 +144,9 @@ impl Task {
             Event::Acknowledged { token, matched } => {
                 self.hub.acknowledged(token, matched, self.clock.now());
             }
-            Event::Refused { token, why } => {
+            Event::Refused { token, reason, why } => {
                 tracing::warn!(why, "the broker refused a publish of the gateway's own");
-                self.hub.not_published(token, &why);
+                self.hub.not_published(token, reason, &why);
             }
             Event::Lost { why, contested } => {
                 self.status.board.lost();

@@ -367,7 +367,9 @@ impl Station {
             Event::Acknowledged { token, matched } => {
                 self.proxy.acknowledged(token, matched, now);
             }
-            Event::Refused { token, why } => self.proxy.not_published(token, &why, now),
+            Event::Refused { token, reason, why } => {
+                self.proxy.not_published(token, reason, &why, now);
+            }
             Event::Lost { why, contested } => {
                 // The broker sends again what was not acknowledged on the connection that is gone.
                 life.deliveries.clear();

@@ -6,6 +6,7 @@ use super::hub::Hub;
 use super::limits::Limits;
 use super::mapping::{Table, Topic};
 use super::name::DomainName;
+use super::policy::Policy;
 use super::proxy::{Action, Identity, Passed, Proxy, Setting};
 use super::publish::{Publish, Received};
 use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
@@ -97,6 +98,16 @@ impl Gateway {
     pub fn reload(&mut self, table: Arc<Table>, limits: Limits) {
         self.setting.table = table;
         self.setting.limits = limits;
+        self.apply();
+    }
+
+    /// From now on another policy holds.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.setting.policy = Arc::new(policy);
+        self.apply();
+    }
+
+    fn apply(&mut self) {
         let setting = self.setting.clone();
         let names: Vec<_> = self.stations.iter().map(|s| s.name.clone()).collect();
         for name in names {

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod mapping;
 pub mod name;
 pub mod password;
+pub mod policy;
 pub mod proxy;
 pub mod publish;
 pub mod queue;

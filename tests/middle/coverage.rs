@@ -19,7 +19,8 @@ fn now() -> Now {
 }
 
 fn setting(table: Table, limits: Limits) -> Setting {
-    Setting { table: Arc::new(table), limits, instance: "dom0".into(), nonce: "n".into() }
+    let (instance, nonce) = ("dom0".into(), "n".into());
+    Setting { table: Arc::new(table), policy: Arc::default(), limits, instance, nonce }
 }
 
 fn with_limits(limits: Limits) -> Coverage {

@@ -65,7 +65,8 @@ pub fn elsewhere(table: &Arc<Table>, legacy: &[DomainName]) -> Gateway {
 fn made(table: &Arc<Table>, legacy: &[DomainName], limits: Limits, instance: &str) -> Gateway {
     let table = Arc::clone(table);
     let nonce = format!("call-{instance}").into();
-    let setting = Setting { table, limits, instance: instance.into(), nonce };
+    let setting =
+        Setting { table, policy: Arc::default(), limits, instance: instance.into(), nonce };
     let now = passerelle::translate::clock::Now {
         monotonic: Duration::ZERO,
         wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600),

@@ -224,7 +224,7 @@ fn a_notification_of_before_ends_its_call_and_is_no_fault() {
 
 fn setting(rows: &str, limits: Limits) -> Setting {
     let (instance, nonce) = ("dom0".into(), "call".into());
-    Setting { table: Arc::new(table(rows)), limits, instance, nonce }
+    Setting { table: Arc::new(table(rows)), policy: Arc::default(), limits, instance, nonce }
 }
 
 fn now() -> Now {

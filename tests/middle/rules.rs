@@ -23,6 +23,7 @@ fn a_message_of_very_many_members_crosses_whole() {
 fn a_domain_that_holds_more_than_its_share_is_refused_until_there_is_room_again() {
     let setting = Setting {
         table: Arc::new(seed()),
+        policy: Arc::default(),
         limits: Limits::default(),
         instance: "dom0".into(),
         nonce: "n".into(),
@@ -160,7 +161,13 @@ fn a_domain_that_was_stuck_is_served_when_it_reads_again() {
     let table = std::sync::Arc::new(crate::kit::seed());
     let limits = passerelle::translate::limits::Limits::default();
     let (instance, nonce) = ("dom0".into(), "call".into());
-    let setting = passerelle::translate::proxy::Setting { table, limits, instance, nonce };
+    let setting = passerelle::translate::proxy::Setting {
+        table,
+        policy: Arc::default(),
+        limits,
+        instance,
+        nonce,
+    };
     let identity = passerelle::translate::proxy::Identity::Domain(name("vm-gui"));
     let wall = std::time::SystemTime::UNIX_EPOCH;
     let at = |s| Now { monotonic: Duration::from_secs(s), wall };

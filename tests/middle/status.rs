@@ -351,6 +351,7 @@ fn a_file_that_is_not_as_it_was_written_is_refused() {
 fn a_proxy_hears_every_line_of_its_channel() {
     let setting = Setting {
         table: kit::seed().into(),
+        policy: Default::default(),
         limits: Limits { line: 1000, ..Limits::default() },
         instance: "dom0".into(),
         nonce: "n".into(),

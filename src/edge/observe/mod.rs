@@ -39,6 +39,7 @@ struct Observer {
 pub async fn run(mut config: Config, observe: Observe) -> Result<(), String> {
     let setting = Setting {
         table: Arc::new(std::mem::take(&mut config.table)),
+        policy: Arc::new(std::mem::take(&mut config.policy)),
         limits: config.limits.clone(),
         instance: config.instance.as_str().into(),
         nonce: "observed".into(),

@@ -1,6 +1,7 @@
 //! What a session tells its owner.
 
 use crate::translate::publish::{Received, Token};
+use crate::translate::refusal::Reason;
 
 /// Names one received message for its acknowledgement. Worthless once its connection is gone: the
 /// broker sends the message again.
@@ -35,6 +36,8 @@ pub enum Event {
     Refused {
         /// Which publish.
         token: Token,
+        /// [`Reason::NotAllowed`] where the broker's ACL forbids it.
+        reason: Reason,
         /// For people to read.
         why: String,
     },

@@ -20,6 +20,7 @@ pub use retained::Retained;
 pub use settings::{BrokerAddress, Credentials, Filter, Settings, WINDOW, Will};
 
 use crate::translate::publish::{Publish, Token};
+use crate::translate::refusal::Reason;
 use backoff::{Backoff, End};
 use error::Error;
 use link::{Link, Sent};
@@ -266,7 +267,14 @@ impl Session {
                 PubAckReason::NoMatchingSubscribers => {
                     Event::Acknowledged { token, matched: false }
                 }
-                reason => Event::Refused { token, why: format!("the broker says {reason:?}") },
+                PubAckReason::NotAuthorized => {
+                    let why = "the broker does not let it be published".to_owned();
+                    Event::Refused { token, reason: Reason::NotAllowed, why }
+                }
+                reason => {
+                    let why = format!("the broker says {reason:?}");
+                    Event::Refused { token, reason: Reason::LineTooLong, why }
+                }
             });
         }
         self.go_on();
@@ -296,7 +304,8 @@ impl Session {
                 Sent::Full => return self.outbox.give_back(place),
                 Sent::Refused(why) => {
                     self.outbox.remove(place);
-                    self.events.push_back(Event::Refused { token, why });
+                    let reason = Reason::LineTooLong;
+                    self.events.push_back(Event::Refused { token, reason, why });
                 }
             }
         }
@@ -313,7 +322,8 @@ impl Session {
             let culprit = link.oldest().filter(|_| matches!(error, Error::UnknownReason(_)));
             if let Some(Publish { token, .. }) = culprit.and_then(|p| self.outbox.remove(p)) {
                 let why = error.to_string();
-                self.events.push_back(Event::Refused { token, why });
+                let reason = Reason::LineTooLong;
+                self.events.push_back(Event::Refused { token, reason, why });
             }
         }
         let (wait, contested) = self.backoff.after(end);

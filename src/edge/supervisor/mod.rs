@@ -85,6 +85,7 @@ pub async fn run(mut config: Config, log: Log) -> Result<(), String> {
     let nonce = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
     let setting = Setting {
         table: Arc::new(std::mem::take(&mut config.table)),
+        policy: Arc::new(std::mem::take(&mut config.policy)),
         limits: config.limits.clone(),
         instance: config.instance.as_str().into(),
         nonce: nonce.into(),

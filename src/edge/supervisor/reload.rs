@@ -145,6 +145,7 @@ impl Supervisor {
 
     fn apply(&mut self, config: Config) {
         self.setting.table = Arc::new(config.table);
+        self.setting.policy = Arc::new(config.policy);
         self.setting.limits = config.limits;
         let setting = Arc::new(self.setting.clone());
         let kept = self.config.broker.session_expiry.min(setting.limits.away);

@@ -67,9 +67,9 @@ impl Hub {
     }
 
     /// The broker will never take a publish.
-    pub fn not_published(&mut self, token: Token, why: &str) {
+    pub fn not_published(&mut self, token: Token, reason: Reason, why: &str) {
         if let Some(handed) = self.handed.calls.remove(&token) {
-            self.give_up(handed.call, Reason::LineTooLong, why.to_owned());
+            self.give_up(handed.call, reason, why.to_owned());
         }
     }
 

@@ -8,7 +8,8 @@ use super::legacy::{self, Kind};
 use super::mapping::shape::{Context, Side};
 use super::mapping::{Command, Event, Table};
 use super::name::DomainName;
-use super::proxy::{Action, Identity, Passed, Setting, events, reason_of};
+use super::policy::Said;
+use super::proxy::{Action, Identity, Passed, Setting, events, forbidden, reason_of};
 use super::publish::{Publish, Received, Token};
 use super::queue::Delivery;
 use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
@@ -21,6 +22,9 @@ use std::time::Duration;
 
 /// How often a notice about one domain and one reason is published.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// Who says the notices.
+const NOTICES: &str = "passerelle";
 
 /// Notices about one domain and one reason.
 #[derive(Debug)]
@@ -164,8 +168,8 @@ impl Hub {
             return Err((Reason::NotMapped, format!("no row has the topic {:?}", message.topic)));
         };
         let trusted = named.filter(|n| !n.is_everyone() && !self.roster.legacy.contains(n));
-        let source = match trusted {
-            Some(name) if self.own.is_dom0() => name,
+        let source = match &trusted {
+            Some(name) if self.own.is_dom0() => name.clone(),
             _ => self.own.clone(),
         };
         let mut data = Vec::with_capacity(text.len() + 64);
@@ -189,12 +193,30 @@ impl Hub {
             let detail = format!("it makes a line of more than {} bytes", limits.line);
             return Err((Reason::LineTooLong, detail));
         }
+        // Only the broker's ACL knows who has really published it.
+        let from = trusted.unwrap_or_else(DomainName::anonymous);
         let row = Arc::clone(event);
+        let detail = forbidden(&self.setting.policy, &from, &Said::event(&row), &everyone);
+        let late = match detail {
+            // Those whose call it belongs to have been allowed that call.
+            Some(_) if self.is_announced(&message.topic) => true,
+            Some(detail) => return Err((Reason::NotAllowed, detail)),
+            None => late,
+        };
         Ok(Passed::Event { line, row, payload: message.payload.clone(), source, late })
     }
 
-    /// A refusal somewhere in the gateway: it is published, or held back for a moment.
+    /// Whether a notification of this topic may belong to somebody's call.
+    fn is_announced(&self, topic: &str) -> bool {
+        self.table.commands().iter().flat_map(|row| &row.announced).any(|a| a.topic == topic)
+    }
+
+    /// A refusal somewhere in the gateway: it is published, or held back for a moment. That of another
+    /// gateway's notice the log alone has: the two would tell each other of it for ever.
     pub fn refused(&mut self, refusal: Refusal, now: Now) {
+        if refusal.from.as_str() == NOTICES {
+            return;
+        }
         // The names are what anybody on MQTT writes: those that are too many share a notice.
         const MOST: usize = 1024;
         let mut key = (refusal.from.clone(), refusal.reason);
@@ -251,7 +273,7 @@ impl Hub {
         let body = format!("{{\"niveau\":40,\"module\":\"passerelle\",\"message\":{text}}}");
         let context = Context {
             now,
-            source: "passerelle",
+            source: NOTICES,
             request: None,
             instead: &[],
             limit: self.setting.limits.line,
@@ -264,7 +286,7 @@ impl Hub {
             let Some(topic) = event.topic.clone() else { continue };
             self.next += 1;
             self.actions.push(Action::Publish(Publish {
-                source: DomainName::parse("passerelle").ok(),
+                source: DomainName::parse(NOTICES).ok(),
                 mark: Some(Arc::clone(&self.setting.instance)),
                 ..Publish::new(Token(self.next), topic, payload, event.qos)
             }));

@@ -89,7 +89,8 @@ pub enum Passed {
         payload: Bytes,
         /// The sender on the legacy wire.
         source: DomainName,
-        /// The mapping has it no more: it is only for those whose pending call it belongs to.
+        /// The mapping has it no more, or the policy forbids it: it is only for those whose pending call
+        /// it belongs to.
         late: bool,
     },
     /// What a requester is told.

@@ -267,6 +267,9 @@ impl Proxy {
         if self.ended.iter().any(again) {
             return refuse(self, Reason::NoPendingCall, "its call has been answered".into());
         }
+        if let Some(detail) = self.forbids_answer(&read.from(self), row, to) {
+            return refuse(self, Reason::NotAllowed, detail);
+        }
         let named = (*to != DomainName::anonymous()).then_some(to);
         let publish = self.response_publish(row, (row.response_topic(named), None), payload, read);
         if !self.has_room_for(&publish) {

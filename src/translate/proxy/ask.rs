@@ -69,6 +69,9 @@ impl Proxy {
             let detail = "the calls that are pending have too much to remember";
             return self.refuse_request(read, Reason::DomainStuck, detail, now);
         }
+        if let Some(detail) = self.forbids_requests(&requests, &requester, to) {
+            return self.refuse_request(read, Reason::NotAllowed, &detail, now);
+        }
         let size: usize = requests.iter().map(|r| r.payload.len()).sum();
         let held = self
             .asked
@@ -95,7 +98,30 @@ impl Proxy {
         self.requests(read, route, now).err()
     }
 
-    fn refuse_request(&mut self, read: &Read<'_>, reason: Reason, detail: &str, now: Now) {
+    /// Why requests may not be published. Who carries them out is the row's handler, whomever they are
+    /// addressed to: both have to be allowed.
+    fn forbids_requests(
+        &self,
+        requests: &[Request],
+        from: &DomainName,
+        to: Option<&DomainName>,
+    ) -> Option<String> {
+        let everyone = DomainName::everyone();
+        let to = to.unwrap_or(&everyone);
+        requests.iter().find_map(|Request { row, payload }| {
+            let handler = || handler(row, payload).filter(|handler| handler != to);
+            let by_handler = || self.forbids(from, row, &handler()?);
+            self.forbids(from, row, to).or_else(by_handler)
+        })
+    }
+
+    pub(super) fn refuse_request(
+        &mut self,
+        read: &Read<'_>,
+        reason: Reason,
+        detail: &str,
+        now: Now,
+    ) {
         let from = read.from(self);
         self.refuse(reason, detail, from.clone(), head(read.line));
         self.tell_legacy(&from, reason, detail, now);

@@ -43,6 +43,11 @@ impl Proxy {
             }
         }
         let ended = self.end_by_notification(read, now);
+        if let Some(detail) = self.forbids_event(read, route) {
+            let fault = self.fault_of_event(read, route, now);
+            let (reason, detail) = fault.unwrap_or((Reason::NotAllowed, detail));
+            return self.refuse(reason, detail, read.from(self), head(read.line));
+        }
         self.pass_notification(read, route);
         match route {
             Route::Direct(_) => {}
@@ -135,7 +140,8 @@ impl Proxy {
             }
             None => Some((Reason::MissingArgument, "\"pret\" is missing".into())),
         };
-        if let Some((reason, detail)) = fault {
+        let forbidden = || Some((Reason::NotAllowed, self.forbids_event(read, &Route::Everyone)?));
+        if let Some((reason, detail)) = fault.or_else(forbidden) {
             return self.refuse(reason, detail, from, head(read.line));
         }
         let ready = data.get("pret").unwrap_or_default().to_owned();

@@ -86,7 +86,12 @@ impl Proxy {
             Some(fault) => Err(fault),
             None => self.request_line(row, body, &asker, &handler, now),
         };
-        let line = match line.and_then(|line| self.admit(&asker, &message).map(|()| line)) {
+        let allow = |()| match self.forbids(&asker.known(), row, &handler) {
+            Some(detail) => Err((Reason::NotAllowed, detail)),
+            None => Ok(()),
+        };
+        let admitted = line.and_then(|l| self.admit(&asker, &message).and_then(allow).map(|()| l));
+        let line = match admitted {
             Ok(line) => line,
             Err((reason, detail)) => {
                 self.refuse(reason, detail, asker.known(), head_of);

@@ -2,7 +2,6 @@
 
 use super::{Action, Identity, Passed, Proxy};
 use crate::translate::clock::Now;
-use crate::translate::json::Object;
 use crate::translate::legacy::{self, Kind, Message};
 use crate::translate::mapping::Command;
 use crate::translate::name::DomainName;
@@ -80,16 +79,10 @@ impl Proxy {
                 None => self.refuse_spoofed(&read, now),
             },
             (_, Kind::Notification) => self.notification(&read, &route, now),
-            (Route::Direct(to), Kind::Command) => self.pass_command(&read, to),
+            (Route::Direct(to), Kind::Command) => self.pass_command(&read, to, now),
             (Route::Direct(to), Kind::Response) => self.pass_response(&read, to, now),
-            (Route::Everyone, Kind::Command) => {
-                self.pass_to_everyone(&read);
-                self.ask(&read, &route, now);
-            }
-            (Route::Everyone, Kind::Response) => {
-                self.pass_to_everyone(&read);
-                self.counters.delivered += 1;
-            }
+            (Route::Everyone, Kind::Command) => self.ask_everyone(&read, &route, now),
+            (Route::Everyone, Kind::Response) => self.answer_everyone(&read),
         }
     }
 
@@ -152,21 +145,45 @@ impl Proxy {
         self.actions.push(Action::Pass(to.clone(), passed));
     }
 
-    fn pass_command(&mut self, read: &Read<'_>, to: &DomainName) {
-        let arguments = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
-        let dialect = self.table.default_dialect();
-        let command = self.table.command_named(dialect, &read.message.name, &arguments);
-        let command = command.cloned();
+    fn pass_command(&mut self, read: &Read<'_>, to: &DomainName, now: Now) {
+        let command = self.row_of_line(read).cloned();
+        if let Some(detail) = self.forbids_line(read, command.as_deref(), to) {
+            return self.refuse_request(read, Reason::NotAllowed, &detail, now);
+        }
         self.pass_line(read, to, command);
     }
 
     fn pass_response(&mut self, read: &Read<'_>, to: &DomainName, now: Now) {
         let ended = self.end_direct(read, to, now);
-        self.pass_line(read, to, None);
-        self.mirror(read, to, now);
+        if let Some(detail) = self.forbids_response(read, to) {
+            self.refuse(Reason::NotAllowed, detail, read.from(self), head(read.line));
+        } else {
+            self.pass_line(read, to, None);
+            self.mirror(read, to, now);
+        }
         if let Some(handler) = ended {
             self.give_next(&handler, now);
         }
+    }
+
+    /// A command to everyone: to every legacy domain as it is, and to MQTT.
+    fn ask_everyone(&mut self, read: &Read<'_>, route: &Route, now: Now) {
+        let row = self.row_of_line(read).map(|row| &**row);
+        if let Some(detail) = self.forbids_line(read, row, &DomainName::everyone()) {
+            let fault = self.fault_before(read, Kind::Command, route, now);
+            let (reason, detail) = fault.unwrap_or((Reason::NotAllowed, detail));
+            return self.refuse_request(read, reason, &detail, now);
+        }
+        self.pass_to_everyone(read);
+        self.ask(read, route, now);
+    }
+
+    fn answer_everyone(&mut self, read: &Read<'_>) {
+        if let Some(detail) = self.forbids_response(read, &DomainName::everyone()) {
+            return self.refuse(Reason::NotAllowed, detail, read.from(self), head(read.line));
+        }
+        self.pass_to_everyone(read);
+        self.counters.delivered += 1;
     }
 
     /// Hands a notification to the legacy domains that it is for.

@@ -3,6 +3,7 @@
 //! To everyone on MQTT the domain is simply there; to the domain everyone else speaks the MVP.
 
 mod action;
+mod allowed;
 mod answer;
 mod ask;
 mod asker;
@@ -20,6 +21,7 @@ mod time;
 mod unheard;
 
 pub use action::{Action, HandedOver, OwnCall, Passed};
+pub(in crate::translate) use allowed::forbidden;
 pub(in crate::translate) use ask::reason_of;
 pub(in crate::translate) use event::{STATE, events};
 
@@ -29,6 +31,7 @@ use super::limits::{Limits, weight};
 use super::mapping::Table;
 use super::mapping::shape::{Context, Values};
 use super::name::DomainName;
+use super::policy::Policy;
 use super::publish::{Publish, Received, Token};
 use super::queue::{Delivery, Entry, Purpose, Queue};
 use super::refusal::{Counters, Reason, Why, head};
@@ -75,6 +78,7 @@ struct Sent {
 pub struct Proxy {
     identity: Identity,
     table: Arc<Table>,
+    policy: Arc<Policy>,
     limits: Limits,
     instance: Arc<str>,
     nonce: Arc<str>,
@@ -113,6 +117,8 @@ pub struct Proxy {
 pub struct Setting {
     /// The mapping.
     pub table: Arc<Table>,
+    /// Who may say what to whom.
+    pub policy: Arc<Policy>,
     /// The limits.
     pub limits: Limits,
     /// The gateway's name.
@@ -128,6 +134,7 @@ impl Proxy {
         Self {
             identity,
             table: Arc::clone(&setting.table),
+            policy: Arc::clone(&setting.policy),
             decoder: Decoder::new(setting.limits.line),
             limits: setting.limits.clone(),
             instance: Arc::clone(&setting.instance),
@@ -343,9 +350,9 @@ impl Proxy {
     }
 
     /// The broker will never take a publish.
-    pub fn not_published(&mut self, token: Token, why: &str, now: Now) {
+    pub fn not_published(&mut self, token: Token, reason: Reason, why: &str, now: Now) {
         if let Some(sent) = self.take_sent(token) {
-            self.request_failed(sent, Reason::LineTooLong, why, now);
+            self.request_failed(sent, reason, why, now);
         }
     }
 

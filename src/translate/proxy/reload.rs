@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Proxy {
-    /// From now on the mapping and the limits of `setting` hold; its names do not change. Pending calls
+    /// From now on the mapping, the policy and the limits of `setting` hold; its names do not change. Pending calls
     /// go on under the rows that they began with, and what waits already stays, whatever its size.
     pub fn reload(&mut self, setting: &Setting) {
         self.table = Arc::clone(&setting.table);
+        self.policy = Arc::clone(&setting.policy);
         self.limits = setting.limits.clone();
         self.queue.set_limit(self.limits.queue);
         let limit = self.limits.outbox;

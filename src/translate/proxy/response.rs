@@ -184,7 +184,11 @@ impl Proxy {
             Some((row, answer)) => {
                 let handler = handler(row, text.as_bytes()).unwrap_or_else(DomainName::dom0);
                 let source = self.responder(message, &handler);
-                self.lines(answer, text, &to, &source, None, now).map(|lines| (lines, source))
+                let lines = self.lines(answer, text, &to, &source, None, now);
+                lines.and_then(|lines| match self.forbids_answer(&source, row, &to) {
+                    Some(detail) if !lines.is_empty() => Err((Reason::NotAllowed, detail)),
+                    _ => Ok((lines, source)),
+                })
             }
             None => Err((Reason::NoPendingCall, "it answers no pending call".into())),
         };

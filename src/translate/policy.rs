@@ -1,0 +1,336 @@
+//! Who may say what to whom: rules that allow, and what holds where none does.
+
+use super::mapping::{Command, Event};
+use super::name::DomainName;
+use std::fmt;
+
+/// A text with `*` in it, which stands for any characters or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// A pattern as it is written. `Dom0` has one spelling here too.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(if text.eq_ignore_ascii_case("dom0") { "Dom0" } else { text }.to_owned())
+    }
+
+    /// The text, if nothing in it is left open.
+    #[must_use]
+    pub fn exact(&self) -> Option<&str> {
+        (!self.0.contains('*')).then_some(&self.0)
+    }
+
+    /// Whether a text is like it, to the letter.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let Some(rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+            return false;
+        };
+        let Some(last) = parts.next_back() else { return rest.is_empty() };
+        let mut rest = rest;
+        for part in parts {
+            let Some(at) = rest.find(part) else { return false };
+            rest = rest.split_at(at + part.len()).1;
+        }
+        rest.ends_with(last)
+    }
+}
+
+/// Where something is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// What a rule is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// Commands and events.
+    Anything,
+    /// Commands of such a name.
+    Command(Pattern),
+    /// Events of such a name.
+    Event(Pattern),
+}
+
+/// `[[allow]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Who says it; `None` is anybody.
+    pub from: Option<Pattern>,
+    /// What is said.
+    pub about: About,
+    /// Who is told or asked; `None` is anybody, and everyone.
+    pub to: Option<Pattern>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+impl Rule {
+    fn allows(&self, from: &DomainName, said: &Said<'_>, to: &DomainName) -> bool {
+        let like = |pattern: &Option<Pattern>, name: &DomainName| {
+            pattern.as_ref().is_none_or(|p| p.matches(name.as_str()))
+        };
+        let about = match &self.about {
+            About::Anything => true,
+            About::Command(name) => !said.is_event && said.is_called(name),
+            About::Event(name) => said.is_event && said.is_called(name),
+        };
+        about && like(&self.from, from) && like(&self.to, to)
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[[allow]]")?;
+        let (command, event) = match &self.about {
+            About::Anything => (None, None),
+            About::Command(name) => (Some(name), None),
+            About::Event(name) => (None, Some(name)),
+        };
+        let keys = [
+            ("from", self.from.as_ref()),
+            ("command", command),
+            ("event", event),
+            ("to", self.to.as_ref()),
+        ];
+        for (key, pattern) in keys {
+            if let Some(Pattern(text)) = pattern {
+                write!(f, " {key} = {text:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A command or an event, by the names that a rule may call it: the row's, which is `TypeCommande` or
+/// `TypeEvenement`, and the one on the legacy wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said<'s> {
+    is_event: bool,
+    /// The row's name, if it is mapped.
+    row: Option<&'s str>,
+    legacy: &'s str,
+}
+
+impl<'s> Said<'s> {
+    /// A command that is mapped.
+    #[must_use]
+    pub fn command(row: &'s Command) -> Self {
+        Self { is_event: false, row: Some(&row.name), legacy: &row.legacy }
+    }
+
+    /// A command that no row has.
+    #[must_use]
+    pub fn unmapped_command(legacy: &'s str) -> Self {
+        Self { is_event: false, row: None, legacy }
+    }
+
+    /// An event that is mapped.
+    #[must_use]
+    pub fn event(row: &'s Event) -> Self {
+        Self { is_event: true, row: Some(&row.name), legacy: &row.legacy }
+    }
+
+    /// An event that no row has.
+    #[must_use]
+    pub fn unmapped_event(legacy: &'s str) -> Self {
+        Self { is_event: true, row: None, legacy }
+    }
+
+    fn is_called(&self, name: &Pattern) -> bool {
+        name.matches(self.legacy) || self.row.is_some_and(|row| name.matches(row))
+    }
+}
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.row {
+            Some(row) => f.write_str(row),
+            None => write!(f, "{:?}", self.legacy),
+        }
+    }
+}
+
+/// What holds where no rule allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Otherwise {
+    /// `policy = "allow"`: what the mapping has, and anything between legacy domains.
+    #[default]
+    Allow,
+    /// `policy = "deny"`: nothing but answers.
+    Deny,
+}
+
+/// The policy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// `policy`
+    pub otherwise: Otherwise,
+    /// Where that is said, if it is.
+    pub place: Option<Place>,
+    /// `[[allow]]`, in their order.
+    pub rules: Vec<Rule>,
+}
+
+/// What the policy says of a message, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict<'p> {
+    /// It is allowed by this rule, the first that fits.
+    Rule(&'p Rule),
+    /// No rule fits.
+    Otherwise(Otherwise, Option<&'p Place>),
+}
+
+impl Verdict<'_> {
+    /// Whether it may go.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        !matches!(self, Self::Otherwise(Otherwise::Deny, _))
+    }
+}
+
+impl fmt::Display for Verdict<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(rule) => write!(f, "{}: {rule}", rule.place),
+            Self::Otherwise(otherwise, place) => {
+                let word = if *otherwise == Otherwise::Allow { "allow" } else { "deny" };
+                match place {
+                    Some(place) => write!(f, "{place}: policy = {word:?}")?,
+                    None => write!(f, "policy = {word:?}, the default")?,
+                }
+                f.write_str(", and no [[allow]] fits")
+            }
+        }
+    }
+}
+
+impl Policy {
+    /// What holds for something that `from` says to `to`, which may be everyone.
+    #[must_use]
+    pub fn judge(&self, from: &DomainName, said: &Said<'_>, to: &DomainName) -> Verdict<'_> {
+        match self.rules.iter().find(|rule| rule.allows(from, said, to)) {
+            Some(rule) => Verdict::Rule(rule),
+            None => Verdict::Otherwise(self.otherwise, self.place.as_ref()),
+        }
+    }
+
+    /// Whether it may go.
+    #[must_use]
+    pub fn allows(&self, from: &DomainName, said: &Said<'_>, to: &DomainName) -> bool {
+        self.is_open() || self.judge(from, said, to).is_allowed()
+    }
+
+    /// Whether an answer may go: it does, where such a call may come the other way, to the one who
+    /// answers or to everyone.
+    #[must_use]
+    pub fn allows_answer(&self, from: &DomainName, said: &Said<'_>, to: &DomainName) -> bool {
+        self.allows(to, said, from) || self.allows(to, said, &DomainName::everyone())
+    }
+
+    /// Whether everything may go.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.otherwise == Otherwise::Allow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        for (pattern, good, bad) in [
+            ("", &[""][..], &["a"][..]),
+            ("*", &["", "a", "tous"], &[]),
+            ("vm-gui", &["vm-gui"], &["vm-gu", "vm-gui2", "VM-GUI", ""]),
+            ("LISTE_*", &["LISTE_", "LISTE_DISQUES"], &["LISTE", "XLISTE_A"]),
+            ("*_FICHIER", &["_FICHIER", "LIT_FICHIER"], &["LIT_FICHIERS", "FICHIER"]),
+            ("a*b*c", &["abc", "a-b-c", "abbcc", "abcbc"], &["ac", "acb", "ab", "bc"]),
+            ("a*a", &["aa", "aba"], &["a", "ab"]),
+            ("**a**", &["a", "bab"], &["", "b"]),
+            ("DOM0", &["Dom0"], &["DOM0", "dom0"]),
+        ] {
+            let pattern = Pattern::new(pattern);
+            for text in good {
+                assert!(pattern.matches(text), "{pattern:?} {text:?}");
+            }
+            for text in bad {
+                assert!(!pattern.matches(text), "{pattern:?} {text:?}");
+            }
+        }
+    }
+
+    fn rule(from: &str, about: About, to: &str, line: usize) -> Rule {
+        let place = Place { file: "p.toml".into(), line };
+        let pattern = |text: &str| (!text.is_empty()).then(|| Pattern::new(text));
+        Rule { from: pattern(from), about, to: pattern(to), place }
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_decides_and_is_named() {
+        let lists = About::Command(Pattern::new("liste_*"));
+        let place = Some(Place { file: "p.toml".into(), line: 1 });
+        let policy = Policy {
+            otherwise: Otherwise::Deny,
+            place,
+            rules: vec![
+                rule("vm-gui", lists, "sys-usb", 3),
+                rule("sys-*", About::Event(Pattern::new("*")), "", 7),
+                rule("", About::Anything, "vm-log", 9),
+            ],
+        };
+        let name = |text: &str| DomainName::parse(text).unwrap();
+        let judged = |from: &str, said: Said<'_>, to: &str| {
+            let (from, to) = (name(from), name(to));
+            let verdict = policy.judge(&from, &said, &to);
+            assert_eq!(policy.allows(&from, &said, &to), verdict.is_allowed());
+            verdict.to_string()
+        };
+        let (command, event) = (Said::unmapped_command, Said::unmapped_event);
+        let allowed =
+            "p.toml:3: [[allow]] from = \"vm-gui\" command = \"liste_*\" to = \"sys-usb\"";
+        let denied = "p.toml:1: policy = \"deny\", and no [[allow]] fits";
+        let list = command("liste_disques");
+        assert_eq!(judged("vm-gui", list, "sys-usb"), allowed);
+        for (from, said, to) in [
+            ("vm-gui", list, "sys-net"),
+            ("vm-gui", list, "tous"),
+            ("vm-scan", list, "sys-usb"),
+            ("vm-gui", event("liste_disques"), "sys-usb"),
+            ("vm-gui", command("lit_fichier"), "sys-usb"),
+            ("vm-gui", event("fichier"), "tous"),
+        ] {
+            assert_eq!(judged(from, said, to), denied, "{from} {said} {to}");
+        }
+        let event_rule = "p.toml:7: [[allow]] from = \"sys-*\" event = \"*\"";
+        assert_eq!(judged("sys-usb", event("fichier"), "tous"), event_rule);
+        assert_eq!(judged("mqtt", list, "vm-log"), "p.toml:9: [[allow]] to = \"vm-log\"");
+        // An answer goes where the call may come from, and nowhere else.
+        let answers = |from: &str, to: &str| policy.allows_answer(&name(from), &list, &name(to));
+        assert!(answers("sys-usb", "vm-gui") && !answers("vm-gui", "sys-usb"));
+        assert!(!answers("sys-usb", "vm-scan"));
+    }
+
+    #[test]
+    fn without_a_word_everything_goes() {
+        let policy = Policy::default();
+        let (a, b) = (DomainName::dom0(), DomainName::everyone());
+        let verdict = policy.judge(&a, &Said::unmapped_command("x"), &b);
+        assert!(verdict.is_allowed() && policy.is_open());
+        assert_eq!(verdict.to_string(), "policy = \"allow\", the default, and no [[allow]] fits");
+    }
+}
