@@ -24,6 +24,10 @@ enum Command {
     Check(cmd::check::Args),
     /// Show what observing has found, and what of it the mapping does not cover
     Coverage(cmd::coverage::Args),
+    /// Say whether the policy lets a domain say something to another, and by which rule
+    Explain(cmd::explain::Args),
+    /// Write the broker's acl_file: what mapping and policy grant each domain
+    Acl(cmd::acl::Args),
     /// Translate without sockets: inputs on standard input, effects on standard output
     Translate(cmd::translate::Args),
     /// Play conversations that were written down, and compare
@@ -40,6 +44,8 @@ impl Cli {
             Command::Ready(args) => cmd::ready::run(args),
             Command::Check(args) => cmd::check::run(args),
             Command::Coverage(args) => cmd::coverage::run(args),
+            Command::Explain(args) => cmd::explain::run(args),
+            Command::Acl(args) => cmd::acl::run(args),
             Command::Translate(args) => cmd::translate::run(args),
             Command::Test(args) => cmd::test::run(args),
         }

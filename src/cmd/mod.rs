@@ -1,7 +1,9 @@
 //! The subcommands, one file each.
 
+pub mod acl;
 pub mod check;
 pub mod coverage;
+pub mod explain;
 pub mod ready;
 pub mod run;
 pub mod status;

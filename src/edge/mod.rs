@@ -16,7 +16,7 @@ pub mod memory;
 pub mod observe;
 mod port;
 pub mod retained;
-mod secrets;
+pub mod secrets;
 pub mod session;
 mod station;
 mod status;

@@ -4,7 +4,7 @@ use super::session::Credentials;
 use crate::config::{Broker, Config};
 use crate::translate::name::DomainName;
 use crate::translate::password::Password;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -62,6 +62,15 @@ impl Secrets {
     pub fn lacks(&self, domain: &DomainName) -> bool {
         self.domains.is_some() && self.password(domain).is_none()
     }
+}
+
+/// The domains that have a password.
+///
+/// # Errors
+/// As those of the gateway's start: a line that names the file, what is wrong with it and the way out.
+pub fn domains(config: &Config) -> Result<BTreeSet<DomainName>, String> {
+    let names = Secrets::read(config)?.domains.unwrap_or_default();
+    Ok(names.keys().filter_map(|name| DomainName::parse(name).ok()).collect())
 }
 
 /// The whole of a file that nobody may read but its owner, and its group perhaps.

@@ -1,4 +1,5 @@
 //! The pure middle: bytes and time in, actions out. No IO, no clock, no task.
+pub mod acl;
 pub mod clock;
 pub mod coverage;
 pub mod frame;

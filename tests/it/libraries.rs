@@ -1,24 +1,17 @@
 //! Domains that are built on the system's own MQTT libraries, as servers and as clients.
 
+use super::setting::{Outcome, setting_of};
 use crate::peers::disks::REPOSITORY;
 use crate::peers::mqtt_peer::Message;
-use crate::peers::{
-    Broker, Dialect, Disks, Dom0, LegacyDomain, MqttPeer311, MqttServer, MvpServer,
-};
-use crate::setting::{Outcome, setting_with};
+use crate::peers::{Dialect, Disks, Dom0, LegacyDomain, MqttPeer311, MqttServer, MvpServer};
 use serde_json::{Value, json};
 
 const MD5: &str = "6f5902ac237024bdd0c176cb93063dc4";
 const BOTH: [Dialect; 2] = [Dialect::Lib2024, Dialect::Lib11];
 
-async fn with(domain: &str, dialect: Dialect) -> Outcome<Dom0> {
-    Ok(setting_with(Broker::start().await?, |gateway| gateway.with_dialect(domain, dialect))
-        .await?)
-}
-
 /// A legacy `vm-gui`, and `sys-usb` on a library.
 async fn library_serves(dialect: Dialect) -> Outcome<(Dom0, LegacyDomain, MqttServer)> {
-    let setting = with("sys-usb", dialect).await?;
+    let setting = setting_of("sys-usb", dialect).await?;
     let server =
         MqttServer::start(&setting.broker.socket(), "sys-usb", dialect, Disks::new()?).await?;
     let gui = setting.legacy("vm-gui").await?;
@@ -27,8 +20,9 @@ async fn library_serves(dialect: Dialect) -> Outcome<(Dom0, LegacyDomain, MqttSe
 
 /// An application on a library, and a legacy `sys-usb`.
 async fn library_asks(dialect: Dialect) -> Outcome<(Dom0, MqttPeer311, MvpServer)> {
-    let mut setting = with("vm-app", dialect).await?;
-    let app = MqttPeer311::connect(&setting.broker.socket(), "app-1f", &["system/#"]).await?;
+    let mut setting = setting_of("vm-app", dialect).await?;
+    let app = MqttPeer311::connect_as(&setting.broker.socket(), "vm-app", "app-1f", &["system/#"])
+        .await?;
     let server = setting.mvp_server().await?;
     let requests = dialect.roots().into_iter().filter(|root| !crate::peers::ROOTS.contains(root));
     setting.broker.subscribed("sys-usb", requests.map(|root| format!("{root}/request"))).await?;

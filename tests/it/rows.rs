@@ -1,10 +1,10 @@
 //! Every row of the seed's tables, in both directions.
 
+use super::setting::{Outcome, setting};
 use crate::peers::disks::REPOSITORY;
 use crate::peers::legacy::{LegacyDomain, Line, command, notification, response};
 use crate::peers::mqtt_peer::Message;
 use crate::peers::{Dialect, Disks, Dom0, ERROR, MqttPeer, MqttServer, MvpServer, NEW_FILE};
-use crate::setting::{Outcome, setting};
 use serde_json::{Value, json};
 
 const MD5: &str = "6f5902ac237024bdd0c176cb93063dc4";

@@ -1,6 +1,6 @@
 //! What the tests share: how they fail, and the gateway that they test.
 
-use crate::peers::{Broker, DEADLINE, Dom0, Gateway, Missing};
+use crate::peers::{Broker, DEADLINE, Dialect, Dom0, Gateway, Missing};
 use std::fmt;
 use std::panic::Location;
 use std::path::Path;
@@ -88,6 +88,11 @@ pub fn mappings() -> &'static Path {
 /// A broker that forgets, and a gateway with the seed's mapping alone.
 pub async fn setting() -> Result<Dom0, Missing> {
     setting_with(Broker::start().await?, |gateway| gateway).await
+}
+
+/// The same, with a dialect that a domain speaks.
+pub async fn setting_of(domain: &str, dialect: Dialect) -> Result<Dom0, Missing> {
+    setting_with(Broker::start().await?, |gateway| gateway.with_dialect(domain, dialect)).await
 }
 
 /// This broker, and a gateway configured further.

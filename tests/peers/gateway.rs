@@ -132,13 +132,19 @@ impl Gateway {
         Ok(self)
     }
 
+    /// Writes its configuration, without starting it.
+    pub fn write(&self) -> io::Result<()> {
+        fs::write(self.config_file(), self.config())?;
+        match &self.rows {
+            Some((file, rows)) => fs::write(self.folder().join(file), rows),
+            None => Ok(()),
+        }
+    }
+
     /// Starts it (again).
     pub fn run(&mut self) -> io::Result<()> {
+        self.write()?;
         let config = self.config_file();
-        fs::write(&config, self.config())?;
-        if let Some((file, rows)) = &self.rows {
-            fs::write(self.folder().join(file), rows)?;
-        }
         let log = File::options().create(true).append(true).open(self.log_file())?;
         let child = Command::new(&self.program)
             .arg("run")

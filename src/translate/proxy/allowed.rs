@@ -34,6 +34,19 @@ impl Proxy {
         forbidden(&self.policy, from, &Said::command(row), to)
     }
 
+    /// Why somebody on MQTT may not have a row carried out by a domain. What is for every domain is
+    /// allowed, too, where everyone may be asked.
+    pub(super) fn forbids_request(
+        &self,
+        from: &DomainName,
+        row: &Command,
+        handler: &DomainName,
+    ) -> Option<String> {
+        let everyone = row.handlers.iter().any(|h| h.domain.is_none());
+        let asks_all = || self.forbids(from, row, &DomainName::everyone()).is_none();
+        self.forbids(from, row, handler).filter(|_| !(everyone && asks_all()))
+    }
+
     /// Why a command may not go as it is. Its receiver reads its name, so that it has to be allowed as
     /// what it says, and as what the mapping takes it for.
     pub(super) fn forbids_line(

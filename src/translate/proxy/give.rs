@@ -86,7 +86,7 @@ impl Proxy {
             Some(fault) => Err(fault),
             None => self.request_line(row, body, &asker, &handler, now),
         };
-        let allow = |()| match self.forbids(&asker.known(), row, &handler) {
+        let allow = |()| match self.forbids_request(&asker.known(), row, &handler) {
             Some(detail) => Err((Reason::NotAllowed, detail)),
             None => Ok(()),
         };

@@ -1,0 +1,126 @@
+//! `passerelle acl`: what the broker is to grant each domain.
+
+use super::{GOOD, bad, load, unreadable};
+use crate::config::{Address, Channel, Config, domain_of};
+use crate::edge::secrets;
+use crate::translate::acl::{Acl, Grants};
+use crate::translate::name::DomainName;
+use crate::translate::policy::Pattern;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const CODES: &str = "\
+Exit codes: 0 written, 1 the configuration is wrong or has no `broker.passwords`, 2 a file cannot be read";
+
+/// Arguments of `acl`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = CODES)]
+pub struct Args {
+    /// The gateway's configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// One more domain; repeat it for more. Those that the configuration, its mapping and its passwords
+    /// name are known
+    #[arg(long, value_parser = |name: &str| DomainName::parse(name), value_name = "NAME")]
+    domain: Vec<DomainName>,
+    /// The listener's part of mosquitto.conf instead of the acl_file
+    #[arg(long)]
+    listener: bool,
+    /// Where the broker has its acl_file and its password_file
+    #[arg(long, value_name = "DIR", default_value = "/etc/mosquitto")]
+    folder: PathBuf,
+}
+
+/// Runs it: 0 if it is written, 1 if the configuration is wrong or everyone logs in as the gateway, 2 if
+/// a file cannot be read.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    let config = match load(&args.config) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let (Some(user), Some(passwords)) = (&config.broker.user, &config.broker.passwords) else {
+        eprintln!(
+            "error: {}: the broker cannot tell the domains apart\nhelp: give each a password, and name the file with `broker.passwords`",
+            config.source.name
+        );
+        return bad();
+    };
+    let text = if args.listener {
+        listener(&config, &args.folder, passwords)
+    } else {
+        match domains(&config, user, &args.domain) {
+            Ok(domains) => acl(&config, user, &domains),
+            Err(error) => {
+                eprintln!("error: {error}");
+                return unreadable();
+            }
+        }
+    };
+    // Whoever no longer reads it has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    GOOD
+}
+
+/// Every domain that is named somewhere.
+fn domains(
+    config: &Config,
+    user: &str,
+    more: &[DomainName],
+) -> Result<BTreeSet<DomainName>, String> {
+    let mut domains = config.table.domains();
+    domains.extend(secrets::domains(config)?);
+    domains.extend(more.iter().cloned());
+    let rules = &config.policy.rules;
+    let said = rules.iter().flat_map(|rule| [&rule.from, &rule.to]).flatten();
+    domains.extend(said.filter_map(Pattern::exact).filter_map(|name| DomainName::parse(name).ok()));
+    domains.extend(config.channels.iter().filter_map(|channel| match channel {
+        Channel::Unix(path) => domain_of(path),
+        Channel::Serial(..) => None,
+    }));
+    let nobody = [DomainName::everyone(), DomainName::anonymous()];
+    domains.retain(|name| !nobody.contains(name) && name.as_str() != user);
+    Ok(domains)
+}
+
+fn acl(config: &Config, user: &str, domains: &BTreeSet<DomainName>) -> String {
+    let acl = Acl::new(&config.table, &config.policy, domains);
+    let mut text = format!(
+        "# Who may do what on the broker, by {} and its mapping. `passerelle acl` has\n# written it: have it write it anew when one of them changes.\n",
+        config.source.name
+    );
+    let mut add = |who: &str, grants: &Grants| {
+        let _ = writeln!(text, "\nuser {who}");
+        for (access, filter) in grants.lines() {
+            let _ = writeln!(text, "topic {} {filter}", access.as_str());
+        }
+    };
+    add(user, &acl.of_gateway(&config.instance));
+    for (domain, grants) in acl.of_domains() {
+        add(domain.as_str(), &grants);
+    }
+    text
+}
+
+fn listener(config: &Config, folder: &Path, passwords: &Path) -> String {
+    let place = match &config.broker.address {
+        Address::Unix(path) => format!("0 {}", path.display()),
+        Address::Tcp(host, port) => format!("{port} {}", host.trim_matches(['[', ']'])),
+    };
+    let (config, folder, passwords) = (&config.source.name, folder.display(), passwords.display());
+    format!(
+        "\
+# For mosquitto.conf, in the place of its `listener` and `allow_anonymous`. The two files:
+#   passerelle acl --config {config} >{folder}/passerelle.acl
+#   install -m 600 -o mosquitto {passwords} {folder}/passerelle.passwd
+#   mosquitto_passwd -U {folder}/passerelle.passwd
+listener {place}
+allow_anonymous false
+password_file {folder}/passerelle.passwd
+acl_file {folder}/passerelle.acl
+"
+    )
+}

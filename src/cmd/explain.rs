@@ -1,0 +1,146 @@
+//! `passerelle explain`: what the policy says of a message, and by which rule.
+
+use super::{GOOD, bad, load, unreadable};
+use crate::config::Config;
+use crate::translate::mapping::{Command, Event, Origin};
+use crate::translate::name::DomainName;
+use crate::translate::policy::Said;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+const CODES: &str = "\
+Exit codes: 0 it is allowed, 1 it is not, 2 the configuration is wrong or a file cannot be read";
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = CODES)]
+pub struct Args {
+    /// The gateway's configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Who says it; `mqtt` is whoever says no name on MQTT
+    #[arg(value_parser = |name: &str| DomainName::parse(name))]
+    from: DomainName,
+    /// A command or an event, by its name in the mapping or on the legacy wire
+    command: String,
+    /// Who is asked or told; `tous` is everyone, and whoever hears what is published
+    #[arg(value_parser = |name: &str| DomainName::parse(name))]
+    to: DomainName,
+    /// It is an event, even if a command is called so, or no row has it
+    #[arg(long)]
+    event: bool,
+}
+
+/// Runs it: 0 if it is allowed, 1 if it is not, 2 if the configuration is wrong or a file cannot be read.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    let Ok(config) = load(&args.config) else { return unreadable() };
+    let (text, allowed) = explain(&config, args);
+    print!("{text}");
+    if allowed { GOOD } else { bad() }
+}
+
+fn explain(config: &Config, args: &Args) -> (String, bool) {
+    let name = args.command.as_str();
+    let table = &config.table;
+    let commands: Vec<_> = match args.event {
+        true => Vec::new(),
+        false => table.commands().iter().filter(|c| c.name == name || c.legacy == name).collect(),
+    };
+    let events: Vec<_> = match commands.is_empty() {
+        true => table.events().iter().filter(|e| e.name == name || e.legacy == name).collect(),
+        false => Vec::new(),
+    };
+    let mut answer = Answer { config, args, text: String::new(), allowed: true };
+    if !commands.is_empty() {
+        answer.commands(&commands);
+    } else if !events.is_empty() {
+        answer.events(&events);
+    } else if args.event {
+        answer.judge(&Said::unmapped_event(name), &args.to);
+        answer.say("no row has this event: it goes between legacy domains only");
+    } else {
+        answer.judge(&Said::unmapped_command(name), &args.to);
+        answer.say("no row has this command: it goes between legacy domains only");
+    }
+    (answer.text, answer.allowed)
+}
+
+struct Answer<'a> {
+    config: &'a Config,
+    args: &'a Args,
+    text: String,
+    allowed: bool,
+}
+
+impl Answer<'_> {
+    fn say(&mut self, line: &str) {
+        self.text += line;
+        self.text.push('\n');
+    }
+
+    /// Says what holds, and why; what is not allowed makes the whole not allowed.
+    fn judge(&mut self, said: &Said<'_>, to: &DomainName) {
+        let verdict = self.config.policy.judge(&self.args.from, said, to);
+        let word = if verdict.is_allowed() { "allowed" } else { "not allowed" };
+        self.allowed &= verdict.is_allowed();
+        self.say(&format!("{word}: {} -> {to}: {said}\n  {verdict}", self.args.from));
+    }
+
+    fn commands(&mut self, rows: &[&Arc<Command>]) {
+        let to = &self.args.to;
+        let mut names = BTreeSet::new();
+        for row in rows {
+            if names.insert((&row.name, &row.legacy)) {
+                self.judge(&Said::command(row), to);
+            }
+        }
+        for row in rows {
+            let topic = row.request_topic();
+            self.row(&row.origin, &format!("on MQTT {topic}"));
+        }
+        // Who carries it out on MQTT is not who it is addressed to.
+        let others: BTreeSet<_> =
+            rows.iter().flat_map(|r| &r.handlers).filter_map(|h| h.domain.as_ref()).collect();
+        for handler in others.into_iter().filter(|handler| *handler != to) {
+            let said = rows.iter().map(|row| Said::command(row));
+            let allowed = |said| self.config.policy.allows(&self.args.from, &said, handler);
+            let word = if said.map(allowed).all(|a| a) { "is allowed" } else { "is not allowed" };
+            self.say(&format!("on MQTT, what {handler} carries out of it {word}"));
+        }
+        if rows.iter().any(|row| !row.named) && self.args.from != DomainName::anonymous() {
+            self.say(
+                "from MQTT, in a dialect that does not say who asks, `mqtt` has to be allowed too",
+            );
+        }
+        if self.allowed {
+            self.say("so are its answers");
+        }
+    }
+
+    fn events(&mut self, rows: &[&Arc<Event>]) {
+        let everyone = DomainName::everyone();
+        let mut names = BTreeSet::new();
+        for row in rows {
+            if names.insert((&row.name, &row.legacy)) {
+                self.judge(&Said::event(row), &self.args.to);
+            }
+        }
+        for row in rows {
+            match &row.topic {
+                Some(topic) => self.row(&row.origin, &format!("on MQTT {topic}")),
+                None => self.row(&row.origin, "not published"),
+            }
+        }
+        if self.args.to != everyone {
+            self.say("on MQTT it is for everyone: there, `tous` has to be allowed");
+        }
+    }
+
+    fn row(&mut self, origin: &Origin, what: &str) {
+        let (file, line) = (&origin.source.name, origin.source.line(origin.span.start));
+        self.say(&format!("  row {file}:{line}, {what}"));
+    }
+}
