@@ -2,7 +2,7 @@
 
 use super::setting::{Outcome, setting};
 use crate::peers::mqtt_peer::Message;
-use crate::peers::{ERROR, MqttPeer, NEW_FILE, ROOTS};
+use crate::peers::{Dialect, Disks, ERROR, MqttPeer, MqttServer, NEW_FILE, ROOTS};
 use serde_json::json;
 
 const DISCOVER: &str = "system/components/discover";
@@ -78,6 +78,20 @@ async fn a_user_is_sent_what_mapping_and_policy_grant_and_nothing_else() -> Outc
         let stray = |m: &Message| m.topic != NEW_FILE && m.topic != ERROR;
         assert_eq!(peer.inbox.count(stray), 0, "it is sent what is not for it");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_domain_that_comes_over_on_its_channel_is_granted_the_same() -> Outcome {
+    let setting = setting().await?;
+    let socket = setting.broker.socket();
+    let mut scan = MqttPeer::connect(&socket, "vm-scan", &["system/+/+/response/vm-scan"]).await?;
+    let mut gui = setting.legacy("vm-gui").await?;
+    let console = setting.console("sys-usb").await?;
+    // Its requests and its answers go through the tunnel, under its own name.
+    let _new = MqttServer::start(console.port(), "sys-usb", Dialect::Psec, Disks::new()?).await?;
+    gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await?;
+    scan.call("system/disks/list_disks", &json!({})).await?;
     Ok(())
 }
 
