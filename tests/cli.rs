@@ -94,6 +94,8 @@ fn help_is_as_kept() {
         ("run", &["run", "--help"]),
         ("status", &["status", "--help"]),
         ("ready", &["ready", "--help"]),
+        ("explain", &["explain", "--help"]),
+        ("acl", &["acl", "--help"]),
         ("check", &["check", "--help"]),
         ("coverage", &["coverage", "--help"]),
         ("translate", &["translate", "--help"]),
@@ -426,6 +428,113 @@ fn what_is_installed_is_what_the_documentation_names() {
     let example = PathBuf::from("etc/passerelle/passerelle.toml.example");
     let shown = passerelle(&root, &["check", example.to_str().unwrap()], "");
     assert_eq!(shown, ended(0, "", ""));
+}
+
+/// A configuration whose policy denies, with two rules, and passwords.
+const POLICY: &str = r#"mappings = ["mappings/psec.toml"]
+policy = "deny"
+[broker]
+url = "unix:/run/mosquitto/mqtt.sock"
+user = "passerelle"
+passwords = "passwords"
+[[channel]]
+unix = "/absent/*-msg.sock"
+[[allow]]
+from = "vm-gui"
+command = "LISTE_*"
+to = "sys-usb"
+[[allow]]
+from = "sys-*"
+event = "*"
+"#;
+
+fn with_policy() -> TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder(&[
+        ("p.toml", POLICY),
+        ("mappings/psec.toml", &shipped("mappings/psec.toml")),
+        ("passwords", "passerelle:a\nvm-gui:b\ndom0:c\n"),
+    ]);
+    let file = folder.path().join("passwords");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    folder
+}
+
+#[test]
+fn explain_names_the_rule_and_its_line() {
+    let here = with_policy();
+    for (args, code, parts) in [
+        (
+            &["vm-gui", "LISTE_DISQUES", "sys-usb"][..],
+            0,
+            &["allowed: ", "p.toml:9: [[allow]] from"][..],
+        ),
+        (
+            &["vm-gui", "liste_disques", "sys-usb"],
+            0,
+            &["psec.toml:19, on MQTT system/disks/list_disks/request"],
+        ),
+        (
+            &["vm-gui", "liste_fichiers", "sys-usb"],
+            0,
+            &["what Dom0 carries out of it is not allowed"],
+        ),
+        (
+            &["vm-gui", "lit_fichier", "sys-usb"],
+            1,
+            &["not allowed: ", "p.toml:2: policy = \"deny\""],
+        ),
+        (
+            &["mqtt", "liste_disques", "sys-usb"],
+            1,
+            &["not allowed: mqtt -> sys-usb: LISTE_DISQUES"],
+        ),
+        (
+            &["sys-usb", "fichier", "tous"],
+            0,
+            &[
+                "p.toml:13: [[allow]] from = \"sys-*\" event = \"*\"",
+                "on MQTT system/disk/new_file/notification",
+            ],
+        ),
+        (&["vm-gui", "fichier", "tous"], 1, &["not allowed: vm-gui -> tous: FICHIER"]),
+        (&["sys-usb", "disque", "vm-gui", "--event"], 0, &["\"disque\"", "no row has this event"]),
+        (&["sys-usb", "disque", "vm-gui"], 1, &["no row has this command"]),
+    ] {
+        let args = [&["explain", "--config", "p.toml"], args].concat();
+        let shown = passerelle(here.path(), &args, "");
+        assert_eq!((shown.code, shown.err.as_str()), (code, ""), "{args:?}");
+        for part in parts {
+            assert!(shown.out.contains(part), "{args:?}: {part:?} in\n{}", shown.out);
+        }
+    }
+    fs::write(here.path().join("p.toml"), POLICY.replace("deny", "ask")).unwrap();
+    let shown = passerelle(here.path(), &["explain", "--config", "p.toml", "a", "b", "c"], "");
+    assert!(shown.code == 2 && shown.err.contains("there is no policy"), "{shown:?}");
+}
+
+#[test]
+fn acl_is_as_kept_and_has_no_secret() {
+    let here = with_policy();
+    let shown = passerelle(here.path(), &["acl", "--config", "p.toml", "--domain", "vm-log"], "");
+    assert_eq!((shown.code, shown.err.as_str()), (0, ""));
+    as_kept("acl-file", &shown.out);
+    let shown = passerelle(here.path(), &["acl", "--config", "p.toml", "--listener"], "");
+    assert_eq!((shown.code, shown.err.as_str()), (0, ""));
+    as_kept("acl-listener", &shown.out);
+    fs::set_permissions(
+        here.path().join("passwords"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o644),
+    )
+    .unwrap();
+    let shown = passerelle(here.path(), &["acl", "--config", "p.toml"], "");
+    assert!(shown.code == 2 && shown.err.contains("chmod 600 passwords"), "{shown:?}");
+    fs::write(here.path().join("p.toml"), CONFIG).unwrap();
+    let shown = passerelle(here.path(), &["acl", "--config", "p.toml"], "");
+    assert!(
+        shown.code == 1 && shown.err.contains("the broker cannot tell the domains apart"),
+        "{shown:?}"
+    );
 }
 
 const CONFIG: &str = "\
