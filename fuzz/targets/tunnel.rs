@@ -1,5 +1,5 @@
-//! A tunnel: each connection to the broker is given a CONNECT that the domain may make and what follows
-//! it, word for word; every other byte of the domain is counted; both sides' packets stay whole.
+//! A tunnel: each connection to the broker is given a CONNECT that the domain may make, from the domain,
+//! and what follows it, word for word; every other byte of the domain is counted; both sides' packets stay whole.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use passerelle::translate::name::DomainName;
 use passerelle::translate::refusal::Reason;
 use passerelle::translate::tunnel::carrier::Carrier;
-use passerelle::translate::tunnel::connect::{Connect, LARGEST};
+use passerelle::translate::tunnel::connect::{Connect, FIRST, Found, LARGEST, find};
 use passerelle::translate::tunnel::{Order, Taken, Tunnel};
 use passerelle_fuzz::cuts::Cuts;
 use passerelle_fuzz::packets::{connect, ends, packet};
@@ -44,6 +44,8 @@ struct Play {
     told: Vec<u8>,
     pushed: usize,
     out: usize,
+    /// By how much the CONNECTs before this one have grown, since they say who they are from.
+    grown: isize,
     /// Bytes may be gone that nobody counts: a refused CONNECT, or half a one of a lost channel.
     uncounted: bool,
     /// The channel is there.
@@ -65,6 +67,7 @@ impl Play {
             told: Vec::new(),
             pushed: 0,
             out: 0,
+            grown: 0,
             uncounted: false,
             there: true,
             over: false,
@@ -99,6 +102,10 @@ impl Play {
                     self.given.extend_from_slice(&left);
                     self.out += left.len();
                     self.check_given();
+                    match self.growth(&self.given) {
+                        Some(growth) => self.grown += growth,
+                        None => self.uncounted = true,
+                    }
                     self.link = Link::None;
                 }
                 Order::Arrived(_) => {}
@@ -118,15 +125,36 @@ impl Play {
         }
     }
 
-    /// What the broker is given is a stretch of what the domain said, and begins with its CONNECT.
+    /// The domain's CONNECT of which this one was made, and the place after it on the channel, if what
+    /// follows both is the same.
+    fn made_of(&self, made: &[u8], follows: &[u8]) -> Option<&[u8]> {
+        let mut said = memchr::memrchr_iter(FIRST, &self.channel).filter_map(|at| {
+            let rest = &self.channel[at..];
+            let Found::Whole(size) = find(rest) else { return None };
+            let (packet, after) = rest.split_at(size);
+            let connect = Connect::read(bytes::Bytes::copy_from_slice(packet))?;
+            let is_it = connect.as_user(&name("vm-gui"), None) == made;
+            (is_it && after.starts_with(follows)).then_some(packet)
+        });
+        said.next()
+    }
+
+    /// By how much a connection's CONNECT has grown; `None`: it was not given whole.
+    fn growth(&self, given: &[u8]) -> Option<isize> {
+        let end = *ends(given).0.first()?;
+        let (made, follows) = given.split_at(end);
+        let said = self.made_of(made, follows)?;
+        Some(made.len() as isize - said.len() as isize)
+    }
+
+    /// What the broker is given begins with the domain's CONNECT, from the domain, and goes on with what
+    /// the domain said after it.
     fn check_given(&self) {
-        if self.given.is_empty() {
-            return;
-        }
-        assert!(memchr::memmem::find(&self.channel, &self.given).is_some(), "word for word");
         let (ends, _) = ends(&self.given);
         let Some(&end) = ends.first() else { return };
-        let first = bytes::Bytes::copy_from_slice(&self.given[..end]);
+        let (made, follows) = self.given.split_at(end);
+        assert!(self.made_of(made, follows).is_some(), "word for word");
+        let first = bytes::Bytes::copy_from_slice(made);
         let id = Connect::read(first).expect("a CONNECT comes first").client_id;
         let allowed = match DomainName::parse(&id) {
             Ok(name) if name.is_dom0() || name.is_everyone() => false,
@@ -176,6 +204,8 @@ impl Play {
             13 => {
                 self.there = false;
                 self.uncounted |= self.tunnel.held() > 0;
+                // What its CONNECT has grown by is known no more.
+                self.uncounted |= self.link != Link::None;
                 self.tunnel.channel_gone();
                 self.channel.clear();
                 self.told.clear();
@@ -222,8 +252,14 @@ impl Play {
         let dropped = usize::try_from(tunnel.dropped()).expect("a small number");
         let carried = tunnel.held() - to_broker - to_domain.len();
         let counted = self.out + to_broker + dropped + carried;
-        assert!(counted <= self.pushed, "{counted} bytes of {}", self.pushed);
-        assert!(self.uncounted || counted == self.pushed, "{counted} bytes of {}", self.pushed);
+        let now = [&self.given[..], tunnel.to_broker().unwrap_or_default()].concat();
+        let growth = match self.link {
+            Link::None => Some(0),
+            _ => self.growth(&now),
+        };
+        self.uncounted |= growth.is_none();
+        let pushed = self.pushed as isize + self.grown + growth.unwrap_or_default();
+        assert!(self.uncounted || counted as isize == pushed, "{counted} bytes of {pushed}");
         assert_eq!(tunnel.waits_for_connect(), self.link == Link::None || self.over);
         let told = [&self.told[..], to_domain].concat();
         let (ends, sound) = ends(&told);

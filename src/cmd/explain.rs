@@ -105,9 +105,10 @@ impl Answer<'_> {
         let others: BTreeSet<_> =
             rows.iter().flat_map(|r| &r.handlers).filter_map(|h| h.domain.as_ref()).collect();
         for handler in others.into_iter().filter(|handler| *handler != to) {
-            let said = rows.iter().map(|row| Said::command(row));
-            let allowed = |said| self.config.policy.allows(&self.args.from, &said, handler);
-            let word = if said.map(allowed).all(|a| a) { "is allowed" } else { "is not allowed" };
+            let policy = &self.config.policy;
+            let allowed =
+                |row: &&Arc<Command>| policy.allows(&self.args.from, &Said::command(row), handler);
+            let word = if rows.iter().all(allowed) { "is allowed" } else { "is not allowed" };
             self.say(&format!("on MQTT, what {handler} carries out of it {word}"));
         }
         if rows.iter().any(|row| !row.named) && self.args.from != DomainName::anonymous() {

@@ -177,6 +177,7 @@ async fn what_needs_a_restart_is_named_with_its_line() -> Outcome {
         ("gate.sock\"", "other.sock\"", "broker.url"),
         ("[broker]", "[broker]\nuser = \"u\"", "broker.user"),
         ("[broker]", "[broker]\nuser = \"u\"\npassword_file = \"p\"", "broker.password_file"),
+        ("[broker]", "[broker]\nuser = \"u\"\npasswords = \"p\"", "broker.passwords"),
         ("[broker]", "[broker]\nkeep_alive = \"10s\"", "broker.keep_alive"),
         ("[broker]", "[broker]\nsession_expiry = \"10s\"", "broker.session_expiry"),
         ("/*-msg.sock", "/vm-*-msg.sock", "channel.unix"),
