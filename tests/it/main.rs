@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, and plays the edges"
 )]
 
+#![allow(clippy::duplicate_mod, reason = "the rows are tested with an ACL and without")]
+
 #[path = "../peers/mod.rs"]
 mod peers;
 
