@@ -8,7 +8,6 @@
     clippy::disallowed_methods,
     reason = "a test fails by panicking, and plays the edges"
 )]
-
 #![allow(clippy::duplicate_mod, reason = "the rows are tested with an ACL and without")]
 
 #[path = "../peers/mod.rs"]
