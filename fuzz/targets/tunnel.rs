@@ -125,26 +125,28 @@ impl Play {
         }
     }
 
-    /// The domain's CONNECT of which this one was made, and the place after it on the channel, if what
-    /// follows both is the same.
-    fn made_of(&self, made: &[u8], follows: &[u8]) -> Option<&[u8]> {
-        let mut said = memchr::memrchr_iter(FIRST, &self.channel).filter_map(|at| {
+    /// The lengths of the domain's CONNECTs of which this one may have been made: what follows them on the
+    /// channel is the same.
+    fn made_of(&self, made: &[u8], follows: &[u8]) -> BTreeSet<usize> {
+        let said = memchr::memchr_iter(FIRST, &self.channel).filter_map(|at| {
             let rest = &self.channel[at..];
             let Found::Whole(size) = find(rest) else { return None };
             let (packet, after) = rest.split_at(size);
             let connect = Connect::read(bytes::Bytes::copy_from_slice(packet))?;
             let is_it = connect.as_user(&name("vm-gui"), None) == made;
-            (is_it && after.starts_with(follows)).then_some(packet)
+            (is_it && after.starts_with(follows)).then_some(size)
         });
-        said.next()
+        said.collect()
     }
 
-    /// By how much a connection's CONNECT has grown; `None`: it was not given whole.
+    /// By how much a connection's CONNECT has grown; `None`: it was not given whole, or it may be one of
+    /// several.
     fn growth(&self, given: &[u8]) -> Option<isize> {
         let end = *ends(given).0.first()?;
         let (made, follows) = given.split_at(end);
-        let said = self.made_of(made, follows)?;
-        Some(made.len() as isize - said.len() as isize)
+        let sizes = self.made_of(made, follows);
+        let size = sizes.first().filter(|_| sizes.len() == 1)?;
+        Some(made.len() as isize - *size as isize)
     }
 
     /// What the broker is given begins with the domain's CONNECT, from the domain, and goes on with what
@@ -153,7 +155,7 @@ impl Play {
         let (ends, _) = ends(&self.given);
         let Some(&end) = ends.first() else { return };
         let (made, follows) = self.given.split_at(end);
-        assert!(self.made_of(made, follows).is_some(), "word for word");
+        assert!(!self.made_of(made, follows).is_empty(), "word for word");
         let first = bytes::Bytes::copy_from_slice(made);
         let id = Connect::read(first).expect("a CONNECT comes first").client_id;
         let allowed = match DomainName::parse(&id) {
