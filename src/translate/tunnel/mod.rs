@@ -42,6 +42,7 @@ impl fmt::Debug for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open => f.write_str("Open"),
+            Self::Arrived(there) => f.debug_tuple("Arrived").field(there).finish(),
             // A CONNECT may be among them, with its password.
             Self::Close(left) => write!(f, "Close({} bytes)", left.len()),
             Self::Refused(refusal) => f.debug_tuple("Refused").field(refusal).finish(),
