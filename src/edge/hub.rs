@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::exchange::Directory;
+use super::refusals::Refusals;
 use super::session::{Delivery, Event, Filter, Session};
 use super::status::Status;
 use super::supervisor::Reloaded;
@@ -44,6 +45,7 @@ pub(super) struct Task {
     pub mail: mpsc::Receiver<ToHub>,
     pub clock: Clock,
     pub stop: CancellationToken,
+    pub refusals: Refusals,
     /// Whether the last that was logged of the session is that it was lost.
     pub lost: bool,
 }
@@ -158,6 +160,12 @@ impl Task {
         }
     }
 
+    fn refused(&mut self, refusal: Refusal) {
+        let now = self.clock.now();
+        self.refusals.log(&refusal, now.monotonic);
+        self.hub.refused(refusal, now);
+    }
+
     /// Publishes a call that was handed over, or a notice, unless there are too many notices that the
     /// broker has not taken: the log has all.
     fn publish(&mut self, publish: Publish) {
@@ -192,8 +200,7 @@ impl Task {
                 }
                 Action::PassAll(passed) => {
                     for refusal in directory.put_all(&passed) {
-                        super::station::log_refusal(&refusal);
-                        self.hub.refused(refusal, self.clock.now());
+                        self.refused(refusal);
                     }
                 }
                 Action::Acknowledge(_) => {
@@ -202,8 +209,7 @@ impl Task {
                     }
                 }
                 Action::Refused(refusal) => {
-                    super::station::log_refusal(&refusal);
-                    self.hub.refused(refusal, self.clock.now());
+                    self.refused(refusal);
                 }
                 Action::Ignored(why, from) => {
                     tracing::debug!(%from, why = why.as_str(), "ignored");

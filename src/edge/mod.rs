@@ -15,6 +15,7 @@ pub mod log;
 pub mod memory;
 pub mod observe;
 mod port;
+mod refusals;
 pub mod retained;
 pub mod secrets;
 pub mod session;

@@ -9,12 +9,13 @@ use super::clock::Clock;
 use super::exchange::{Directory, Letter};
 use super::hub::{ToHub, wait};
 use super::port::{Place, Port};
+use super::refusals::Refusals;
 use super::session::{self, Delivery, Event, Session};
 use super::supervisor::Again;
 use super::tunnel;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::Proxy;
-use crate::translate::refusal::{Counters, Refusal};
+use crate::translate::refusal::Counters;
 use crate::translate::status::Reporter;
 use crate::translate::tunnel::carrier::{Carrier, Piece};
 use crate::translate::tunnel::connect::Connect;
@@ -74,6 +75,7 @@ pub(super) struct Station {
     pub level: watch::Receiver<Option<usize>>,
     pub clock: Clock,
     pub limit: watch::Receiver<Option<Instant>>,
+    pub refusals: Refusals,
 }
 
 /// How a station ended.
@@ -388,12 +390,6 @@ impl Station {
         let written = nobody || self.proxy.chunk().is_none();
         published && written && self.mailbox.is_empty()
     }
-}
-
-/// One refusal in the log.
-pub(super) fn log_refusal(refusal: &Refusal) {
-    let Refusal { reason, from, detail, head } = refusal;
-    tracing::warn!(domain = %from, reason = reason.as_str(), detail, head, "refused");
 }
 
 async fn next(session: &mut Option<Session>) -> Event {

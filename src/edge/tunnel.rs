@@ -6,7 +6,8 @@ use super::clock::Clock;
 use super::exchange::Directory;
 use super::hub::{ToHub, wait};
 use super::port::Port;
-use super::station::{self, CHUNK, Control, ToSupervisor, log_refusal};
+use super::refusals::Refusals;
+use super::station::{self, CHUNK, Control, ToSupervisor};
 use crate::config::Address;
 use crate::translate::name::DomainName;
 use crate::translate::refusal::Counters;
@@ -45,6 +46,7 @@ pub(super) struct Task {
     pub level: watch::Receiver<Option<usize>>,
     pub clock: Clock,
     pub until: watch::Receiver<Option<Instant>>,
+    pub refusals: Refusals,
 }
 
 /// A channel that carries MQTT from here on, and the CONNECT that says so.
@@ -244,8 +246,8 @@ impl Task {
                 }
                 Order::Close(left) => self.close(left, life),
                 Order::Refused(refusal) => {
-                    log_refusal(&refusal);
-                    // A full mailbox holds enough notices; the log has them all.
+                    self.refusals.log(&refusal, self.clock.now().monotonic);
+                    // A full mailbox holds enough notices.
                     let _ = self.hub.try_send(ToHub::Refused(refusal));
                 }
                 Order::Arrived(there) => {

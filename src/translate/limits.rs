@@ -13,6 +13,8 @@ pub struct Limits {
     pub queue: usize,
     /// After how long without progress a domain that is written to is stuck. 30 s.
     pub stuck: Duration,
+    /// How many commands and notifications a domain may send a second, and as many at once. 100 000.
+    pub rate: usize,
     /// The most calls that may be pending for a domain. 1024.
     pub calls: usize,
     /// The most bytes that wait for the broker (or one message, if larger). 8 MiB.
@@ -77,6 +79,7 @@ impl Default for Limits {
             depth: 128,
             queue: 8 * MIB,
             stuck: Duration::from_secs(30),
+            rate: 100_000,
             calls: 1024,
             outbox: 8 * MIB,
             memory: 48 * MIB,

@@ -1,5 +1,6 @@
 //! The pure middle: bytes and time in, actions out. No IO, no clock, no task.
 pub mod acl;
+pub mod bucket;
 pub mod clock;
 pub mod coverage;
 pub mod frame;

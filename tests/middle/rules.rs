@@ -1,6 +1,8 @@
 //! The rules of who is told what, and what the limits promise: one test for each thing that went wrong.
 
-use crate::kit::{Play, command, name, notification, request, response, seed};
+use crate::kit::{
+    Play, assert_ledger, command, name, notification, request, response, seed, with_limits,
+};
 use passerelle::translate::clock::Now;
 use passerelle::translate::limits::Limits;
 use passerelle::translate::proxy::{Action, Identity, Passed, Proxy, Setting};
@@ -44,6 +46,30 @@ fn a_domain_that_holds_more_than_its_share_is_refused_until_there_is_room_again(
     assert_eq!(proxy.counters().refused.get(&Reason::StoreFull), Some(&1));
     proxy.set_level(None);
     assert!(published(&mut proxy), "all together hold little again");
+}
+
+#[test]
+fn what_is_more_than_a_domains_share_is_refused_and_the_others_have_theirs() {
+    let limits = Limits { rate: 2, ..Limits::default() };
+    let mut play = Play { gateway: with_limits(seed(), &["vm-gui", "vm-a"], limits) };
+    let moved = |from| notification(from, "*", "disque", r#"{"disk":"USB","state":"connected"}"#);
+    let list = command("vm-gui", "sys-usb", "liste_disques", "{}");
+    let answer = response("vm-gui", "sys-usb", "liste_disques", r#"{"disques":[]}"#);
+    let mut say = |line: &str| play.line(line).concat();
+    assert!(
+        !say(&list).contains("rate_limited") && !say(&moved("vm-gui")).contains("rate_limited")
+    );
+    assert!(say(&moved("vm-gui")).contains(r#"{"refused":"rate_limited","from":"vm-gui""#));
+    let told = say(&list);
+    assert!(
+        told.contains(r#""refused":"rate_limited""#) && told.contains(r#""evenement":"erreur""#),
+        "{told}"
+    );
+    assert!(!say(&answer).contains("rate_limited"), "there are no more answers than calls");
+    assert!(!say(&moved("vm-a")).contains("rate_limited"), "another has its own share");
+    play.elapse(1);
+    assert!(!play.line(&list).concat().contains("rate_limited"), "in a second there is more");
+    assert_ledger(&mut play.gateway);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::super::exchange::NotTaken;
 use super::super::hub::ToHub;
 use super::super::session::{Filter, Session};
-use super::{Life, Station, log_refusal};
+use super::{Life, Station};
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Action, Passed};
 use crate::translate::refusal::Refusal;
@@ -75,9 +75,9 @@ impl Station {
         }
     }
 
-    fn refused(&self, refusal: Refusal) {
-        log_refusal(&refusal);
-        // A full mailbox holds enough notices; the log has them all.
+    fn refused(&mut self, refusal: Refusal) {
+        self.refusals.log(&refusal, self.clock.now().monotonic);
+        // A full mailbox holds enough notices; the counters have them all.
         let _ = self.hub.try_send(ToHub::Refused(refusal));
     }
 

@@ -3,6 +3,7 @@
 use super::super::exchange::{Directory, Mailbox, mailbox};
 use super::super::hub::{self, ToHub};
 use super::super::port::{Place, Port};
+use super::super::refusals::Refusals;
 use super::super::session::{BrokerAddress, Credentials, Filter, Session, Settings};
 use super::super::station::{self, Control, Station};
 use super::super::status::Status;
@@ -64,6 +65,7 @@ impl Supervisor {
             mail,
             clock: self.clock,
             stop,
+            refusals: Refusals::new(),
             lost: false,
         };
         tokio::spawn(task.run(limit))
@@ -126,6 +128,7 @@ impl Supervisor {
             level: self.level.subscribe(),
             clock: self.clock,
             limit: self.limit.clone(),
+            refusals: Refusals::new(),
             name,
             place,
             channel,
@@ -161,6 +164,7 @@ impl Supervisor {
             level: self.level.subscribe(),
             clock: self.clock,
             until: self.limit.clone(),
+            refusals: Refusals::new(),
             name,
         };
         self.tasks.spawn(async { End::Tunnel(task.run(connect).await) });

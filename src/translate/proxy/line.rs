@@ -67,6 +67,10 @@ impl Proxy {
         }
         let route = self.route(&message.destination);
         let read = Read { message, line: &line, source };
+        // There are no more answers than calls.
+        if read.message.kind != Kind::Response && !self.share.take(now.monotonic) {
+            return self.refuse_over_rate(&read, now);
+        }
         match (&route, read.message.kind) {
             (Route::Mqtt(_), Kind::Command) => self.ask(&read, &route, now),
             (Route::Mqtt(to), Kind::Response) => self.answer(&read, to.as_ref(), now),
@@ -83,6 +87,16 @@ impl Proxy {
             (Route::Direct(to), Kind::Response) => self.pass_response(&read, to, now),
             (Route::Everyone, Kind::Command) => self.ask_everyone(&read, &route, now),
             (Route::Everyone, Kind::Response) => self.answer_everyone(&read),
+        }
+    }
+
+    /// More than the domain's share: it is not looked into any further.
+    fn refuse_over_rate(&mut self, read: &Read<'_>, now: Now) {
+        let detail = format!("more than {} messages a second (limits.rate)", self.limits.rate);
+        if read.message.kind == Kind::Command {
+            self.refuse_request(read, Reason::RateLimited, &detail, now);
+        } else {
+            self.refuse(Reason::RateLimited, detail, read.from(self), head(read.line));
         }
     }
 

@@ -25,6 +25,7 @@ pub(in crate::translate) use allowed::forbidden;
 pub(in crate::translate) use ask::reason_of;
 pub(in crate::translate) use event::{STATE, events};
 
+use super::bucket::Bucket;
 use super::clock::Now;
 use super::frame::{Decoder, Frame};
 use super::limits::{Limits, weight};
@@ -84,6 +85,8 @@ pub struct Proxy {
     nonce: Arc<str>,
     roster: Arc<Roster>,
     decoder: Decoder,
+    /// How much more the domain may say.
+    share: Bucket,
     heard: Heard,
     queue: Queue,
     asked: Vec<Asked>,
@@ -136,6 +139,7 @@ impl Proxy {
             table: Arc::clone(&setting.table),
             policy: Arc::clone(&setting.policy),
             decoder: Decoder::new(setting.limits.line),
+            share: Bucket::new(setting.limits.rate, setting.limits.rate),
             limits: setting.limits.clone(),
             instance: Arc::clone(&setting.instance),
             nonce: Arc::clone(&setting.nonce),

@@ -1,6 +1,7 @@
 //! Another mapping and other limits, while calls are pending.
 
 use super::{Action, Proxy, Setting};
+use crate::translate::bucket::Bucket;
 use crate::translate::limits::weight;
 use crate::translate::subscriptions;
 use std::collections::BTreeSet;
@@ -12,6 +13,9 @@ impl Proxy {
     pub fn reload(&mut self, setting: &Setting) {
         self.table = Arc::clone(&setting.table);
         self.policy = Arc::clone(&setting.policy);
+        if self.limits.rate != setting.limits.rate {
+            self.share = Bucket::new(setting.limits.rate, setting.limits.rate);
+        }
         self.limits = setting.limits.clone();
         self.queue.set_limit(self.limits.queue);
         let limit = self.limits.outbox;

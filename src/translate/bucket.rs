@@ -1,0 +1,52 @@
+//! A token bucket: how often something may happen.
+
+use std::time::Duration;
+
+/// So many at once, and then so many a second.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    /// How long one token takes to come back.
+    each: Duration,
+    /// How long all of them take.
+    all: Duration,
+    /// When all will be back.
+    full: Duration,
+}
+
+impl Bucket {
+    /// A full bucket of `size` tokens, of which `rate` come back each second. Neither can be less than 1.
+    #[must_use]
+    pub fn new(rate: usize, size: usize) -> Self {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+        let each = Duration::from_secs(1) / count(rate);
+        Self { each, all: each.saturating_mul(count(size)), full: Duration::ZERO }
+    }
+
+    /// Takes a token at this time, if there is one.
+    pub fn take(&mut self, now: Duration) -> bool {
+        let full = self.full.max(now).saturating_add(self.each);
+        let taken = full - now <= self.all;
+        if taken {
+            self.full = full;
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bucket;
+    use std::time::Duration;
+
+    #[test]
+    fn as_many_at_once_as_it_holds_and_then_as_many_as_come_back() {
+        let second = Duration::from_secs(1);
+        let mut bucket = Bucket::new(10, 3);
+        let taken = |bucket: &mut Bucket, now| (0..100).filter(|_| bucket.take(now)).count();
+        assert_eq!(taken(&mut bucket, second), 3);
+        assert_eq!(taken(&mut bucket, second + second / 5), 2);
+        assert_eq!(taken(&mut bucket, second * 100), 3, "it is never more than full");
+        // A clock that went back would give none, and does not break.
+        assert_eq!(taken(&mut bucket, Duration::ZERO), 0);
+    }
+}
