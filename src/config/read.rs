@@ -197,9 +197,12 @@ impl Reader<'_, '_> {
                 *place = size;
             }
         }
-        for (key, place) in
-            [("depth", &mut limits.depth), ("rate", &mut limits.rate), ("calls", &mut limits.calls)]
-        {
+        for (key, place) in [
+            ("depth", &mut limits.depth),
+            ("rate", &mut limits.rate),
+            ("pace", &mut limits.pace),
+            ("calls", &mut limits.calls),
+        ] {
             let Some(number) = table.number(key, self.found) else { continue };
             match usize::try_from(number) {
                 Ok(number) if number > 0 => *place = number,

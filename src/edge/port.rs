@@ -2,6 +2,7 @@
 
 use super::channel::{Channel, connect_unix, open_serial};
 use crate::translate::name::DomainName;
+use bytes::BufMut as _;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -129,11 +130,11 @@ pub(super) struct Reader<'p>(Option<&'p mut ReadHalf<Channel>>);
 pub(super) struct Writer<'p>(Option<&'p mut WriteHalf<Channel>>);
 
 impl Reader<'_> {
-    /// Reads some bytes into the buffer's room. Cancel-safe.
-    pub async fn read(self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    /// Reads some bytes, so many at most, into the buffer. Cancel-safe.
+    pub async fn read(self, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         buffer.clear();
         match self.0 {
-            Some(reader) => reader.read_buf(buffer).await,
+            Some(reader) => reader.read_buf(&mut buffer.limit(most)).await,
             None => std::future::pending().await,
         }
     }

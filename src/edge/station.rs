@@ -14,7 +14,7 @@ use super::session::{self, Delivery, Event, Session};
 use super::supervisor::Again;
 use super::tunnel;
 use crate::translate::name::DomainName;
-use crate::translate::proxy::Proxy;
+use crate::translate::proxy::{Pace, Proxy};
 use crate::translate::refusal::Counters;
 use crate::translate::status::Reporter;
 use crate::translate::tunnel::carrier::{Carrier, Piece};
@@ -23,12 +23,17 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
 /// The bytes that are read at a time: so many of them that nobody else waits long meanwhile.
 pub(super) const CHUNK: usize = 8 * 1024;
+/// Of a domain that says very much, and is held back.
+const PIECE: usize = 1024;
+/// For so long after a domain has spoken, others that say very much are held back.
+const WHILE: Duration = Duration::from_secs(1);
 /// A channel that has carried MQTT and carries lines again, and their first bytes.
 pub(super) type Channel = (channel::Channel, Carrier, Bytes);
 
@@ -75,6 +80,8 @@ pub(super) struct Station {
     pub level: watch::Receiver<Option<usize>>,
     pub clock: Clock,
     pub limit: watch::Receiver<Option<Instant>>,
+    /// Who spoke last that does not say very much, and when.
+    pub spoken: watch::Sender<Option<(DomainName, Duration)>>,
     pub refusals: Refusals,
 }
 
@@ -103,11 +110,22 @@ struct Life {
     next_delivery: u64,
     /// What the supervisor was last told that is held.
     told: usize,
+    /// It says very much, and is held back.
+    slow: bool,
+    /// Nothing is read before then.
+    pause: Option<Duration>,
     /// Decides when the status is told.
     reporter: Reporter,
     retiring: bool,
     removed: bool,
     finishing: bool,
+}
+
+impl Life {
+    /// How many bytes are read at a time.
+    fn most(&self) -> usize {
+        if self.slow { PIECE } else { CHUNK }
+    }
 }
 
 enum Turn {
@@ -136,8 +154,12 @@ impl Station {
             if matches!(turn, Turn::Limit) {
                 break;
             }
-            let more = matches!(turn, Turn::Read(Ok(CHUNK)));
+            let read = matches!(turn, Turn::Read(_));
+            let more = matches!(turn, Turn::Read(Ok(n)) if n == life.most());
             self.take(turn, &mut life, &buffer).await;
+            if read {
+                self.pause(&mut life);
+            }
             self.act(&mut life).await;
             // What one reading of the channel passes on, to this domain too, is many letters: they must
             // not pile up behind the next reading.
@@ -160,6 +182,22 @@ impl Station {
         self.end(life).await
     }
 
+    /// A domain that says very much waits while others speak: they, and the broker, have their turn.
+    fn pause(&self, life: &mut Life) {
+        let now = self.clock.now();
+        let spoken = self.spoken.borrow().clone();
+        let other = spoken.filter(|(name, _)| *name != self.name);
+        let others = other.is_some_and(|(_, at)| now.monotonic.saturating_sub(at) < WHILE);
+        let pace = self.proxy.pace(others, now);
+        if pace == Pace::Calm {
+            self.spoken.send_replace(Some((self.name.clone(), now.monotonic)));
+        }
+        (life.slow, life.pause) = match pace {
+            Pace::Calm | Pace::Fast => (false, None),
+            Pace::Slow(until) => (true, until),
+        };
+    }
+
     fn begin(&mut self) -> Life {
         let (channel, carrier, bytes) = match self.channel.take() {
             Some((channel, carrier, bytes)) => (Some(channel), carrier, bytes),
@@ -174,6 +212,8 @@ impl Station {
             deliveries: HashMap::new(),
             next_delivery: 0,
             told: 0,
+            slow: false,
+            pause: None,
             reporter: Reporter::default(),
             retiring: false,
             removed: false,
@@ -202,17 +242,20 @@ impl Station {
 
     async fn turn(&mut self, life: &mut Life, buffer: &mut Vec<u8>) -> Turn {
         let deadline = self.proxy.deadline().filter(|_| !life.retiring);
-        let deadline = deadline.into_iter().chain(life.reporter.deadline()).min();
+        let deadline = deadline.into_iter().chain(life.reporter.deadline()).chain(life.pause).min();
         let deadline = deadline.map(|d| self.clock.at(d));
         let limit = *self.limit.borrow();
         let chunk = self.proxy.chunk();
         let chunk = chunk.filter(|_| life.connect.is_none());
-        let reads = !life.finishing && life.carrier.held() <= self.proxy.limits().outbox;
+        let reads = !life.finishing
+            && life.pause.is_none()
+            && life.carrier.held() <= self.proxy.limits().outbox;
         let retry = life.port.retry();
+        let most = life.most();
         let (reader, writer) = life.port.ends();
         tokio::select! {
             event = next(&mut life.session) => Turn::Session(event),
-            read = reader.read(buffer), if reads => Turn::Read(read),
+            read = reader.read(buffer, most), if reads => Turn::Read(read),
             wrote = writer.write(chunk) => Turn::Wrote(wrote),
             Some(letter) = self.mailbox.recv() => Turn::Letter(letter),
             Some(control) = self.control.recv() => Turn::Control(control),
@@ -245,7 +288,10 @@ impl Station {
                 let level = *self.level.borrow_and_update();
                 self.proxy.set_level(level);
             }
-            Turn::Time => self.proxy.wake(now),
+            Turn::Time => {
+                life.pause = life.pause.filter(|until| *until > now.monotonic);
+                self.proxy.wake(now);
+            }
             Turn::Retry => {
                 if life.port.connect().await {
                     self.up(life);

@@ -144,7 +144,7 @@ impl Task {
         let retry = self.port.retry();
         let (reader, writer) = self.port.ends();
         tokio::select! {
-            read = reader.read(from_domain), if !life.finishing => Turn::Read(read),
+            read = reader.read(from_domain, CHUNK), if !life.finishing => Turn::Read(read),
             wrote = writer.write(to_domain) => Turn::Wrote(wrote),
             turn = life.link.turn(from_broker, to_broker, to_domain.is_none()) => turn,
             Some(control) = self.control.recv() => Turn::Control(control),

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// For how long one that takes too much may be in debt.
+const OWED: Duration = Duration::from_millis(20);
+
 /// So many at once, and then so many a second.
 #[derive(Debug, Clone)]
 pub struct Bucket {
@@ -31,11 +34,30 @@ impl Bucket {
         }
         taken
     }
+
+    /// Takes a token at this time even if there is none. Then one is owed, though never more than come
+    /// back in [`OWED`].
+    pub fn draw(&mut self, now: Duration) {
+        let most = now.saturating_add(self.all).saturating_add(OWED);
+        self.full = self.full.max(now).saturating_add(self.each).min(most);
+    }
+
+    /// Whether most of the tokens are taken.
+    #[must_use]
+    pub fn is_low(&self, now: Duration) -> bool {
+        self.full.saturating_sub(now) > self.all / 2
+    }
+
+    /// When tokens that are owed now will have come back.
+    #[must_use]
+    pub fn owed_until(&self, now: Duration) -> Option<Duration> {
+        Some(self.full.saturating_sub(self.all)).filter(|until| *until > now)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Bucket;
+    use super::{Bucket, OWED};
     use std::time::Duration;
 
     #[test]
@@ -48,5 +70,20 @@ mod tests {
         assert_eq!(taken(&mut bucket, second * 100), 3, "it is never more than full");
         // A clock that went back would give none, and does not break.
         assert_eq!(taken(&mut bucket, Duration::ZERO), 0);
+    }
+
+    #[test]
+    fn what_is_owed_comes_back_and_a_debt_is_bounded() {
+        let (now, each) = (Duration::from_secs(1), Duration::from_millis(1));
+        let mut bucket = Bucket::new(1000, 3);
+        bucket.draw(now);
+        assert!(!bucket.is_low(now));
+        (0..2).for_each(|_| bucket.draw(now));
+        assert_eq!((bucket.is_low(now), bucket.owed_until(now)), (true, None));
+        bucket.draw(now);
+        assert_eq!(bucket.owed_until(now), Some(now + each));
+        assert_eq!(bucket.owed_until(now + each), None);
+        (0..1000).for_each(|_| bucket.draw(now));
+        assert_eq!(bucket.owed_until(now), Some(now + OWED));
     }
 }

@@ -15,6 +15,9 @@ pub struct Limits {
     pub stuck: Duration,
     /// How many commands and notifications a domain may send a second, and as many at once. 100 000.
     pub rate: usize,
+    /// As much of that a second as a domain is heard with while others speak too; it waits with the rest.
+    /// 10 000.
+    pub pace: usize,
     /// The most calls that may be pending for a domain. 1024.
     pub calls: usize,
     /// The most bytes that wait for the broker (or one message, if larger). 8 MiB.
@@ -80,6 +83,7 @@ impl Default for Limits {
             queue: 8 * MIB,
             stuck: Duration::from_secs(30),
             rate: 100_000,
+            pace: 5_000,
             calls: 1024,
             outbox: 8 * MIB,
             memory: 48 * MIB,

@@ -26,6 +26,7 @@ pub(super) use start::address;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -70,6 +71,7 @@ struct Supervisor {
     hub: mpsc::Sender<ToHub>,
     told: mpsc::UnboundedSender<ToSupervisor>,
     level: watch::Sender<Option<usize>>,
+    spoken: watch::Sender<Option<(DomainName, Duration)>>,
     limit: watch::Receiver<Option<Instant>>,
     gone: Counters,
     /// Domains that spoke MQTT to an earlier run, and have not been seen in this one.
@@ -115,6 +117,7 @@ pub async fn run(mut config: Config, log: Log) -> Result<(), String> {
         hub,
         told,
         level: watch::channel(None).0,
+        spoken: watch::channel(None).0,
         limit: limit.clone(),
         gone: Counters::default(),
         on_mqtt: BTreeSet::new(),

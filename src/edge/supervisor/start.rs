@@ -128,6 +128,7 @@ impl Supervisor {
             level: self.level.subscribe(),
             clock: self.clock,
             limit: self.limit.clone(),
+            spoken: self.spoken.clone(),
             refusals: Refusals::new(),
             name,
             place,

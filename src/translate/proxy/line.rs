@@ -67,9 +67,8 @@ impl Proxy {
         }
         let route = self.route(&message.destination);
         let read = Read { message, line: &line, source };
-        // There are no more answers than calls.
-        if read.message.kind != Kind::Response && !self.share.take(now.monotonic) {
-            return self.refuse_over_rate(&read, now);
+        if !self.is_within_share(&read, now) {
+            return self.refuse_over_share(&read, now);
         }
         match (&route, read.message.kind) {
             (Route::Mqtt(_), Kind::Command) => self.ask(&read, &route, now),
@@ -90,18 +89,9 @@ impl Proxy {
         }
     }
 
-    /// More than the domain's share: it is not looked into any further.
-    fn refuse_over_rate(&mut self, read: &Read<'_>, now: Now) {
-        let detail = format!("more than {} messages a second (limits.rate)", self.limits.rate);
-        if read.message.kind == Kind::Command {
-            self.refuse_request(read, Reason::RateLimited, &detail, now);
-        } else {
-            self.refuse(Reason::RateLimited, detail, read.from(self), head(read.line));
-        }
-    }
-
     /// A line that cannot be read costs itself, but not a whole message that is glued to a piece of one.
     fn no_message(&mut self, reason: Reason, detail: String, line: &Bytes, now: Now) {
+        self.pace.draw(now.monotonic);
         let torn = reason == Reason::NotJson;
         let at = torn.then(|| legacy::after_a_tear(line, self.limits.depth)).flatten();
         let piece = line.slice(..at.unwrap_or(line.len()));

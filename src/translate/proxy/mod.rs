@@ -12,6 +12,7 @@ mod event;
 mod give;
 mod line;
 mod own;
+mod pace;
 mod reload;
 mod response;
 mod room;
@@ -24,6 +25,8 @@ pub use action::{Action, HandedOver, OwnCall, Passed};
 pub(in crate::translate) use allowed::forbidden;
 pub(in crate::translate) use ask::reason_of;
 pub(in crate::translate) use event::{STATE, events};
+pub use pace::Pace;
+use pace::buckets;
 
 use super::bucket::Bucket;
 use super::clock::Now;
@@ -87,6 +90,8 @@ pub struct Proxy {
     decoder: Decoder,
     /// How much more the domain may say.
     share: Bucket,
+    /// How much more it is heard with while others speak.
+    pace: Bucket,
     heard: Heard,
     queue: Queue,
     asked: Vec<Asked>,
@@ -134,12 +139,14 @@ impl Proxy {
     /// A proxy for a channel that is not connected yet.
     #[must_use]
     pub fn new(identity: Identity, setting: &Setting, now: Duration) -> Self {
+        let (share, pace) = buckets(&setting.limits);
         Self {
             identity,
             table: Arc::clone(&setting.table),
             policy: Arc::clone(&setting.policy),
             decoder: Decoder::new(setting.limits.line),
-            share: Bucket::new(setting.limits.rate, setting.limits.rate),
+            share,
+            pace,
             limits: setting.limits.clone(),
             instance: Arc::clone(&setting.instance),
             nonce: Arc::clone(&setting.nonce),

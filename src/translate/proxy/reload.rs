@@ -1,7 +1,6 @@
 //! Another mapping and other limits, while calls are pending.
 
-use super::{Action, Proxy, Setting};
-use crate::translate::bucket::Bucket;
+use super::{Action, Proxy, Setting, buckets};
 use crate::translate::limits::weight;
 use crate::translate::subscriptions;
 use std::collections::BTreeSet;
@@ -13,8 +12,9 @@ impl Proxy {
     pub fn reload(&mut self, setting: &Setting) {
         self.table = Arc::clone(&setting.table);
         self.policy = Arc::clone(&setting.policy);
-        if self.limits.rate != setting.limits.rate {
-            self.share = Bucket::new(setting.limits.rate, setting.limits.rate);
+        let (old, new) = (&self.limits, &setting.limits);
+        if (old.rate, old.pace) != (new.rate, new.pace) {
+            (self.share, self.pace) = buckets(new);
         }
         self.limits = setting.limits.clone();
         self.queue.set_limit(self.limits.queue);
