@@ -110,6 +110,8 @@ struct Life {
     next_delivery: u64,
     /// What the supervisor was last told that is held.
     told: usize,
+    /// A line has been passed to another domain.
+    passed: bool,
     /// It says very much, and is held back.
     slow: bool,
     /// Nothing is read before then.
@@ -170,8 +172,9 @@ impl Station {
             self.leave_if_empty(&mut life).await;
             self.tell_what_is_held(&mut life);
             self.report(&mut life);
-            if more {
-                // A flood is taken in piece by piece: it is everybody else's turn in between.
+            // A flood is taken in piece by piece, and a domain that waits for a line has it before the
+            // broker has its copy: it is everybody else's turn.
+            if more || std::mem::take(&mut life.passed) {
                 yield_now().await;
             }
             let through = life.removed && self.mailbox.is_empty();
@@ -212,6 +215,7 @@ impl Station {
             deliveries: HashMap::new(),
             next_delivery: 0,
             told: 0,
+            passed: false,
             slow: false,
             pause: None,
             reporter: Reporter::default(),

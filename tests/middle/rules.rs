@@ -69,7 +69,7 @@ fn what_is_more_than_a_domains_share_is_refused_and_the_others_have_theirs() {
     assert!(!say(&moved("vm-a")).contains("rate_limited"), "another has its own share");
     play.elapse(1);
     assert!(!play.line(&list).concat().contains("rate_limited"), "in a second there is more");
-    assert_ledger(&mut play.gateway);
+    assert_ledger(&play.gateway);
 }
 
 #[test]

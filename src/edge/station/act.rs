@@ -57,7 +57,10 @@ impl Station {
                 }
             }
             Action::Queued => {}
-            Action::Pass(to, passed) => self.pass(&to, passed),
+            Action::Pass(to, passed) => {
+                self.pass(&to, passed);
+                life.passed = true;
+            }
             Action::PassAll(passed) => {
                 let directory = self.directory.borrow().clone();
                 for refusal in directory.put_all(&passed) {
