@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// Where the bare publisher publishes: not the gateway's topic, for that it would have to read itself.
 const BARE: &str = "bench/bare/notification";
 
+/// The same, with two who listen.
+const TWICE: &str = "bench/bare/twice";
+
 /// T2.
 pub fn notifications(floor: &mut Floor, extent: Extent) -> Res<Vec<Row>> {
     let count = extent.of(20_000);
@@ -22,17 +25,37 @@ pub fn notifications(floor: &mut Floor, extent: Extent) -> Res<Vec<Row>> {
     let socket = floor.socket();
     let mut bare = MqttEnd::connect(&socket, "vm-bare", &[])?;
     let mut listener = MqttEnd::connect(&socket, "vm-bare-screen", &[BARE.to_owned()])?;
+    let mut second = MqttEnd::connect(&socket, "vm-bare-second", &[TWICE.to_owned()])?;
+    let mut twice = MqttEnd::connect(&socket, "vm-bare-twice", &[TWICE.to_owned()])?;
     let mut screen = MqttEnd::connect(&socket, "vm-screen", &[MOVED.to_owned()])?;
-    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    let (mut theirs, mut twofold, mut ours) = (Vec::new(), Vec::new(), Vec::new());
     let legacy = world.first()?;
     for _ in 0..extent.rounds {
         theirs.push(rate(&mut listener, count, |arrived| bare.publish(count, BARE, arrived))?);
+        twofold.push(rate(&mut twice, count, |arrived| {
+            thread::scope(|scope| {
+                let too = scope.spawn(|| second.receive(count, &AtomicUsize::new(0)));
+                bare.publish(count, TWICE, arrived)?;
+                too.join().map_err(|_| "the second listener has failed")?
+            })
+        })?);
         ours.push(rate(&mut screen, count, |arrived| legacy.notify(count, arrived))?);
     }
     world.gateway.end()?;
-    let figures = (median(theirs.clone()), median(ours.clone()), ratio(&ours, &theirs));
-    let what = "notifications, legacy -> MQTT, beside a bare publisher";
-    Ok(vec![Row::ratio("T2", what, "/s", figures, Some(Goal::AtLeast(0.8)))])
+    let whats = [
+        (
+            "notifications, legacy -> MQTT, beside a bare publisher",
+            theirs,
+            Some(Goal::AtLeast(0.8)),
+        ),
+        // As it is with the gateway: its own session has to listen for the others'.
+        ("the same, where one more client listens to both", twofold, None),
+    ];
+    let row = |(what, theirs, goal): (&str, Vec<f64>, Option<Goal>)| {
+        let figures = (median(theirs.clone()), median(ours.clone()), ratio(&ours, &theirs));
+        Row::ratio("T2", what, "/s", figures, goal)
+    };
+    Ok(whats.into_iter().map(row).collect())
 }
 
 /// How many of `count` arrive a second.
