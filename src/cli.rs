@@ -24,6 +24,8 @@ enum Command {
     Check(cmd::check::Args),
     /// Show what observing has found, and what of it the mapping does not cover
     Coverage(cmd::coverage::Args),
+    /// Show or throw away what is kept on disk
+    Store(cmd::store::Args),
     /// Say whether the policy lets a domain say something to another, and by which rule
     Explain(cmd::explain::Args),
     /// Write the broker's acl_file: what mapping and policy grant each domain
@@ -44,6 +46,7 @@ impl Cli {
             Command::Ready(args) => cmd::ready::run(args),
             Command::Check(args) => cmd::check::run(args),
             Command::Coverage(args) => cmd::coverage::run(args),
+            Command::Store(args) => cmd::store::run(args),
             Command::Explain(args) => cmd::explain::run(args),
             Command::Acl(args) => cmd::acl::run(args),
             Command::Translate(args) => cmd::translate::run(args),

@@ -4,9 +4,11 @@ mod changes;
 mod observe;
 mod policy;
 mod read;
+mod store;
 
 use crate::diagnostic::{Finding, Findings, Source};
 use crate::document::{self, Fields, Places, Text};
+use crate::edge::store::Sync;
 use crate::translate::limits::Limits;
 use crate::translate::mapping::Table;
 use crate::translate::mapping::table::Speaks;
@@ -63,6 +65,17 @@ pub struct Observe {
     pub relay: PathBuf,
 }
 
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// `dir`
+    pub dir: PathBuf,
+    /// `size`: what all domains' logs may take, in bytes. 256 MiB.
+    pub size: usize,
+    /// `sync`. 1 s.
+    pub sync: Sync,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -91,6 +104,8 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// `[observe]`, if it says where to relay: then nothing goes to MQTT.
     pub observe: Option<Observe>,
+    /// `[store]`, if it says where: then what waits for the broker outlives the gateway.
+    pub store: Option<Store>,
     /// `[limits]`
     pub limits: Limits,
     /// `policy` and `[[allow]]`
@@ -169,6 +184,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let (speaks, spoken) = reader.dialects(&mut fields);
     let channels = reader.channels(&mut fields);
     let observe = reader.observe(&mut fields, &channels);
+    let store = reader.store(&mut fields);
     let limits = reader.limits(&mut fields);
     let policy = reader.policy(&mut fields);
     let grace = fields.duration("grace", reader.found).unwrap_or(Duration::from_secs(5));
@@ -215,6 +231,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
         broker,
         channels,
         observe,
+        store,
         limits,
         policy,
         grace,

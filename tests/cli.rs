@@ -94,6 +94,7 @@ fn help_is_as_kept() {
         ("run", &["run", "--help"]),
         ("status", &["status", "--help"]),
         ("ready", &["ready", "--help"]),
+        ("store", &["store", "--help"]),
         ("explain", &["explain", "--help"]),
         ("acl", &["acl", "--help"]),
         ("check", &["check", "--help"]),
@@ -363,7 +364,7 @@ fn the_shipped_example_has_every_key_at_its_default() {
 fn every_key_is_in_the_example_and_in_the_readme() {
     // An unknown key in each table: the findings name the known ones.
     let wrong = "x = 1\nmappings = [\"m\"]\n[broker]\nurl = \"tcp://h:1\"\nx = 1\n[limits]\nx = 1\n\
-                 [log]\nx = 1\n[observe]\nx = 1\n[[channel]]\nunix = \"/a/*-msg.sock\"\nx = 1\n";
+                 [log]\nx = 1\n[observe]\nx = 1\n[store]\nx = 1\n[[channel]]\nunix = \"/a/*-msg.sock\"\nx = 1\n";
     let source = Arc::new(Source { name: "passerelle.toml".into(), text: wrong.into() });
     let Err(config::Error::Findings(findings)) = config::load(&source) else { panic!() };
     let unknown = |f: &&_| -> bool {
@@ -371,7 +372,7 @@ fn every_key_is_in_the_example_and_in_the_readme() {
         finding.message.starts_with("unknown key")
     };
     let findings: Vec<_> = findings.iter().filter(unknown).collect();
-    assert_eq!(findings.len(), 6, "{findings:?}");
+    assert_eq!(findings.len(), 7, "{findings:?}");
     let keys: BTreeSet<&str> =
         findings.iter().flat_map(|f| f.help.rsplit_once(": ").unwrap().1.split(", ")).collect();
     assert!(keys.len() > 25, "{keys:?}");

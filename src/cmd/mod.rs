@@ -7,6 +7,7 @@ pub mod explain;
 pub mod ready;
 pub mod run;
 pub mod status;
+pub mod store;
 pub mod test;
 pub mod translate;
 

@@ -45,8 +45,11 @@ fn start(args: &Args, config: Config) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|e| format!("the runtime: {e}"))?;
-    match config.observe.clone() {
+    let ended = match config.observe.clone() {
         Some(observe) => runtime.block_on(edge::observe::run(config, observe)),
         None => runtime.block_on(edge::run(config, log)),
-    }
+    };
+    // A disk that hangs does not hold up the end.
+    runtime.shutdown_background();
+    ended
 }

@@ -225,7 +225,7 @@ impl Reader<'_, '_> {
     }
 
     /// A number of bytes: `1048576`, `"64 KiB"`, `"16 MiB"`.
-    fn size(&mut self, fields: &mut Fields<'_>, key: &'static str) -> Option<usize> {
+    pub fn size(&mut self, fields: &mut Fields<'_>, key: &'static str) -> Option<usize> {
         let value = fields.get(key)?;
         let size = match value.get_ref().as_str() {
             Some(text) => parse_size(text),

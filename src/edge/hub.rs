@@ -1,15 +1,20 @@
 //! The task of the gateway's own session.
 
+mod drain;
+
+pub(super) use drain::{Drains, Left};
+
 use super::clock::Clock;
 use super::exchange::Directory;
 use super::refusals::Refusals;
 use super::session::{Delivery, Event, Filter, Session};
 use super::status::Status;
+use super::store::Log;
 use super::supervisor::Reloaded;
 use crate::translate::hub::Hub;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Action, HandedOver};
-use crate::translate::publish::{Publish, Token};
+use crate::translate::publish::Publish;
 use crate::translate::refusal::{Counters, Refusal};
 use crate::translate::status::Report;
 use std::sync::Arc;
@@ -30,6 +35,10 @@ pub(super) enum ToHub {
     Reloaded(Box<Reloaded>),
     /// What a domain's channel is doing.
     Domain(DomainName, Report),
+    /// The store does not take what comes from a domain, or does again.
+    Store(DomainName, Option<String>),
+    /// What is in this log is to be sent: its domain has left it.
+    Drain(DomainName, Box<Log>),
     /// Its counters are wanted.
     Count(oneshot::Sender<Counters>),
 }
@@ -41,6 +50,9 @@ pub(super) struct Task {
     pub hub: Hub,
     pub session: Session,
     pub status: Status,
+    pub drains: Drains,
+    /// Logs that an earlier run has left.
+    pub left: Option<Left>,
     pub directory: watch::Receiver<Arc<Directory>>,
     pub mail: mpsc::Receiver<ToHub>,
     pub clock: Clock,
@@ -59,8 +71,8 @@ const HANDED_OVER: u64 = 1 << 63;
 impl Task {
     /// Runs until it is stopped, and then until its outbox is empty or `limit` has come.
     pub async fn run(mut self, limit: watch::Receiver<Option<Instant>>) -> usize {
-        let mut handed_over = HANDED_OVER;
         let mut limit = limit;
+        self.open_left().await;
         loop {
             let deadlines = self.hub.deadline().into_iter().chain(self.status.deadline());
             let deadline = deadlines.min().map(|d| self.clock.at(d));
@@ -81,8 +93,7 @@ impl Task {
                         self.hub.hand_over(call, self.clock.now());
                     }
                     ToHub::Publish(mut publish) => {
-                        handed_over += 1;
-                        publish.token = Token(handed_over);
+                        publish.token = self.drains.token();
                         self.session.publish(publish);
                     }
                     ToHub::Reloaded(reloaded) => {
@@ -95,6 +106,8 @@ impl Task {
                     ToHub::Domain(name, report) => {
                         self.status.report(&name, &report, self.clock.now());
                     }
+                    ToHub::Store(name, error) => self.status.board.store(&name, error),
+                    ToHub::Drain(name, log) => self.drains.add(name, *log),
                     ToHub::Count(reply) => {
                         let _ = reply.send(self.hub.counters().clone());
                     }
@@ -112,6 +125,7 @@ impl Task {
                 Ok(()) = limit.changed() => {}
             }
             self.act(None);
+            self.drain().await;
             self.publish_status();
         }
         let left = self.left();
@@ -126,7 +140,8 @@ impl Task {
 
     /// How many publishes the broker has not taken, or nobody was there for.
     fn left(&self) -> usize {
-        self.session.outbox().0 + self.hub.unheard()
+        // What is in a log is sent by the next run.
+        self.session.outbox().0.saturating_sub(self.drains.under_way()) + self.hub.unheard()
     }
 
     fn event(&mut self, event: Event) {
@@ -143,11 +158,13 @@ impl Task {
                 self.hub.deliver(&message, 0, self.clock.now());
                 self.act(Some(delivery));
             }
+            Event::Acknowledged { token, .. } if self.drains.landed(token) => {}
             Event::Acknowledged { token, matched } => {
                 self.hub.acknowledged(token, matched, self.clock.now());
             }
             Event::Refused { token, reason, why } => {
                 tracing::warn!(why, "the broker refused a publish of the gateway's own");
+                self.drains.landed(token);
                 self.hub.not_published(token, reason, &why);
             }
             Event::Lost { why, contested } => {

@@ -21,6 +21,7 @@ pub mod secrets;
 pub mod session;
 mod station;
 mod status;
+pub mod store;
 mod supervisor;
 mod tunnel;
 pub mod watch;

@@ -2,6 +2,10 @@
 
 mod act;
 mod end;
+mod event;
+mod keep;
+mod keeper;
+mod leave;
 mod report;
 
 use super::channel;
@@ -11,6 +15,7 @@ use super::hub::{ToHub, wait};
 use super::port::{Place, Port};
 use super::refusals::Refusals;
 use super::session::{self, Delivery, Event, Session};
+use super::store::Folder;
 use super::supervisor::Again;
 use super::tunnel;
 use crate::translate::name::DomainName;
@@ -20,6 +25,7 @@ use crate::translate::status::Reporter;
 use crate::translate::tunnel::carrier::{Carrier, Piece};
 use crate::translate::tunnel::connect::Connect;
 use bytes::Bytes;
+use keeper::{Keeper, back};
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -70,6 +76,8 @@ pub(super) struct Station {
     /// The channel, if the domain has had a tunnel over it.
     pub channel: Option<Channel>,
     pub proxy: Proxy,
+    /// Where its log is, if there is a store.
+    pub store: Option<Folder>,
     pub settings: session::Settings,
     pub directory: watch::Receiver<Arc<Directory>>,
     pub mailbox: mpsc::UnboundedReceiver<Letter>,
@@ -104,6 +112,7 @@ struct Life {
     /// The domain speaks MQTT: from here on its bytes are not for the proxy, nor the proxy's for it.
     connect: Option<Connect>,
     session: Option<Session>,
+    keeper: Option<Keeper>,
     /// Whether the last that was logged of the session is that it was lost.
     lost: bool,
     deliveries: HashMap<u64, Delivery>,
@@ -138,6 +147,9 @@ enum Turn {
     Control(Control),
     Directory,
     Level,
+    Stored,
+    Back(io::Result<()>),
+    Sync,
     Time,
     Retry,
     Limit,
@@ -147,10 +159,11 @@ impl Station {
     /// Runs until the domain has been away for too long, or the gateway ends.
     pub async fn run(mut self) -> End {
         self.see_directory();
-        let mut life = self.begin();
+        let mut life = self.begin().await;
         // Memory that nothing was written to is none: most domains are idle.
         let mut buffer = Vec::with_capacity(CHUNK);
         self.act(&mut life).await;
+        self.write_store(&mut life).await;
         loop {
             let turn = self.turn(&mut life, &mut buffer).await;
             if matches!(turn, Turn::Limit) {
@@ -158,6 +171,11 @@ impl Station {
             }
             let read = matches!(turn, Turn::Read(_));
             let more = matches!(turn, Turn::Read(Ok(n)) if n == life.most());
+            // Who came before what was read counts before it, also if the disk was waited for meanwhile.
+            if self.directory.has_changed().unwrap_or_default() {
+                self.see_directory();
+            }
+            self.see_store(&life);
             self.take(turn, &mut life, &buffer).await;
             if read {
                 self.pause(&mut life);
@@ -169,6 +187,7 @@ impl Station {
                 self.proxy.accept(letter.passed, self.clock.now());
                 self.act(&mut life).await;
             }
+            self.write_store(&mut life).await;
             self.leave_if_empty(&mut life).await;
             self.tell_what_is_held(&mut life);
             self.report(&mut life);
@@ -201,7 +220,7 @@ impl Station {
         };
     }
 
-    fn begin(&mut self) -> Life {
+    async fn begin(&mut self) -> Life {
         let (channel, carrier, bytes) = match self.channel.take() {
             Some((channel, carrier, bytes)) => (Some(channel), carrier, bytes),
             None => (None, self.carrier(), Bytes::new()),
@@ -211,6 +230,7 @@ impl Station {
             carrier,
             connect: None,
             session: None,
+            keeper: None,
             lost: false,
             deliveries: HashMap::new(),
             next_delivery: 0,
@@ -223,6 +243,13 @@ impl Station {
             removed: false,
             finishing: false,
         };
+        if self.store.is_some() {
+            // What the domain writes while nobody is connected may be lost: the disk can wait.
+            if !life.port.is_connected() {
+                life.port.connect().await;
+            }
+            self.open_store(&mut life).await;
+        }
         if life.port.is_connected() {
             self.up(&mut life);
             self.proxy.receive(&bytes, self.clock.now());
@@ -256,6 +283,8 @@ impl Station {
             && life.carrier.held() <= self.proxy.limits().outbox;
         let retry = life.port.retry();
         let most = life.most();
+        let sync = life.keeper.as_ref().and_then(Keeper::deadline);
+        let stored = self.wants_stored(life);
         let (reader, writer) = life.port.ends();
         tokio::select! {
             event = next(&mut life.session) => Turn::Session(event),
@@ -265,6 +294,9 @@ impl Station {
             Some(control) = self.control.recv() => Turn::Control(control),
             Ok(()) = self.directory.changed() => Turn::Directory,
             Ok(()) = self.level.changed() => Turn::Level,
+            () = std::future::ready(()), if stored => Turn::Stored,
+            ended = back(&mut life.keeper) => Turn::Back(ended),
+            () = wait(sync) => Turn::Sync,
             () = wait(deadline) => Turn::Time,
             () = wait(retry) => Turn::Retry,
             () = wait(limit) => Turn::Limit,
@@ -292,6 +324,9 @@ impl Station {
                 let level = *self.level.borrow_and_update();
                 self.proxy.set_level(level);
             }
+            Turn::Stored => self.take_stored(life).await,
+            Turn::Back(ended) => self.store_is_back(&ended, life),
+            Turn::Sync => self.sync_store(life).await,
             Turn::Time => {
                 life.pause = life.pause.filter(|until| *until > now.monotonic);
                 self.proxy.wake(now);
@@ -384,53 +419,13 @@ impl Station {
     /// broker keeps what comes for it.
     async fn leave_if_empty(&mut self, life: &mut Life) {
         let empty = life.session.as_ref().is_some_and(|s| s.outbox().0 == 0);
+        let empty = empty && !self.wants_stored(life);
         let leaves = !life.port.is_connected() && empty && !life.finishing;
         if let Some(session) = life.session.take_if(|_| leaves) {
             session.leave().await;
             life.deliveries.clear();
             life.reporter.session_left();
             tracing::debug!(domain = %self.name, "the session is left to the broker");
-        }
-    }
-
-    /// Keeps the supervisor's account near enough to what is held.
-    fn tell_what_is_held(&self, life: &mut Life) {
-        const STEP: usize = 256 * 1024;
-        let held = self.proxy.held();
-        if held / STEP != life.told / STEP {
-            life.told = held;
-            let _ = self.supervisor.send(ToSupervisor::Holds(self.name.clone(), held));
-        }
-    }
-
-    fn event(&mut self, event: Event, life: &mut Life) {
-        let now = self.clock.now();
-        match event {
-            Event::Ready => {
-                life.lost = false;
-                life.reporter.session_ready(now.monotonic);
-                tracing::info!(domain = %self.name, "session ready");
-            }
-            Event::Received(message, delivery) => {
-                life.next_delivery += 1;
-                life.deliveries.insert(life.next_delivery, delivery);
-                self.proxy.deliver(message, life.next_delivery, now);
-            }
-            Event::Acknowledged { token, matched } => {
-                self.proxy.acknowledged(token, matched, now);
-            }
-            Event::Refused { token, reason, why } => {
-                self.proxy.not_published(token, reason, &why, now);
-            }
-            Event::Lost { why, contested } => {
-                // The broker sends again what was not acknowledged on the connection that is gone.
-                life.deliveries.clear();
-                life.reporter.session_lost(contested);
-                if !life.lost || contested {
-                    tracing::warn!(domain = %self.name, why, contested, "session lost");
-                }
-                life.lost = true;
-            }
         }
     }
 

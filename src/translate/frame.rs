@@ -101,6 +101,12 @@ impl Decoder {
         self.skipping || !self.buffer.is_empty()
     }
 
+    /// What has come of a line that has begun, and whether the line was given up.
+    #[must_use]
+    pub fn begun(&self) -> Option<(&[u8], bool)> {
+        self.is_inside_a_line().then_some((&*self.buffer, self.skipping))
+    }
+
     /// How many bytes are held.
     #[must_use]
     pub fn held(&self) -> usize {

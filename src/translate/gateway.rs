@@ -319,6 +319,8 @@ impl Gateway {
             Action::Refused(refusal) => self.refused(refusal),
             Action::Ignored(why, from) => self.effects.push(Effect::Ignored(why, from)),
             Action::Retire => self.retire(name),
+            // There is no store.
+            Action::Store(..) | Action::Hold(..) | Action::Over(_) => {}
             Action::Withdraw(_) | Action::Acknowledge(_) => {}
         }
     }

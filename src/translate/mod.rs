@@ -19,5 +19,6 @@ pub mod queue;
 pub mod refusal;
 pub mod roster;
 pub mod status;
+pub mod store;
 pub mod subscriptions;
 pub mod tunnel;

@@ -1,5 +1,6 @@
 //! Names, checked once: past the edge there is no bare string for a domain.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ pub const MAX_NAME: usize = 64;
 ///
 /// `Dom0` has one spelling whatever the case it was written in: the seed's documents write both.
 /// Cloning is cheap.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct DomainName(Arc<str>);
 
 /// A name that breaks the rule of [`DomainName`].
@@ -68,6 +70,20 @@ impl DomainName {
     #[must_use]
     pub fn is_everyone(&self) -> bool {
         &*self.0 == "tous"
+    }
+}
+
+impl TryFrom<String> for DomainName {
+    type Error = BadName;
+
+    fn try_from(text: String) -> Result<Self, BadName> {
+        Self::parse(&text)
+    }
+}
+
+impl From<DomainName> for String {
+    fn from(name: DomainName) -> Self {
+        name.as_str().to_owned()
     }
 }
 

@@ -10,6 +10,10 @@ pub const SOURCE_PROPERTY: &str = "source";
 /// The user property of a message that has also gone the direct way; its value is the gateway's instance.
 pub const MARK_PROPERTY: &str = "passerelle";
 
+/// The user property that tells a message from all others, when there is a store: one that comes again
+/// has the same.
+pub const ID_PROPERTY: &str = "passerelle-id";
+
 /// Names one publish of one session, from its making to its PUBACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(pub u64);
@@ -44,6 +48,8 @@ pub struct Publish {
     pub source: Option<DomainName>,
     /// The instance by which it has also gone the direct way: the user property `passerelle`.
     pub mark: Option<Arc<str>>,
+    /// What tells it from all others: the user property `passerelle-id`.
+    pub id: Option<Arc<str>>,
     /// After how long, from its making, nobody wants it any more (MQTT 5, 3.3.2.3.3).
     pub expiry: Option<Duration>,
 }
@@ -83,6 +89,7 @@ impl Publish {
             correlation: None,
             source: None,
             mark: None,
+            id: None,
             expiry: None,
         }
     }

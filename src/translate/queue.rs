@@ -166,6 +166,14 @@ impl Queue {
         has_room(self.weight, size, self.limit)
     }
 
+    /// The lines that wait, and of each what has not been written.
+    pub fn unwritten(&self) -> impl Iterator<Item = (&Entry, Bytes)> {
+        self.entries.iter().enumerate().map(|(at, entry)| {
+            let written = if at == 0 { self.written.min(entry.line.len()) } else { 0 };
+            (entry, entry.line.slice(written..))
+        })
+    }
+
     /// The lines that wait.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()

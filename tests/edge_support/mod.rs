@@ -127,6 +127,7 @@ pub fn publish(token: u64, topic: &str, payload: impl Into<Bytes>) -> Publish {
         correlation: None,
         source: None,
         mark: None,
+        id: None,
         expiry: None,
     }
 }

@@ -35,6 +35,7 @@ fn board() -> Board {
         version: "1.2.3",
         mappings: vec![MappingFile { file: "psec.toml".into(), sha256: "ab".into() }],
         memory_error: None,
+        store_error: None,
     };
     let mut board = Board::new(about, at(0));
     board.connected(at(0));

@@ -80,6 +80,10 @@ fn head(out: &mut String, instance: &str, gateway: Option<&Value>, now: SystemTi
             out.push_str(&wrap(&format!("- {}", clean(finding.as_str().unwrap_or("?")))));
         }
     }
+    for error in gateway["store_errors"].as_array().into_iter().flatten() {
+        let error = error.as_str().unwrap_or("?");
+        out.push_str(&wrap(&format!("not kept on disk: {}", clean(error))));
+    }
     if let Some(error) = gateway["memory_error"].as_str() {
         out.push_str(&wrap(&clean(error)));
     }

@@ -126,6 +126,11 @@ impl Session {
         self.outbox.size()
     }
 
+    /// The publishes that the broker has not acknowledged, in their order.
+    pub fn publishes(&self) -> impl Iterator<Item = &Publish> {
+        self.outbox.publishes()
+    }
+
     /// The publishes that the broker has not acknowledged, in their order, for another session to
     /// send. Requests are not among them: nobody waits for their answers here any more.
     #[must_use]

@@ -125,6 +125,7 @@ mod tests {
             correlation: None,
             source: None,
             mark: None,
+            id: None,
             expiry: expiry.map(Duration::from_secs),
         }
     }

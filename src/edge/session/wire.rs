@@ -1,7 +1,9 @@
 //! Messages in the client library's words and back, and what a broker would never take.
 
 use super::settings::whole_seconds;
-use crate::translate::publish::{MARK_PROPERTY, Publish, Qos, Received, SOURCE_PROPERTY};
+use crate::translate::publish::{
+    ID_PROPERTY, MARK_PROPERTY, Publish, Qos, Received, SOURCE_PROPERTY,
+};
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::{QoS, v5 as wire};
 use std::time::Duration;
@@ -43,7 +45,8 @@ impl Limits {
 pub(super) fn properties(publish: &Publish, left: Option<Duration>) -> wire::PublishProperties {
     let source = publish.source.as_ref().map(|name| (SOURCE_PROPERTY, name.as_str()));
     let mark = publish.mark.as_ref().map(|mark| (MARK_PROPERTY, &**mark));
-    let named = source.into_iter().chain(mark);
+    let id = publish.id.as_ref().map(|id| (ID_PROPERTY, &**id));
+    let named = source.into_iter().chain(mark).chain(id);
     wire::PublishProperties {
         message_expiry_interval: left.map(whole_seconds),
         response_topic: publish.response_topic.clone(),
@@ -77,8 +80,10 @@ pub(super) fn refusal(
     if publish.correlation.as_ref().is_some_and(|data| data.len() > LONGEST_FIELD) {
         return Some(format!("the correlation data is longer than {LONGEST_FIELD} bytes"));
     }
-    if publish.mark.as_deref().is_some_and(|mark| bad_text(mark).is_some()) {
-        return Some(format!("the user property `{MARK_PROPERTY}` is no text for MQTT"));
+    for (name, text) in [(MARK_PROPERTY, &publish.mark), (ID_PROPERTY, &publish.id)] {
+        if text.as_deref().is_some_and(|text| bad_text(text).is_some()) {
+            return Some(format!("the user property `{name}` is no text for MQTT"));
+        }
     }
     if publish.retain && !limits.retain {
         return Some("the broker keeps no retained messages".to_owned());

@@ -6,6 +6,7 @@ use super::super::session::{Filter, Session};
 use super::{Life, Station};
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Action, Passed};
+use crate::translate::publish::Publish;
 use crate::translate::refusal::Refusal;
 use std::sync::Arc;
 
@@ -25,19 +26,10 @@ impl Station {
 
     async fn do_one(&mut self, action: Action, life: &mut Life) {
         match action {
-            Action::Publish(publish) => {
-                let (topic, call) = (&publish.topic, publish.token.0);
-                tracing::debug!(domain = %self.name, topic, call, "publish");
-                match &mut life.session {
-                    Some(session) => session.publish(publish),
-                    None if life.removed => self.publish_for_it(publish).await,
-                    None => {
-                        let mut session = Session::new(self.settings.clone());
-                        session.publish(publish);
-                        life.session = Some(session);
-                    }
-                }
-            }
+            Action::Publish(publish) => self.publish(publish, life).await,
+            Action::Store(token, message) => self.keep_apart(token, message, life),
+            Action::Hold(token, message) => self.keep_held(token, *message, life),
+            Action::Over(token) => self.over(token, life),
             Action::Subscribe(filters) => {
                 let filters = Filter::others(filters);
                 self.settings.set_filters(filters.clone());
@@ -48,6 +40,7 @@ impl Station {
             Action::Withdraw(token) => {
                 if life.session.as_mut().is_none_or(|s| s.withdraw(token)) {
                     self.proxy.withdrawn(token);
+                    self.landed(token, life);
                 }
             }
             Action::Acknowledge(delivery) => {
@@ -76,6 +69,21 @@ impl Station {
             }
             Action::Retire => self.retire_soon(life),
         }
+    }
+
+    async fn publish(&mut self, publish: Publish, life: &mut Life) {
+        let (topic, call) = (&publish.topic, publish.token.0);
+        tracing::debug!(domain = %self.name, topic, call, "publish");
+        if life.removed && life.session.is_none() {
+            // What is in the store is sent from there.
+            if !self.is_kept(publish.token, life) {
+                self.publish_for_it(publish).await;
+            }
+            return;
+        }
+        self.keep(&publish, life);
+        let new = || Session::new(self.settings.clone());
+        life.session.get_or_insert_with(new).publish(publish);
     }
 
     fn refused(&mut self, refusal: Refusal) {

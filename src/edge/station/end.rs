@@ -32,6 +32,12 @@ impl Station {
                 () = collect(channel.as_mut(), &mut carrier, most, clock) => {}
             }
         }
+        if !life.removed {
+            // A disk that hangs is not worth more than the domain's end.
+            if timeout(DRAIN, self.suspend(&mut life)).await.is_err() {
+                tracing::error!(domain = %self.name, "the store takes too long");
+            }
+        }
         let migrated = match (channel, connect) {
             (Some(channel), Some(connect)) => Some((channel, carrier, connect)),
             (Some(channel), None) => {
@@ -77,10 +83,11 @@ impl Station {
         if let Some(session) = life.session.take() {
             let unacknowledged = session.unacknowledged();
             session.close().await;
-            for publish in unacknowledged {
+            for publish in self.leave_store(life, unacknowledged).await {
                 self.publish_for_it(publish).await;
             }
         }
+        self.leave_store(life, Vec::new()).await;
         tracing::info!(domain = %self.name, "no longer a legacy domain here");
     }
 

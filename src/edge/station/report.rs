@@ -1,7 +1,7 @@
-//! What a station tells of itself, for the status.
+//! What a station tells of itself: for the status, and what it holds.
 
 use super::super::hub::ToHub;
-use super::{Life, Station};
+use super::{Life, Station, ToSupervisor};
 use crate::translate::status::{Report, State};
 
 impl Station {
@@ -26,5 +26,15 @@ impl Station {
         let (calls, counters, dropped) = (view.calls, view.counters.clone(), view.dropped);
         let report = Report { state, calls, counters, dropped, heard, ended: true };
         let _ = self.hub.send(ToHub::Domain(self.proxy.shown_as(), report)).await;
+    }
+
+    /// Keeps the supervisor's account near enough to what is held.
+    pub(super) fn tell_what_is_held(&self, life: &mut Life) {
+        const STEP: usize = 256 * 1024;
+        let held = self.proxy.held();
+        if held / STEP != life.told / STEP {
+            life.told = held;
+            let _ = self.supervisor.send(ToSupervisor::Holds(self.name.clone(), held));
+        }
     }
 }

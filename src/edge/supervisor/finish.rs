@@ -6,8 +6,13 @@ use super::{End, Supervisor};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+
+/// How long somebody may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How much longer than the grace period a domain's end may take. One whose disk hangs is left behind.
+const LAST: Duration = Duration::from_secs(8);
 
 impl Supervisor {
     /// The counters, a line for each domain and one for all.
@@ -17,7 +22,8 @@ impl Supervisor {
         for (name, running) in &self.running {
             let (reply, counters) = oneshot::channel();
             let _ = running.control.send(Control::Count(reply));
-            if let Ok((counters, open)) = counters.await {
+            // A domain whose disk hangs does not answer.
+            if let Ok(Ok((counters, open))) = timeout(PATIENCE, counters).await {
                 tracing::info!(domain = %name, under_way = open, %counters, "counters");
                 sum.add(&counters);
                 under_way += open;
@@ -45,7 +51,8 @@ impl Supervisor {
             let _ = running.control.send(Control::Finish);
         }
         let mut left = 0;
-        while let Some(end) = self.tasks.join_next().await {
+        let last = Instant::now() + self.config.grace + LAST;
+        while let Ok(Some(end)) = timeout_at(last, self.tasks.join_next()).await {
             match end {
                 Ok(End::Tunnel(_)) => {}
                 Ok(End::Station(end)) => {
@@ -60,7 +67,7 @@ impl Supervisor {
         }
         let (reply, counters) = oneshot::channel();
         let _ = self.hub.send(ToHub::Count(reply)).await;
-        if let Ok(Ok(counters)) = tokio::time::timeout(Duration::from_secs(1), counters).await {
+        if let Ok(Ok(counters)) = timeout(PATIENCE, counters).await {
             self.gone.add(&counters);
         }
         stop_hub.cancel();

@@ -3,6 +3,7 @@
 mod finish;
 mod reload;
 mod start;
+mod store;
 
 use super::clock::Clock;
 use super::exchange::{Directory, Mailbox};
@@ -11,6 +12,7 @@ use super::log::Log;
 use super::port::Place;
 use super::secrets::Secrets;
 use super::station::{self, Control, ToSupervisor};
+use super::store::Folder;
 use super::tunnel;
 use super::watch::{Change, Watch};
 use crate::config::{Channel, Config, domain_of};
@@ -76,6 +78,8 @@ struct Supervisor {
     gone: Counters,
     /// Domains that spoke MQTT to an earlier run, and have not been seen in this one.
     on_mqtt: BTreeSet<DomainName>,
+    /// Where logs are, if there is a store.
+    store: Option<Folder>,
 }
 
 /// Runs the gateway until SIGTERM or SIGINT.
@@ -121,11 +125,15 @@ pub async fn run(mut config: Config, log: Log) -> Result<(), String> {
         limit: limit.clone(),
         gone: Counters::default(),
         on_mqtt: BTreeSet::new(),
+        store: None,
         config,
     };
-    let status = supervisor.start_status().await;
+    let store_error = supervisor.open_store().await;
+    let status = supervisor.start_status(store_error).await;
     supervisor.on_mqtt = status.on_mqtt();
-    let hub_task = supervisor.start_hub(status, directory_seen, hub_mail, stop_hub.clone(), limit);
+    let left = supervisor.find_left();
+    let hub_task =
+        supervisor.start_hub(status, left, directory_seen, hub_mail, stop_hub.clone(), limit);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         instance = %supervisor.setting.instance,

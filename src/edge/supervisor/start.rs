@@ -33,12 +33,13 @@ pub(in crate::edge) fn address(config: &Config) -> BrokerAddress {
 }
 
 impl Supervisor {
-    pub(super) async fn start_status(&mut self) -> Status {
+    pub(super) async fn start_status(&mut self, store_error: Option<String>) -> Status {
         let about = About {
             instance: self.setting.instance.to_string(),
             version: env!("CARGO_PKG_VERSION"),
             mappings: std::mem::take(&mut self.config.mappings),
             memory_error: None,
+            store_error,
         };
         let run = Arc::clone(&self.setting.nonce);
         Status::start(about, &self.config.state_dir, run, self.clock.now()).await
@@ -47,6 +48,7 @@ impl Supervisor {
     pub(super) fn start_hub(
         &self,
         status: Status,
+        left: Option<hub::Left>,
         directory: watch::Receiver<Arc<Directory>>,
         mail: mpsc::Receiver<ToHub>,
         stop: CancellationToken,
@@ -61,6 +63,8 @@ impl Supervisor {
             hub: Hub::new(&self.setting, self.config.behind().as_ref()),
             session: Session::new(settings),
             status,
+            drains: hub::Drains::default(),
+            left,
             directory,
             mail,
             clock: self.clock,
@@ -130,6 +134,7 @@ impl Supervisor {
             limit: self.limit.clone(),
             spoken: self.spoken.clone(),
             refusals: Refusals::new(),
+            store: self.store.clone(),
             name,
             place,
             channel,

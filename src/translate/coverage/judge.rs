@@ -74,6 +74,9 @@ pub fn judge(
             | Action::Withdraw(_)
             | Action::Acknowledge(_)
             | Action::Queued
+            | Action::Store(..)
+            | Action::Hold(..)
+            | Action::Over(_)
             | Action::Ignored(..)
             | Action::Retire => {}
         }

@@ -5,6 +5,7 @@ use crate::translate::name::DomainName;
 use crate::translate::publish::{Publish, Token};
 use crate::translate::queue::Delivery;
 use crate::translate::refusal::{Refusal, Why};
+use crate::translate::store::Message;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,6 +15,12 @@ use std::sync::Arc;
 pub enum Action {
     /// Publish this in the domain's session.
     Publish(Publish),
+    /// Put this into the store alone, for there is no room in memory.
+    Store(Token, Box<Message>),
+    /// Put this into the store too. It is published later, with this token.
+    Hold(Token, Box<Message>),
+    /// The call that was published with this token, or was to be, is over.
+    Over(Token),
     /// From now on subscribe to these, and to nothing else.
     Subscribe(BTreeSet<String>),
     /// Forget a publish that has not been sent.

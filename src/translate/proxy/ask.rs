@@ -79,7 +79,7 @@ impl Proxy {
             .filter_map(|a| a.held.as_ref())
             .map(|p| weight(p.size(), self.limits.outbox));
         let waiting = held.fold(self.outbox, usize::saturating_add);
-        if !self.has_room_beside(waiting, size) {
+        if !self.has_room_beside(waiting, size) && !self.store_has_room(size, true) {
             let detail = "too much waits for the broker";
             return self.refuse_request(read, Reason::StoreFull, detail, now);
         }
@@ -215,9 +215,7 @@ impl Proxy {
         self.expect_until(call.deadline);
         self.asked.push(call);
         if waits {
-            if let Some(call) = self.asked.last_mut() {
-                call.held = Some(publish);
-            }
+            self.hold(publish);
         } else {
             self.publish_call(publish, token.0, to.cloned(), now);
         }
@@ -281,10 +279,7 @@ impl Proxy {
 
     /// An answered call is remembered, so that one more answer is known for what it is.
     pub(super) fn end_asked(&mut self, at: usize, now: Now) {
-        if at >= self.asked.len() {
-            return;
-        }
-        let call = self.asked.remove(at);
+        let Some(call) = self.take_asked(at) else { return };
         if !call.extra {
             self.counters.answered += 1;
         }

@@ -72,7 +72,7 @@ impl Proxy {
             }
             Ok(publishes) => {
                 let size: usize = publishes.iter().map(|p| p.1.len()).sum();
-                if !self.has_room_beside(self.outbox, size) {
+                if !self.has_room_beside(self.outbox, size) && !self.store_has_room(size, false) {
                     let detail = "too much waits for the broker";
                     return self.refuse(Reason::StoreFull, detail, from, head(read.line));
                 }
@@ -164,7 +164,7 @@ impl Proxy {
             event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
         });
         match publishes {
-            Ok(publishes) if !publishes.is_empty() && self.outbox < self.limits.outbox => {
+            Ok(publishes) if !publishes.is_empty() && self.has_any_room() => {
                 self.publish_all(publishes, &from, head(read.line));
             }
             _ => self.counters.delivered += 1,

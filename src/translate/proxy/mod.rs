@@ -17,6 +17,8 @@ mod reload;
 mod response;
 mod room;
 mod status;
+mod store;
+mod suspend;
 mod tell;
 mod time;
 mod unheard;
@@ -27,6 +29,7 @@ pub(in crate::translate) use ask::reason_of;
 pub(in crate::translate) use event::{STATE, events};
 pub use pace::Pace;
 use pace::buckets;
+pub use store::Room;
 
 use super::bucket::Bucket;
 use super::clock::Now;
@@ -108,6 +111,7 @@ pub struct Proxy {
     surplus: BTreeSet<String>,
     /// The most bytes that this proxy may hold for now, while all of them together hold too many.
     level: Option<usize>,
+    store: Option<store::Store>,
     /// What `etat_domu` last said.
     ready: Option<String>,
     away_since: Option<Duration>,
@@ -162,6 +166,7 @@ impl Proxy {
             outbox_bytes: 0,
             surplus: BTreeSet::new(),
             level: None,
+            store: None,
             ready: None,
             away_since: Some(now),
             stuck: false,
@@ -231,6 +236,7 @@ impl Proxy {
         self.away_since = None;
         self.stuck = false;
         self.decoder.reset();
+        self.go_on_with_line();
         self.heard.connected();
         self.queue.rewind(now.monotonic);
         if !self.queue.is_empty() {

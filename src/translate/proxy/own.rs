@@ -80,7 +80,7 @@ impl Proxy {
         let Some(at) = self.asked.iter().position(|a| a.correlation == correlation) else {
             return;
         };
-        let asked = self.asked.remove(at);
+        let Some(asked) = self.take_asked(at) else { return };
         if self.sent.contains_key(&asked.token) {
             self.actions.push(Action::Withdraw(asked.token));
         }

@@ -26,16 +26,34 @@ impl Proxy {
         self.level.is_some_and(|level| self.held().saturating_add(size) > level)
     }
 
-    /// Whether a publish of `size` bytes may join those that wait, which weigh `waiting`.
+    /// Whether a publish of `size` bytes may join those that wait in memory, which weigh `waiting`.
     pub(super) fn has_room_beside(&self, waiting: usize, size: usize) -> bool {
-        has_room(waiting, size, self.limits.outbox) && !self.is_over_level(size)
+        self.has_none_apart()
+            && has_room(waiting, size, self.limits.outbox)
+            && !self.is_over_level(size)
     }
 
     pub(super) fn has_room_for(&self, publish: &Publish) -> bool {
-        self.has_room_beside(self.outbox, publish.size())
+        let size = publish.size();
+        self.has_room_beside(self.outbox, size) || self.store_has_room(size, false)
     }
 
-    pub(super) fn publish(&mut self, publish: Publish, sent: Sent) {
+    /// Whether something small may wait for the broker, whatever waits already.
+    pub(super) fn has_any_room(&self) -> bool {
+        (self.has_none_apart() && self.outbox < self.limits.outbox) || self.store_has_room(0, false)
+    }
+
+    /// Publishes what there is room for, in memory or in the store.
+    pub(super) fn publish(&mut self, mut publish: Publish, mut sent: Sent) {
+        self.set_id(&mut publish, &mut sent);
+        if self.store.is_none() || self.has_room_beside(self.outbox, publish.size()) {
+            self.publish_now(publish, sent);
+        } else {
+            self.publish_later(&publish, &sent);
+        }
+    }
+
+    pub(super) fn publish_now(&mut self, publish: Publish, sent: Sent) {
         self.keep_sent(&publish, sent);
         self.actions.push(Action::Publish(publish));
     }

@@ -172,10 +172,7 @@ impl Proxy {
     /// Ends a call of this domain's on MQTT that came to nothing, and tells its requester. A copy for
     /// another dialect is neither counted nor told of.
     pub(super) fn fail_asked(&mut self, at: usize, reason: Reason, detail: &str, now: Now) {
-        if at >= self.asked.len() {
-            return;
-        }
-        let call = self.asked.remove(at);
+        let Some(call) = self.take_asked(at) else { return };
         if self.sent.contains_key(&call.token) {
             self.actions.push(Action::Withdraw(call.token));
         }

@@ -85,7 +85,7 @@ impl Proxy {
     fn expire_asked(&mut self, now: Now) {
         let over = |a: &super::calls::Asked| a.held.is_none() && a.deadline <= now.monotonic;
         while let Some(at) = self.asked.iter().position(over) {
-            let call = self.asked.remove(at);
+            let Some(call) = self.take_asked(at) else { return };
             if self.sent.contains_key(&call.token) {
                 self.actions.push(Action::Withdraw(call.token));
             }
@@ -228,7 +228,7 @@ impl Proxy {
             self.give_up(&call, Reason::Expired, &detail, now);
         }
         self.publish_what_waits();
-        for call in std::mem::take(&mut self.asked) {
+        while let Some(call) = self.take_asked(0) {
             if !call.extra {
                 let detail = format!("{} went away before the answer came", call.requester);
                 self.refuse(Reason::Expired, detail, call.requester, call.head);

@@ -24,10 +24,12 @@ impl Proxy {
     }
 
     /// Publishes a request, once the domain that it is for has made its subscriptions.
-    pub(super) fn publish_request(&mut self, publish: Publish, sent: Sent, now: Now) {
+    pub(super) fn publish_request(&mut self, mut publish: Publish, mut sent: Sent, now: Now) {
         if sent.again.is_some() && self.is_arriving(sent.to.as_ref()) {
             self.unheard.push_back((now.monotonic.saturating_add(PAUSE), publish.token));
+            self.set_id(&mut publish, &mut sent);
             self.keep_sent(&publish, sent);
+            self.keep_for_later(&publish);
         } else {
             self.publish(publish, sent);
         }

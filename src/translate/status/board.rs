@@ -41,6 +41,8 @@ pub struct About {
     pub mappings: Vec<MappingFile>,
     /// Why what was heard is not remembered beyond the gateway's end, if it is not.
     pub memory_error: Option<String>,
+    /// Why nothing is kept on disk, if it should be.
+    pub store_error: Option<String>,
 }
 
 /// How a reload ended.
@@ -78,6 +80,8 @@ pub struct Board {
     /// When it was told to end.
     ended: Option<String>,
     reload: Value,
+    /// Domains whose logs take nothing, and why.
+    unstored: BTreeMap<DomainName, String>,
     domains: BTreeMap<DomainName, Entry>,
     connected: bool,
     tokens: u64,
@@ -94,6 +98,7 @@ impl Board {
             since: now.rfc3339(),
             ended: None,
             reload: Value::Null,
+            unstored: BTreeMap::new(),
             domains: BTreeMap::new(),
             connected: false,
             tokens: STATE,
@@ -146,6 +151,15 @@ impl Board {
     /// The broker can no longer be reached.
     pub fn lost(&mut self) {
         self.connected = false;
+    }
+
+    /// The store does not take what comes from a domain, or does again.
+    pub fn store(&mut self, name: &DomainName, error: Option<String>) {
+        match error {
+            Some(error) => self.unstored.insert(name.clone(), error),
+            None => self.unstored.remove(name),
+        };
+        self.publish_state();
     }
 
     /// A domain's channel reports; `last_legacy` is when it last spoke legacy, in RFC 3339.
@@ -280,7 +294,9 @@ impl Board {
         if !self.connected {
             return;
         }
-        let About { instance, version, mappings, memory_error } = &self.about;
+        let About { instance, version, mappings, memory_error, store_error } = &self.about;
+        let unstored = self.unstored.iter().map(|(name, why)| format!("{name}: {why}"));
+        let unstored: Vec<_> = store_error.iter().cloned().chain(unstored).collect();
         let state = match &self.ended {
             Some(ended) => {
                 json!({"state": "offline", "since": ended, "cause": "it was told to end"})
@@ -292,6 +308,7 @@ impl Board {
                 "mappings": mappings,
                 "reload": self.reload,
                 "memory_error": memory_error,
+                "store_errors": unstored,
             }),
         };
         self.retain(Token(STATE), Self::state_topic(instance), state.to_string());

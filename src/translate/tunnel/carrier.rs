@@ -91,6 +91,12 @@ impl Carrier {
         Self { mode: Mode::Lines, ..Self::new() }
     }
 
+    /// A channel of which a line has begun.
+    #[must_use]
+    pub fn within_a_line() -> Self {
+        Self { mode: Mode::Legacy(Begun::Sure), ..Self::new() }
+    }
+
     /// A channel that last carried MQTT, of which nothing can be made before its next CONNECT.
     #[must_use]
     pub fn mqtt() -> Self {

@@ -1,0 +1,193 @@
+//! `passerelle store`: what is kept on disk, without a gateway or beside one.
+
+use super::{GOOD, bad, load, unreadable};
+use crate::edge::store::{Content, Kept, drop_domain, list};
+use crate::translate::name::DomainName;
+use crate::translate::store::{Message, Purpose, Record, State};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Arguments of `store`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// How much is kept of each domain
+    List(Place),
+    /// What is kept, one JSON object a line, in the order in which it is sent
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// Of this domain alone
+        domain: Option<String>,
+    },
+    /// Throw away what is kept of a domain; no gateway may run with the store
+    Drop {
+        #[command(flatten)]
+        place: Place,
+        /// Of this domain
+        domain: String,
+    },
+}
+
+/// Where the store is.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// The gateway's configuration file, whose `store.dir` it is
+    #[arg(long, short, value_name = "FILE", required_unless_present = "dir")]
+    config: Option<PathBuf>,
+    /// The store's folder itself
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    dir: Option<PathBuf>,
+}
+
+/// Runs it: 0 if it did what was asked for, 1 if there is no such thing, 2 if it could not look.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    let (Command::List(place) | Command::Show { place, .. } | Command::Drop { place, .. }) =
+        &args.command;
+    let dir = match folder(place) {
+        Ok(dir) => dir,
+        Err(code) => return code,
+    };
+    let done = match &args.command {
+        Command::List(_) => show_list(&dir),
+        Command::Show { domain, .. } => name(domain.as_deref()).and_then(|name| show(&dir, name)),
+        Command::Drop { domain, .. } => name(Some(domain)).and_then(|name| throw(&dir, name)),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        unreadable()
+    })
+}
+
+fn folder(place: &Place) -> Result<PathBuf, ExitCode> {
+    if let Some(dir) = &place.dir {
+        return Ok(dir.clone());
+    }
+    let file = place.config.clone().unwrap_or_default();
+    let config = load(&file)?;
+    config.store.map(|store| store.dir).ok_or_else(|| {
+        let file = file.display();
+        eprintln!("error: {file}: there is no store: add [store] with `dir`, or give --dir");
+        bad()
+    })
+}
+
+fn name(text: Option<&str>) -> Result<Option<DomainName>, String> {
+    text.map(|text| DomainName::parse(text).map_err(|error| error.to_string())).transpose()
+}
+
+fn show_list(dir: &Path) -> Result<ExitCode, String> {
+    let shown = list(dir)?;
+    println!("{:<24} {:>9} {:>7} {:>7} {:>12}", "DOMAIN", "MESSAGES", "CALLS", "LINES", "BYTES");
+    for kept in &shown.domains {
+        let count = |wanted: fn(&Record) -> bool| {
+            kept.content.iter().filter(|content| wanted(&content.entry.is)).count()
+        };
+        let calls = |r: &Record| match r {
+            Record::Message(message) => message.call.is_some(),
+            other => matches!(other, Record::Given(_)),
+        };
+        let messages = |r: &Record| matches!(r, Record::Message(m) if m.call.is_none());
+        let lines = |r: &Record| matches!(r, Record::Line(_) | Record::Half(_));
+        let (messages, calls, lines) = (count(messages), count(calls), count(lines));
+        println!(
+            "{:<24} {messages:>9} {calls:>7} {lines:>7} {:>12}",
+            kept.name.as_str(),
+            kept.size
+        );
+    }
+    tell_faults(&shown.domains);
+    if shown.running {
+        println!("a gateway runs with it");
+    }
+    Ok(GOOD)
+}
+
+fn tell_faults(domains: &[Kept]) {
+    for fault in domains.iter().flat_map(|kept| &kept.faults) {
+        eprintln!("damaged: {fault}");
+    }
+}
+
+fn show(dir: &Path, name: Option<DomainName>) -> Result<ExitCode, String> {
+    let mut shown = list(dir)?;
+    if let Some(name) = &name {
+        shown.domains.retain(|kept| kept.name == *name);
+    }
+    for kept in &shown.domains {
+        for content in &kept.content {
+            println!("{}", line(&kept.name, content));
+        }
+    }
+    tell_faults(&shown.domains);
+    Ok(if name.is_some() && shown.domains.is_empty() { bad() } else { GOOD })
+}
+
+fn line(domain: &DomainName, content: &Content) -> Value {
+    let Content { entry, landed, untimely } = content;
+    let mut value = match &entry.is {
+        Record::Message(message) => message_line(message, *landed, *untimely),
+        Record::Given(call) => {
+            let state = match call.state {
+                State::Held | State::Queued => "not given yet",
+                State::Open => "waits for its answer",
+            };
+            json!({"is": "call", "row": call.row, "from": call.requester, "to": call.handler,
+                "state": state, "over": untimely, "head": call.head})
+        }
+        Record::Line(line) => {
+            let from = match &line.purpose {
+                Purpose::Message { from, .. } => Some(from),
+                Purpose::Call(_) | Purpose::Notice => None,
+            };
+            json!({"is": "line", "from": from, "line": text(&line.line)})
+        }
+        Record::Half(half) => json!({"is": "half a line", "line": text(&half.bytes)}),
+        Record::Landed | Record::Over => Value::Null,
+    };
+    if let Value::Object(members) = &mut value {
+        members.insert("domain".into(), json!(domain));
+        members.insert("n".into(), json!(entry.n));
+    }
+    value
+}
+
+fn message_line(message: &Message, landed: bool, untimely: bool) -> Value {
+    let made =
+        std::time::SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(message.made));
+    let made = made.map(|made| humantime::format_rfc3339_seconds(made).to_string());
+    let state = match (&message.call, landed) {
+        (Some(call), _) if call.held => "waits for another call",
+        (Some(_), true) => "waits for its answer",
+        _ => "waits for the broker",
+    };
+    json!({"is": if message.call.is_some() { "call" } else { "message" },
+        "id": message.id, "topic": message.topic, "made": made, "from": message.from,
+        "to": message.to, "state": state, "over": untimely && message.until.is_some(),
+        "payload": text(&message.payload)})
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn throw(dir: &Path, name: Option<DomainName>) -> Result<ExitCode, String> {
+    let Some(name) = name else { return Ok(bad()) };
+    match drop_domain(dir, &name)? {
+        Some(count) => {
+            println!("{count} records of {name} thrown away");
+            Ok(GOOD)
+        }
+        None => {
+            println!("there is nothing of {name}");
+            Ok(bad())
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The store on disk: a folder for each domain, in which its log is a row of segments.
+//!
+//! What a segment holds is said in [`crate::translate::store`]. A folder is a domain's name and `@`; one that
+//! its domain has left, and that the gateway's own session sends from, has a number after that. `lock` is
+//! locked (flock) while a gateway runs that writes there.
+//!
+//! It is a hundred lines of append and truncate, and no crate of those that were weighed: `redb`, `fjall` and
+//! `sled` are databases, whose one file or one journal all domains share (what one damages or floods is
+//! everyone's), and `redb` has in memory alone what it does not force to the disk; `yaque` and `queue-file` are
+//! queues, of which only the head can be taken away, and a call is over before events that came before it.
+
+mod back;
+mod budget;
+mod folder;
+mod log;
+mod open;
+mod ranges;
+mod scan;
+mod shelf;
+#[cfg(test)]
+pub(super) mod tests;
+
+pub(super) use back::Back;
+pub(super) use folder::Folder;
+pub use folder::{Content, Kept, Shown, drop_domain, list};
+pub(super) use log::Log;
+pub(super) use open::Found;
+pub(super) use shelf::Shelf;
+
+use std::time::Duration;
+
+/// When what was written is forced to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// After each writing.
+    Always,
+    /// So long after it.
+    After(Duration),
+}
+
+/// Which start of the machine this is, if the system says so.
+pub(super) fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = id.trim().to_owned();
+    (!id.is_empty() && id.len() < 64).then_some(id)
+}
+
+/// The time since the machine was started, sleep and all: nobody can set it.
+pub(super) fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+}
