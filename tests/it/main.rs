@@ -27,6 +27,8 @@ mod routing;
 mod rows;
 mod setting;
 mod status;
+mod store;
+mod store_disk;
 mod tunnel;
 mod tunnel_observed;
 mod tunnel_packets;

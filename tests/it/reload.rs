@@ -182,6 +182,7 @@ async fn what_needs_a_restart_is_named_with_its_line() -> Outcome {
         ("[broker]", "[broker]\nsession_expiry = \"10s\"", "broker.session_expiry"),
         ("/*-msg.sock", "/vm-*-msg.sock", "channel.unix"),
         ("[limits]", "[[channel]]\nunix = \"/tmp/x-msg.sock\"\n[limits]", "channel"),
+        ("[limits]", "[store]\ndir = \"store\"\n[limits]", "store"),
         ("line = \"1 MiB\"", "line = \"2 MiB\"", "limits.line"),
     ];
     for (round, (from, to, key)) in changes.iter().enumerate() {

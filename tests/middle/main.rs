@@ -24,3 +24,4 @@ mod reload;
 mod round_trips;
 mod rules;
 mod status;
+mod store;
