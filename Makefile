@@ -72,7 +72,7 @@ bench-middle:
 # Every fuzz target for T seconds (each), after what is in its corpus; or those of FUZZ. See
 # fuzz/README.md. It takes stable Rust and a C++ compiler.
 T ?= 60
-FUZZ ?= frame carrier tunnel mapping config conversation middle endurance
+FUZZ ?= frame carrier tunnel mapping config conversation store middle endurance
 fuzz:
 	@CARGO="$(CARGO)" sh fuzz/run.sh fuzz $(T) $(FUZZ)
 
