@@ -6,6 +6,7 @@ mod event;
 mod keep;
 mod keeper;
 mod leave;
+mod pace;
 mod report;
 
 use super::channel;
@@ -19,7 +20,7 @@ use super::store::Folder;
 use super::supervisor::Again;
 use super::tunnel;
 use crate::translate::name::DomainName;
-use crate::translate::proxy::{Pace, Proxy};
+use crate::translate::proxy::Proxy;
 use crate::translate::refusal::Counters;
 use crate::translate::status::Reporter;
 use crate::translate::tunnel::carrier::{Carrier, Piece};
@@ -36,10 +37,6 @@ use tokio::time::Instant;
 
 /// The bytes that are read at a time: so many of them that nobody else waits long meanwhile.
 pub(super) const CHUNK: usize = 8 * 1024;
-/// Of a domain that says very much, and is held back.
-const PIECE: usize = 1024;
-/// For so long after a domain has spoken, others that say very much are held back.
-const WHILE: Duration = Duration::from_secs(1);
 /// A channel that has carried MQTT and carries lines again, and their first bytes.
 pub(super) type Channel = (channel::Channel, Carrier, Bytes);
 
@@ -132,13 +129,6 @@ struct Life {
     finishing: bool,
 }
 
-impl Life {
-    /// How many bytes are read at a time.
-    fn most(&self) -> usize {
-        if self.slow { PIECE } else { CHUNK }
-    }
-}
-
 enum Turn {
     Read(io::Result<usize>),
     Wrote(io::Result<usize>),
@@ -202,22 +192,6 @@ impl Station {
             }
         }
         self.end(life).await
-    }
-
-    /// A domain that says very much waits while others speak: they, and the broker, have their turn.
-    fn pause(&self, life: &mut Life) {
-        let now = self.clock.now();
-        let spoken = self.spoken.borrow().clone();
-        let other = spoken.filter(|(name, _)| *name != self.name);
-        let others = other.is_some_and(|(_, at)| now.monotonic.saturating_sub(at) < WHILE);
-        let pace = self.proxy.pace(others, now);
-        if pace == Pace::Calm {
-            self.spoken.send_replace(Some((self.name.clone(), now.monotonic)));
-        }
-        (life.slow, life.pause) = match pace {
-            Pace::Calm | Pace::Fast => (false, None),
-            Pace::Slow(until) => (true, until),
-        };
     }
 
     async fn begin(&mut self) -> Life {

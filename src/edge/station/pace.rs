@@ -1,0 +1,35 @@
+//! How fast a station reads.
+
+use super::{CHUNK, Life, Station};
+use crate::translate::proxy::Pace;
+use std::time::Duration;
+
+/// Of a domain that says very much, and is held back.
+const PIECE: usize = 1024;
+/// For so long after a domain has spoken, others that say very much are held back.
+const WHILE: Duration = Duration::from_secs(1);
+
+impl Life {
+    /// How many bytes are read at a time.
+    pub(super) fn most(&self) -> usize {
+        if self.slow { PIECE } else { CHUNK }
+    }
+}
+
+impl Station {
+    /// A domain that says very much waits while others speak: they, and the broker, have their turn.
+    pub(super) fn pause(&self, life: &mut Life) {
+        let now = self.clock.now();
+        let spoken = self.spoken.borrow().clone();
+        let other = spoken.filter(|(name, _)| *name != self.name);
+        let others = other.is_some_and(|(_, at)| now.monotonic.saturating_sub(at) < WHILE);
+        let pace = self.proxy.pace(others, now);
+        if pace == Pace::Calm {
+            self.spoken.send_replace(Some((self.name.clone(), now.monotonic)));
+        }
+        (life.slow, life.pause) = match pace {
+            Pace::Calm | Pace::Fast => (false, None),
+            Pace::Slow(until) => (true, until),
+        };
+    }
+}
