@@ -16,7 +16,7 @@ pub struct Limits {
     /// How many commands and notifications a domain may send a second, and as many at once. 100 000.
     pub rate: usize,
     /// As much of that a second as a domain is heard with while others speak too; it waits with the rest.
-    /// 10 000.
+    /// 5 000.
     pub pace: usize,
     /// The most calls that may be pending for a domain. 1024.
     pub calls: usize,
