@@ -188,7 +188,15 @@ impl Watched {
                 self.sent.extend(lines.into_iter().map(|line| (name.clone(), line)));
                 return Some(count);
             }
-            Step::Mqtt(message) => self.largest = self.largest.max(message.payload.len()),
+            Step::Mqtt(message) => {
+                self.largest = self.largest.max(message.payload.len());
+                // Who knows the correlation data of a call of the gateway's is taken for its requester.
+                let secret = message.correlation.as_ref().is_some_and(|c| c.starts_with(b"call-"));
+                let source = message.source.as_deref().and_then(|s| DomainName::parse(s).ok());
+                if let (true, Some(source)) = (secret, source) {
+                    self.always.remove(&source);
+                }
+            }
             Step::Connect(name) => {
                 let reader = self.readers.entry(name.clone()).or_default();
                 if !reader.connected {
@@ -210,7 +218,9 @@ impl Watched {
         assert_eq!(counters.received, counters.ended() + open, "{counters}, {open} under way");
         assert!(counters.received >= self.received && counters.ended() >= self.ended);
         if let Some(came) = came {
-            assert_eq!(counters.received, self.received + came, "each line counts once");
+            // A whole message that is glued to a piece of another counts, and so does the piece.
+            let counted = counters.received - self.received;
+            assert!((came..=2 * came).contains(&counted), "{came} lines count as {counted}");
         }
         (self.received, self.ended) = (counters.received, counters.ended());
         let stations = self.readers.len() + 3;
@@ -262,7 +272,13 @@ impl Watched {
         assert!(!source.is_everyone(), "{shown}");
         if self.always.contains(&source) {
             let own = self.sent.contains(&(source.clone(), content.to_vec()));
-            assert!(own, "{to} is told what {source} has not said: {shown}");
+            // A whole message may have followed a piece of another.
+            let ends_one =
+                |(from, line): &(DomainName, Vec<u8>)| *from == source && line.ends_with(content);
+            assert!(
+                own || self.sent.iter().any(ends_one),
+                "{to} is told what {source} has not said: {shown}"
+            );
         }
     }
 }

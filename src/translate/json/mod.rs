@@ -8,7 +8,7 @@ mod visit;
 mod write;
 
 pub use visit::{for_each, for_each_object};
-pub use write::{push_on_line, push_string, string};
+pub use write::{push_on_line, push_string, push_text, string};
 
 use serde::de::{Deserializer as _, IgnoredAny, Visitor};
 use std::borrow::Cow;

@@ -1,14 +1,32 @@
 //! Writing JSON as the MVP does: compact, in ASCII, on one line.
 
+use std::io;
+
 /// Appends `text` as a JSON string in ASCII, as the MVP's own writers do.
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
-    struct Ascii;
-    impl serde_json::ser::Formatter for Ascii {
-        fn write_string_fragment<W: ?Sized + std::io::Write>(
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    push_text(out, text);
+    out.push(b'"');
+}
+
+/// Appends `text` as the inside of such a string, or a part of it.
+pub fn push_text(out: &mut Vec<u8>, text: &str) {
+    struct Inside;
+    impl serde_json::ser::Formatter for Inside {
+        fn begin_string<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn end_string<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_string_fragment<W: ?Sized + io::Write>(
             &mut self,
             writer: &mut W,
             fragment: &str,
-        ) -> std::io::Result<()> {
+        ) -> io::Result<()> {
             let escaped = |c: char| !c.is_ascii() || c == '\u{7f}';
             let mut rest = fragment;
             while let Some((at, c)) = rest.char_indices().find(|(_, c)| escaped(*c)) {
@@ -25,12 +43,9 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
     }
     let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
     if text.as_bytes().iter().all(plain) {
-        out.reserve(text.len() + 2);
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        return out.push(b'"');
+        return out.extend_from_slice(text.as_bytes());
     }
-    let mut serializer = serde_json::Serializer::with_formatter(out, Ascii);
+    let mut serializer = serde_json::Serializer::with_formatter(out, Inside);
     // Writing a string to memory has nothing to fail at.
     let _ = serde::Serialize::serialize(text, &mut serializer);
 }

@@ -4,9 +4,11 @@ use super::scalar::Scalar;
 use super::shape::{Context, Fault, Shape, Side};
 use super::write::Body;
 use crate::translate::json;
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use std::io::Read as _;
+use base64::read::DecoderReader;
+use base64::{DecodeError, Engine as _};
+use flate2::read::ZlibDecoder;
+use std::io::{self, Read};
 
 /// What is done to a value.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,24 +162,49 @@ fn push_base64(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
 }
 
 fn decode(raw: &str, zlib: bool, limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-    let bad = |why: &str| Fault::Bad(why.to_owned());
-    let encoded = json::decode(raw).ok_or_else(|| bad("no text"))?;
-    let mut bytes = BASE64.decode(&*encoded).map_err(|e| Fault::Bad(format!("not Base64: {e}")))?;
+    let encoded = json::decode(raw).ok_or_else(|| Fault::Bad("no text".into()))?;
+    let bytes = DecoderReader::new(&*encoded, &BASE64);
+    out.push(b'"');
     if zlib {
-        let mut plain = Vec::new();
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-        flate2::read::ZlibDecoder::new(&*bytes)
-            .take(most)
-            .read_to_end(&mut plain)
-            .map_err(|e| Fault::Bad(format!("not zlib: {e}")))?;
-        if plain.len() > limit {
+        if push_text(ZlibDecoder::new(bytes).take(most), out)? > limit {
             return Err(Fault::Bad(format!("inflates to more than {limit} bytes")));
         }
-        bytes = plain;
+    } else {
+        push_text(bytes, out)?;
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| bad("the Base64 of what is not UTF-8"))?;
-    json::push_string(out, text);
+    out.push(b'"');
     Ok(())
+}
+
+/// Appends what is read, as the inside of a JSON string, piece by piece: it may be long. Says how many
+/// bytes were read.
+fn push_text(mut bytes: impl Read, out: &mut Vec<u8>) -> Result<usize, Fault> {
+    let not_utf8 = || Fault::Bad("the Base64 of what is not UTF-8".into());
+    let unreadable = |error: io::Error| {
+        let base64 = error.get_ref().is_some_and(|e| e.is::<DecodeError>());
+        Fault::Bad(format!("not {}: {error}", if base64 { "Base64" } else { "zlib" }))
+    };
+    // The first bytes may be the beginning of a character.
+    let (mut piece, mut held, mut count) = ([0; 12 * 1024], 0, 0);
+    loop {
+        let room = piece.get_mut(held..).unwrap_or_default();
+        let read = bytes.read(room).map_err(unreadable)?;
+        if read == 0 {
+            return if held == 0 { Ok(count) } else { Err(not_utf8()) };
+        }
+        count += read;
+        let whole = piece.get(..held + read).unwrap_or_default();
+        let valid = match std::str::from_utf8(whole) {
+            Ok(text) => text.len(),
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Err(_) => return Err(not_utf8()),
+        };
+        let text = whole.get(..valid).and_then(|valid| std::str::from_utf8(valid).ok());
+        json::push_text(out, text.unwrap_or_default());
+        piece.copy_within(valid..held + read, 0);
+        held = held + read - valid;
+    }
 }
 
 fn each(
