@@ -14,6 +14,9 @@ pub enum Frame {
 /// How many bytes of a line that was given up are kept.
 const HEAD: usize = 256;
 
+/// A line as long as that is not to be kept for what follows it.
+const LONG: usize = 64 * 1024;
+
 /// Cuts a byte stream into lines. "More bytes needed" is `None`, not an error.
 #[derive(Debug)]
 pub struct Decoder {
@@ -57,6 +60,10 @@ impl Decoder {
             let mut line = self.buffer.split_to(at);
             self.buffer.advance(1);
             self.searched = 0;
+            if line.len() > LONG {
+                // Else what follows would keep the memory of the line for as long as it is there itself.
+                self.buffer = BytesMut::from(&*self.buffer);
+            }
             if std::mem::take(&mut self.skipping) {
                 continue;
             }
