@@ -6,8 +6,10 @@ SYSCONFDIR ?= /etc
 DESTDIR ?=
 ADVISORIES = https://github.com/RustSec/advisory-db
 TARGET = $(or $(CARGO_TARGET_DIR),target)
-# The machine that this is, unless said otherwise: for a static program.
-STATIC_TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+# For a static program, unless said otherwise: musl, as on Alpine, if Rust has it here.
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+MUSL := $(HOST:gnu=musl)
+STATIC_TARGET ?= $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)/lib),$(MUSL),$(HOST))
 
 BIN = $(DESTDIR)$(PREFIX)/bin
 DOC = $(DESTDIR)$(PREFIX)/share/doc/passerelle

@@ -8,7 +8,7 @@
 //! - `ROUNDS`: how many rounds (10); with 1, every line is measured once and briefly, to see that it works.
 //! - `ONLY`: the lines that are wanted, such as `L,T1` (all).
 //! - `PASSERELLE`: another program than the one built with the benchmark, to compare the two.
-//! - `PASSERELLE_STATIC`: the static program, for X1 (else the one built with the benchmark).
+//! - `PASSERELLE_STATIC`: the static program, for M1 and X1 (else the one built with the benchmark).
 
 #![allow(clippy::disallowed_methods, reason = "the benchmark plays the edges")]
 

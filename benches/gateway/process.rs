@@ -44,6 +44,14 @@ pub fn program() -> PathBuf {
     other.unwrap_or_else(|| env!("CARGO_BIN_EXE_passerelle").into())
 }
 
+/// The program as it is installed, if it was built that way, and of which kind it is.
+pub fn installed() -> (PathBuf, &'static str) {
+    match std::env::var_os("PASSERELLE_STATIC") {
+        Some(named) => (named.into(), "static"),
+        None => (program(), "not static"),
+    }
+}
+
 /// The directory of a gateway that is not started yet, so that its domains can be there before it.
 pub fn directory() -> Res<TempDir> {
     Ok(tempfile::tempdir()?)

@@ -2,7 +2,7 @@
 
 use crate::flow::settle;
 use crate::messages::{Command, Server};
-use crate::process::{Setup, cpu_time, resident, waits, wake_ups};
+use crate::process::{Setup, cpu_time, installed, resident, waits, wake_ups};
 use crate::report::{Goal, Row};
 use crate::stats::{Samples, median, micros, ratio};
 use crate::world::{Floor, World};
@@ -13,7 +13,9 @@ use std::time::Duration;
 /// M1. The keep-alive of the benchmark's gateways is an hour, so that none falls into it.
 pub fn idle(floor: &mut Floor, extent: Extent) -> Res<Vec<Row>> {
     const DOMAINS: usize = 32;
-    let world = many(floor, &Setup::named("idle"), "vm", DOMAINS)?;
+    let (program, kind) = installed();
+    let setup = Setup { program: Some(program), ..Setup::named("idle") };
+    let world = many(floor, &setup, "vm", DOMAINS)?;
     let gateway = world.gateway.id();
     settle(&[gateway])?;
     let watched = Duration::from_millis(if extent.short { 500 } else { 20_000 });
@@ -23,8 +25,9 @@ pub fn idle(floor: &mut Floor, extent: Extent) -> Res<Vec<Row>> {
     let memory = resident(gateway)? as f64 / f64::from(1 << 20);
     world.gateway.end()?;
     let what = format!("idle, {DOMAINS} domains: wake-ups in {watched:?}");
+    let size = format!("idle, {DOMAINS} domains ({kind}): resident");
     Ok(vec![
-        Row::plain("M1", "idle, 32 domains: resident", "MiB", memory, Some(Goal::AtMost(8.0))),
+        Row::plain("M1", size, "MiB", memory, Some(Goal::AtMost(8.0))),
         Row::plain("M1", what, "", woken as f64, Some(Goal::AtMost(0.0))),
     ])
 }

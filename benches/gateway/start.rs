@@ -3,20 +3,17 @@
 use crate::legacy_end::Listening;
 use crate::messages::MOVED;
 use crate::mqtt_end::MqttEnd;
-use crate::process::{Gateway, Setup, directory, program};
+use crate::process::{Gateway, Setup, directory, installed};
 use crate::report::{Goal, Row};
 use crate::stats::{median, millis};
 use crate::world::Floor;
 use crate::{Extent, Res};
-use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 /// X1.
 pub fn start(floor: &mut Floor, extent: Extent) -> Res<Vec<Row>> {
-    let named = std::env::var_os("PASSERELLE_STATIC").map(PathBuf::from);
-    let kind = if named.is_some() { "static" } else { "not static" };
-    let program = named.unwrap_or_else(program);
+    let (program, kind) = installed();
     let size = std::fs::metadata(&program)?.len() as f64 / f64::from(1 << 20);
     let setup = Setup { program: Some(program), ..Setup::named("start") };
     let mut times = Vec::new();
