@@ -46,6 +46,8 @@ pub(super) struct Task {
     pub level: watch::Receiver<Option<usize>>,
     pub clock: Clock,
     pub until: watch::Receiver<Option<Instant>>,
+    /// Who spoke last, and when: legacy domains that say very much are held back meanwhile.
+    pub spoken: watch::Sender<Option<(DomainName, Duration)>>,
     pub refusals: Refusals,
 }
 
@@ -159,7 +161,11 @@ impl Task {
     async fn take(&mut self, turn: Turn, life: &mut Life, from_domain: &[u8], from_broker: &[u8]) {
         match turn {
             Turn::Read(Ok(0)) => self.down("closed by the other side"),
-            Turn::Read(Ok(n)) => self.receive(from_domain.get(..n).unwrap_or_default()),
+            Turn::Read(Ok(n)) => {
+                let now = self.clock.now().monotonic;
+                self.spoken.send_replace(Some((self.name.clone(), now)));
+                self.receive(from_domain.get(..n).unwrap_or_default());
+            }
             Turn::Wrote(Ok(n)) => self.tunnel.written_to_domain(n),
             Turn::Read(Err(error)) | Turn::Wrote(Err(error)) => self.down(&error.to_string()),
             Turn::Opened(Ok(broker)) => {

@@ -5,7 +5,7 @@ use crate::kit::{
 };
 use passerelle::translate::clock::Now;
 use passerelle::translate::limits::Limits;
-use passerelle::translate::proxy::{Action, Identity, Passed, Proxy, Setting};
+use passerelle::translate::proxy::{Action, Identity, Pace, Passed, Proxy, Setting};
 use passerelle::translate::publish::Received;
 use passerelle::translate::refusal::Reason;
 use std::sync::Arc;
@@ -70,6 +70,36 @@ fn what_is_more_than_a_domains_share_is_refused_and_the_others_have_theirs() {
     play.elapse(1);
     assert!(!play.line(&list).concat().contains("rate_limited"), "in a second there is more");
     assert_ledger(&play.gateway);
+}
+
+#[test]
+fn a_domain_that_says_very_much_is_to_wait_only_while_others_speak_or_the_broker_is_behind() {
+    let setting = Setting {
+        table: Arc::new(seed()),
+        policy: Arc::default(),
+        limits: Limits { pace: 1000, ..Limits::default() },
+        instance: "dom0".into(),
+        nonce: "n".into(),
+    };
+    let now = Now { monotonic: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH };
+    let mut proxy = Proxy::new(Identity::Domain(name("vm-gui")), &setting, Duration::ZERO);
+    proxy.connected(now);
+    let unmapped = notification("vm-gui", "tous", "nothing", "{}") + "\n";
+    let say =
+        |proxy: &mut Proxy, count| (0..count).for_each(|_| proxy.receive(unmapped.as_bytes(), now));
+    say(&mut proxy, 1000);
+    assert_eq!(proxy.pace(true, now), Pace::Calm);
+    say(&mut proxy, 1000);
+    assert_eq!((proxy.pace(false, now), proxy.pace(true, now)), (Pace::Fast, Pace::Slow(None)));
+    say(&mut proxy, 5);
+    let later = now.monotonic + Duration::from_millis(5);
+    assert_eq!(proxy.pace(true, now), Pace::Slow(Some(later)), "as long as five more take");
+    let long = format!(r#"{{"niveau":20,"message":"{}"}}"#, "x".repeat(300_000));
+    let event = notification("vm-gui", "tous", "erreur", &long) + "\n";
+    proxy.receive(event.as_bytes(), now);
+    assert!(matches!(proxy.pace(false, now), Pace::Slow(Some(_))), "the broker has not taken it");
+    let much_later = Now { monotonic: now.monotonic + Duration::from_secs(2), ..now };
+    assert_eq!(proxy.pace(true, much_later), Pace::Calm);
 }
 
 #[test]

@@ -170,6 +170,7 @@ impl Supervisor {
             level: self.level.subscribe(),
             clock: self.clock,
             until: self.limit.clone(),
+            spoken: self.spoken.clone(),
             refusals: Refusals::new(),
             name,
         };
