@@ -94,4 +94,4 @@ install:
 	sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/etc/|$(SYSCONFDIR)/|' packaging/passerelle.initd > $(INIT)/passerelle
 	chmod 755 $(INIT)/passerelle
 	install -d $(DOC)
-	install -m 644 README.md MIGRATION.md BENCHMARKS.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE packaging/mosquitto.conf $(DOC)/
+	install -m 644 README.md MIGRATION.md BENCHMARKS.md CHANGELOG.md SECURITY.md LICENSE-MIT LICENSE-APACHE packaging/mosquitto.conf $(DOC)/

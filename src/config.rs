@@ -3,6 +3,7 @@
 mod changes;
 mod observe;
 mod policy;
+mod reach;
 mod read;
 mod store;
 
@@ -16,6 +17,7 @@ use crate::translate::name::DomainName;
 use crate::translate::policy::Policy;
 use crate::translate::proxy::Identity;
 use crate::translate::status::MappingFile;
+pub use reach::{files, out_of_reach};
 use read::Reader;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
@@ -114,6 +116,8 @@ pub struct Config {
     pub grace: Duration,
     /// `watch`
     pub watch: bool,
+    /// `confine`
+    pub confine: bool,
     /// `state_dir`
     pub state_dir: PathBuf,
     /// `log.level`
@@ -151,20 +155,6 @@ pub fn load_file(path: &Path) -> Result<Config, Error> {
     }
 }
 
-/// The files that a configuration is made of, its own first, as far as it can be read.
-#[must_use]
-#[allow(clippy::disallowed_methods, reason = "it reads the file that the user names")]
-pub fn files(path: &Path) -> Vec<PathBuf> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let source = Arc::new(Source { name: path.display().to_string(), text });
-    let (table, _) = toml::de::DeTable::parse_recoverable(&source.text);
-    let mut fields = Fields::new(&source, table.get_ref(), 0..0, "the configuration");
-    let named = fields.texts("mappings", &mut Findings::default());
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let named = named.iter().map(|name| folder.join(&name.text));
-    std::iter::once(path.to_owned()).chain(named).collect()
-}
-
 /// Reads a configuration and the mapping files that it names, relative to it.
 ///
 /// # Errors
@@ -189,6 +179,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let policy = reader.policy(&mut fields);
     let grace = fields.duration("grace", reader.found).unwrap_or(Duration::from_secs(5));
     let watch = fields.flag("watch", reader.found).unwrap_or(false);
+    let confine = fields.flag("confine", reader.found).unwrap_or(true);
     let state_dir = reader.state_dir(&mut fields);
     let (log_level, log_format) = reader.log(&mut fields);
     let places = fields.places();
@@ -236,6 +227,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
         policy,
         grace,
         watch,
+        confine,
         state_dir,
         log_level,
         log_format,

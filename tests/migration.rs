@@ -57,7 +57,7 @@ impl Machine {
         fs::create_dir_all(&built).unwrap();
         fs::copy(PROGRAM, built.join("passerelle")).unwrap();
         machine.stand_in("rc-service", RC_SERVICE);
-        for name in ["apk", "adduser", "deluser", "rc-update"] {
+        for name in ["apk", "addgroup", "adduser", "delgroup", "deluser", "rc-update"] {
             machine.stand_in(name, "");
         }
         machine

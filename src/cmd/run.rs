@@ -39,6 +39,8 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn start(args: &Args, config: Config) -> Result<(), String> {
     let log = edge::log::start(args.log.as_deref(), args.log_format, &config)?;
+    // Before there is another thread: what holds for this one holds for those that it starts.
+    let confined = edge::confine::confine(&config)?;
     // One thread: a call goes through several tasks, and to wake another thread for each step takes
     // longer than the steps do.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -46,8 +48,8 @@ fn start(args: &Args, config: Config) -> Result<(), String> {
         .build()
         .map_err(|e| format!("the runtime: {e}"))?;
     let ended = match config.observe.clone() {
-        Some(observe) => runtime.block_on(edge::observe::run(config, observe)),
-        None => runtime.block_on(edge::run(config, log)),
+        Some(observe) => runtime.block_on(edge::observe::run(config, observe, &confined)),
+        None => runtime.block_on(edge::run(config, log, confined)),
     };
     // A disk that hangs does not hold up the end.
     runtime.shutdown_background();

@@ -26,6 +26,7 @@ impl Config {
             store,
             grace,
             watch,
+            confine,
             state_dir,
         } = self;
         let Broker { address, user, password_file, passwords, keep_alive, session_expiry } = broker;
@@ -35,6 +36,7 @@ impl Config {
             ("instance", *instance == started.instance),
             ("grace", *grace == started.grace),
             ("watch", *watch == started.watch),
+            ("confine", *confine == started.confine),
             ("observe.relay", *observe == started.observe),
             ("store", *store == started.store),
             ("state_dir", *state_dir == started.state_dir),

@@ -8,6 +8,7 @@
 mod broker;
 pub mod channel;
 mod clock;
+pub mod confine;
 mod exchange;
 mod files;
 mod hub;

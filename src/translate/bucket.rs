@@ -36,7 +36,7 @@ impl Bucket {
     }
 
     /// Takes a token at this time even if there is none. Then one is owed, though never more than come
-    /// back in [`OWED`].
+    /// back in `OWED`.
     pub fn draw(&mut self, now: Duration) {
         let most = now.saturating_add(self.all).saturating_add(OWED);
         self.full = self.full.max(now).saturating_add(self.each).min(most);

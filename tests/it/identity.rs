@@ -1,6 +1,7 @@
 //! Who somebody is, the channel says: on the broker, a proxy and a tunnel are their domain.
 
-use crate::peers::raw_mqtt::{LEVELS, publish, subscribe};
+use crate::peers::mqtt_peer::Message;
+use crate::peers::raw_mqtt::{DISCONNECT, LEVELS, publish, subscribe};
 use crate::peers::{Broker, Dom0, Gateway, Hello, MqttPeer, RawMqtt, secret_of};
 use crate::setting::{Outcome, PROGRAM, mappings, setting_with};
 use std::path::Path;
@@ -27,10 +28,15 @@ async fn guarded(domains: &[&str]) -> Outcome<Dom0> {
     Ok(setting_with(broker, configure).await?)
 }
 
+/// Whether a text has a secret in it: as it is, as `Debug` shows bytes, or in Base64.
+fn has_a_secret(text: &str) -> bool {
+    ["secret of", "115, 101, 99, 114, 101, 116", "c2VjcmV0I"].iter().any(|form| text.contains(form))
+}
+
 /// Nobody's secret is in the log.
 fn says_no_secret(setting: &Dom0) {
     let log = setting.gateway.log();
-    assert!(!log.contains("secret of") && log.contains("TRACE"), "{log}");
+    assert!(!has_a_secret(&log) && log.contains("TRACE"), "{log}");
 }
 
 #[tokio::test]
@@ -63,7 +69,7 @@ async fn a_tunnel_is_its_channels_domain_whatever_the_program_says() -> Outcome 
             assert_eq!(heard.topic, "vm-scan/out", "{level} {login:?}");
             // What it may not hear it does not.
             for topic in ["vm-gui/in", "vm-scan/in"] {
-                let message = crate::peers::mqtt_peer::Message::new(topic, "{}");
+                let message = Message::new(topic, "{}");
                 operator.publish(message).await?;
                 operator.expect(topic, |m| m.topic == topic).await?;
             }
@@ -83,6 +89,36 @@ async fn a_proxy_logs_in_as_its_domain() -> Outcome {
         let _domain = setting.legacy(name).await?;
         setting.broker.logged(&format!("as {name} (p5, c0, k30, u'{name}')")).await?;
     }
+    says_no_secret(&setting);
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_secret_is_said_on_mqtt() -> Outcome {
+    let mut setting = guarded(&["vm-gui", "vm-scan"]).await?;
+    let mut operator = MqttPeer::connect(&setting.broker.socket(), "operator", &["#"]).await?;
+    let _gui = setting.legacy("vm-gui").await?;
+    setting.broker.logged("u'vm-gui')").await?;
+    let console = setting.console("vm-scan").await?;
+    let mut port = RawMqtt::open(console.port()).await?;
+    let secret = secret_of("operator");
+    let login = Some(("operator", &*secret));
+    let hello = Hello { level: 5, id: "app", login, keep_alive: 60, ..Hello::default() };
+    assert_eq!(port.hello(&hello).await?[1], 0);
+    port.write(&DISCONNECT).await?;
+    port.write(b"{\"type\":1}\n").await?;
+    assert!([secret.clone(), format!("{:?}", secret.as_bytes())].iter().all(|s| has_a_secret(s)));
+    let mut said = Vec::new();
+    // It has gone back, and its line that is no message is the last thing that anything is said of.
+    for wanted in ["not_an_envelope", "\"state\":\"legacy\""] {
+        let heard = |m: &Message| {
+            said.push(format!("{m:?}"));
+            m.text().contains(wanted)
+        };
+        operator.expect(wanted, heard).await?;
+    }
+    assert!(said.len() > 3, "{said:#?}");
+    assert!(!said.iter().any(|m| has_a_secret(m)), "{said:#?}");
     says_no_secret(&setting);
     Ok(())
 }

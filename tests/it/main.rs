@@ -15,6 +15,7 @@ mod peers;
 
 mod away;
 mod broker;
+mod confined;
 mod domu;
 mod guarded;
 mod identity;

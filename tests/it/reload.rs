@@ -173,6 +173,7 @@ async fn what_needs_a_restart_is_named_with_its_line() -> Outcome {
         ("instance = \"dom0\"", "instance = \"dom1\"", "instance"),
         ("instance = \"dom0\"", "instance = \"dom0\"\ngrace = \"1s\"", "grace"),
         ("instance = \"dom0\"", "instance = \"dom0\"\nwatch = true", "watch"),
+        ("instance = \"dom0\"", "instance = \"dom0\"\nconfine = false", "confine"),
         ("state_dir = \"state\"", "state_dir = \"other\"", "state_dir"),
         ("gate.sock\"", "other.sock\"", "broker.url"),
         ("[broker]", "[broker]\nuser = \"u\"", "broker.user"),

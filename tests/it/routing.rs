@@ -174,6 +174,22 @@ async fn what_is_no_message_costs_only_itself() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_flood_of_refusals_does_not_fill_the_log() -> Outcome {
+    const LINES: usize = 20_000;
+    let setting = setting().await?;
+    let began = std::time::Instant::now();
+    let mut gui = setting.legacy("vm-gui").await?;
+    gui.raw("no message\n".repeat(LINES));
+    gui.tell("vm-gui", "test", &json!({}));
+    gui.expect("its own line", |line| line.tells("test")).await?;
+    let refused = setting.gateway.log().matches("WARN refused").count();
+    // A hundred at once, and ten a second.
+    let most = 100 + 10 * (began.elapsed().as_secs() as usize + 1);
+    assert!((100..=most).contains(&refused), "{refused} lines for {LINES}, {most} at most");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_domain_that_does_not_read_holds_up_nobody() -> Outcome {
     let setting = setting().await?;
     let gui = setting.legacy("vm-gui").await?;

@@ -16,7 +16,7 @@ pub struct Gateway {
     directory: TempDir,
     program: PathBuf,
     mappings: Vec<PathBuf>,
-    broker: PathBuf,
+    url: String,
     channel: String,
     rows: Option<(String, String)>,
     arguments: Vec<String>,
@@ -43,7 +43,7 @@ impl Gateway {
             directory,
             program: program.into(),
             mappings: vec![mappings.join("psec.toml")],
-            broker: broker.to_owned(),
+            url: format!("unix:{}", broker.display()),
             channel: String::new(),
             rows: None,
             arguments: Vec::new(),
@@ -66,6 +66,13 @@ impl Gateway {
     #[must_use]
     pub fn in_domu(mut self, port: &Path, local: &str) -> Self {
         self.channel = format!("serial = \"{}\"\nlocal = [\"{local}\"]\n", port.display());
+        self
+    }
+
+    /// Reaches the broker another way.
+    #[must_use]
+    pub fn with_url(mut self, url: String) -> Self {
+        self.url = url;
         self
     }
 
@@ -144,6 +151,11 @@ impl Gateway {
     /// Starts it (again).
     pub fn run(&mut self) -> io::Result<()> {
         self.write()?;
+        self.run_as_it_is()
+    }
+
+    /// Starts it (again) with the configuration that was edited.
+    pub fn run_as_it_is(&mut self) -> io::Result<()> {
         let config = self.config_file();
         let log = File::options().create(true).append(true).open(self.log_file())?;
         let child = Command::new(&self.program)
@@ -203,10 +215,15 @@ impl Gateway {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// Its process, while it runs.
+    pub fn id(&self) -> Result<u32, Missing> {
+        let pid = self.running.as_ref().and_then(Child::id);
+        pid.ok_or_else(|| Missing::new("the gateway is not running"))
+    }
+
     /// How many bytes of memory of its own it has in use.
     pub fn memory(&self) -> Result<usize, Missing> {
-        let pid = self.running.as_ref().and_then(Child::id);
-        let pid = pid.ok_or_else(|| Missing::new("the gateway is not running"))?;
+        let pid = self.id()?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"));
         let status = status.map_err(|e| Missing::new(format!("the gateway's status: {e}")))?;
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
@@ -283,19 +300,14 @@ instance = \"dom0\"
 state_dir = \"state\"
 {}
 [broker]
-url = \"unix:{}\"
+url = \"{}\"
 {}
 [dialects]
 {}
 [[channel]]
 {}
 {}",
-            self.keys,
-            self.broker.display(),
-            self.broker_keys,
-            self.dialects,
-            self.channel,
-            self.more
+            self.keys, self.url, self.broker_keys, self.dialects, self.channel, self.more
         );
         text
     }

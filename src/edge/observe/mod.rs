@@ -8,6 +8,7 @@ mod pipe;
 mod relay;
 
 use super::clock::Clock;
+use super::confine::Confined;
 use super::watch::{Change, Watch};
 use crate::config::{Channel, Config, Observe, domain_of};
 use crate::translate::proxy::Setting;
@@ -36,7 +37,7 @@ struct Observer {
 ///
 /// # Errors
 /// What keeps it from starting: a directory that is not there, a state file that cannot be written.
-pub async fn run(mut config: Config, observe: Observe) -> Result<(), String> {
+pub async fn run(mut config: Config, observe: Observe, confined: &Confined) -> Result<(), String> {
     let setting = Setting {
         table: Arc::new(std::mem::take(&mut config.table)),
         policy: Arc::new(std::mem::take(&mut config.policy)),
@@ -54,6 +55,7 @@ pub async fn run(mut config: Config, observe: Observe) -> Result<(), String> {
             tokio::spawn(forward(watch, changed.clone()));
         }
     }
+    confined.log();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         relay = %relay.display(),

@@ -49,7 +49,7 @@ impl Folder {
                 path.display()
             )
         };
-        DirBuilder::new().mode(0o700).recursive(true).create(&path).map_err(at)?;
+        make(&path).map_err(at)?;
         let mut options = File::options();
         let lock = options.append(true).create(true).mode(0o600).open(path.join(LOCK));
         let lock = lock.map_err(at)?;
@@ -121,6 +121,14 @@ impl Folder {
         }
         Ok(all)
     }
+}
+
+/// Makes the folder of a store, for nobody else to look into; it may be there.
+///
+/// # Errors
+/// Those of `mkdir(2)`.
+pub(in crate::edge) fn make(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)
 }
 
 /// A log in a store.

@@ -21,8 +21,8 @@ mod shelf;
 pub(super) mod tests;
 
 pub(super) use back::Back;
-pub(super) use folder::Folder;
 pub use folder::{Content, Kept, Shown, drop_domain, list};
+pub(super) use folder::{Folder, make};
 pub(super) use log::Log;
 pub(super) use open::Found;
 pub(super) use shelf::Shelf;
@@ -38,9 +38,12 @@ pub enum Sync {
     After(Duration),
 }
 
+/// Where the system says which start of the machine this is.
+pub(super) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Which start of the machine this is, if the system says so.
 pub(super) fn boot_id() -> Option<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = std::fs::read_to_string(BOOT_ID).ok()?;
     let id = id.trim().to_owned();
     (!id.is_empty() && id.len() < 64).then_some(id)
 }

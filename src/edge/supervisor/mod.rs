@@ -6,6 +6,7 @@ mod start;
 mod store;
 
 use super::clock::Clock;
+use super::confine::Confined;
 use super::exchange::{Directory, Mailbox};
 use super::hub::ToHub;
 use super::log::Log;
@@ -86,7 +87,7 @@ struct Supervisor {
 ///
 /// # Errors
 /// What keeps it from starting: a folder that is not there, a password file that cannot be read.
-pub async fn run(mut config: Config, log: Log) -> Result<(), String> {
+pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(), String> {
     let secrets = Secrets::read(&config)?;
     let nonce = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
     let setting = Setting {
@@ -103,7 +104,8 @@ pub async fn run(mut config: Config, log: Log) -> Result<(), String> {
             watches.push(watch);
         }
     }
-    let reload = Reload::new(&config, log)?;
+    confined.log();
+    let reload = Reload::new(&config, log, confined)?;
     let signals = Signals::new().map_err(|e| format!("signals: {e}"))?;
     let (directory, directory_seen) = watch::channel(Arc::<Directory>::default());
     let (hub, hub_mail) = mpsc::channel(HUB_MAIL);

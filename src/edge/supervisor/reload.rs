@@ -1,5 +1,6 @@
 //! Configuration and mapping loaded anew while the gateway runs: all of it, or nothing.
 
+use super::super::confine::Confined;
 use super::super::files::Files;
 use super::super::hub::ToHub;
 use super::super::log::Log;
@@ -25,6 +26,7 @@ pub(super) struct Reload {
     /// The files, if they are watched.
     files: Option<Files>,
     log: Log,
+    confined: Arc<Confined>,
 }
 
 /// How a reload went.
@@ -59,7 +61,7 @@ pub(in crate::edge) struct Again {
 impl Reload {
     /// # Errors
     /// No signal handler, or no inotify.
-    pub fn new(config: &Config, log: Log) -> Result<Self, String> {
+    pub fn new(config: &Config, log: Log, confined: Confined) -> Result<Self, String> {
         let path = PathBuf::from(&config.source.name);
         let hangup = signal(SignalKind::hangup()).map_err(|e| format!("signals: {e}"))?;
         let mut files = None;
@@ -68,7 +70,7 @@ impl Reload {
             watched.add(&config::files(&path));
             files = Some(watched);
         }
-        Ok(Self { path, hangup, files, log })
+        Ok(Self { path, hangup, files, log, confined: Arc::new(confined) })
     }
 
     /// Waits until a reload is asked for; says by what. Cancel-safe.
@@ -98,9 +100,17 @@ impl Reload {
         if let Some(files) = &mut self.files {
             files.add(&config::files(&self.path));
         }
-        let path = self.path.clone();
+        let (path, confined) = (self.path.clone(), Arc::clone(&self.confined));
         // Compiling a mapping takes longer than a domain's task should have to wait.
-        let loaded = tokio::task::spawn_blocking(move || config::load_file(&path)).await;
+        let loaded = tokio::task::spawn_blocking(move || {
+            let found = config::out_of_reach(&path, |file| confined.reaches(file));
+            if found.is_empty() {
+                config::load_file(&path)
+            } else {
+                Err(config::Error::Findings(found))
+            }
+        })
+        .await;
         let on_lines = |found: Vec<Finding>| found.iter().map(Finding::on_a_line).collect();
         let config = match loaded.map_err(|e| vec![e.to_string()])? {
             Ok(config) => config,
