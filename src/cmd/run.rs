@@ -38,6 +38,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn start(args: &Args, config: Config) -> Result<(), String> {
+    edge::heap::keep_small();
     let log = edge::log::start(args.log.as_deref(), args.log_format, &config)?;
     // Before there is another thread: what holds for this one holds for those that it starts.
     let confined = edge::confine::confine(&config)?;

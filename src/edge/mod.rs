@@ -11,6 +11,7 @@ mod clock;
 pub mod confine;
 mod exchange;
 mod files;
+pub mod heap;
 mod hub;
 pub mod log;
 pub mod memory;

@@ -289,7 +289,7 @@ impl Task {
 
     /// Keeps the supervisor's account near enough to what is held.
     fn tell_what_is_held(&self, life: &mut Life) {
-        const STEP: usize = 256 * 1024;
+        const STEP: usize = 32 * 1024;
         let held = self.tunnel.held();
         if held / STEP != life.told / STEP {
             life.told = held;
