@@ -1,5 +1,6 @@
 //! The limits of the pure middle.
 
+use super::refusal::Reason;
 use std::time::Duration;
 
 /// Limits, each with the default of [`Limits::default`].
@@ -35,6 +36,21 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Why a payload from MQTT makes no line, whatever is in it: Base64 is a third longer than what it says.
+    /// It is not looked into any further.
+    ///
+    /// # Errors
+    /// `line_too_long`.
+    pub fn may_be_a_line(&self, payload: &[u8]) -> Result<(), (Reason, String)> {
+        const BESIDES: usize = 64 * 1024;
+        let most = self.line.saturating_add(self.line / 3).saturating_add(BESIDES);
+        if payload.len() > most {
+            let detail = format!("it makes a line of more than {} bytes", self.line);
+            return Err((Reason::LineTooLong, detail));
+        }
+        Ok(())
+    }
+
     /// The most bytes of a domain's own MQTT that wait for the broker: the outbox, or a long line's worth.
     #[must_use]
     pub fn tunnel(&self) -> usize {

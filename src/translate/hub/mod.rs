@@ -157,6 +157,7 @@ impl Hub {
         now: Now,
     ) -> Result<Passed, (Reason, String)> {
         let limits = &self.setting.limits;
+        limits.may_be_a_line(&message.payload)?;
         let text = json::check(&message.payload, limits.depth)
             .map_err(|e| (Reason::NotJson, e.to_string()))?;
         let payload =

@@ -41,7 +41,7 @@ impl Proxy {
 
     fn request(&mut self, message: Received, root: &str, suffix: Option<&str>, now: Now) {
         let bytes = message.payload.clone();
-        let text = json::check(&bytes, self.limits.depth);
+        let text = self.readable(&bytes);
         let object = text.as_ref().ok().map(|text| Object::parse(text));
         let payload = match &object {
             Some(Ok(object)) => object.clone(),
@@ -51,7 +51,7 @@ impl Proxy {
         let guess = named_by(&message, root, suffix, &payload, None);
         let Some(row) = table.command_at(root, guess.name.as_ref(), &payload) else {
             let (reason, detail) = match &text {
-                Err(error) => (Reason::NotJson, error.to_string()),
+                Err(fault) => fault.clone(),
                 Ok(_) if table.has_command_at(root) => {
                     (Reason::BadValue, format!("no row of {root} fits the request"))
                 }
@@ -77,7 +77,7 @@ impl Proxy {
             Reply { topic: &asker.reply, correlation: message.correlation.as_ref(), values: None };
         let values = keep(row, Side::Mqtt, &payload);
         let fault = match (&text, &object) {
-            (Err(error), _) => Some((Reason::NotJson, error.to_string())),
+            (Err(fault), _) => Some(fault.clone()),
             (_, Some(Err(error))) => Some((Reason::BadValue, format!("the payload is {error}"))),
             _ => None,
         };
@@ -163,6 +163,12 @@ impl Proxy {
         let context = self.context(now, from, None);
         row.request.translate(Side::Mqtt, body, &context, &mut line).map_err(reason_of)?;
         self.fits(legacy::end(line))
+    }
+
+    /// A payload from MQTT as text, if it is JSON and may become a line.
+    pub(super) fn readable<'p>(&self, payload: &'p [u8]) -> Result<&'p str, (Reason, String)> {
+        self.limits.may_be_a_line(payload)?;
+        json::check(payload, self.limits.depth).map_err(|e| (Reason::NotJson, e.to_string()))
     }
 
     /// A line that is not over the limit.

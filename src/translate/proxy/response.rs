@@ -30,16 +30,10 @@ impl Proxy {
         now: Now,
     ) {
         let done = Action::Acknowledge(delivery);
-        let text = match json::check(&message.payload, self.limits.depth) {
+        let text = match self.readable(&message.payload) {
             Ok(text) => text,
-            Err(error) => {
-                self.bad_response(
-                    message,
-                    root,
-                    suffix,
-                    &(Reason::NotJson, error.to_string()),
-                    now,
-                );
+            Err(fault) => {
+                self.bad_response(message, root, suffix, &fault, now);
                 return self.actions.push(done);
             }
         };
