@@ -339,7 +339,7 @@ impl Tunnel {
 
     /// So many bytes of [`Tunnel::to_broker`] have been written.
     pub fn written_to_broker(&mut self, count: usize) {
-        self.to_broker.advance(count.min(self.to_broker.len()));
+        written(&mut self.to_broker, count);
     }
 
     /// The broker takes nothing any more.
@@ -357,12 +357,21 @@ impl Tunnel {
 
     /// So many bytes of [`Tunnel::to_domain`] have been written.
     pub fn written_to_domain(&mut self, count: usize) {
-        self.to_domain.advance(count.min(self.to_domain.len()));
+        written(&mut self.to_domain, count);
     }
 
     /// How many bytes are held.
     #[must_use]
     pub fn held(&self) -> usize {
         self.carrier.held() + self.to_broker.len() + self.to_domain.len()
+    }
+}
+
+/// Takes away what was written. What was long, and is empty, keeps no room.
+fn written(bytes: &mut BytesMut, count: usize) {
+    const LONG: usize = 64 * 1024;
+    bytes.advance(count.min(bytes.len()));
+    if bytes.is_empty() && bytes.capacity() > LONG {
+        *bytes = BytesMut::new();
     }
 }
