@@ -18,6 +18,7 @@ mod broker;
 mod confined;
 mod domu;
 mod guarded;
+mod hostile;
 mod identity;
 mod libraries;
 mod observe;

@@ -223,10 +223,19 @@ impl Gateway {
 
     /// How many bytes of memory of its own it has in use.
     pub fn memory(&self) -> Result<usize, Missing> {
+        self.size("RssAnon:")
+    }
+
+    /// The most bytes of memory that it has had in use, the program itself among them.
+    pub fn peak_memory(&self) -> Result<usize, Missing> {
+        self.size("VmHWM:")
+    }
+
+    fn size(&self, field: &str) -> Result<usize, Missing> {
         let pid = self.id()?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"));
         let status = status.map_err(|e| Missing::new(format!("the gateway's status: {e}")))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let size = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
         size.map(|kib| kib * 1024).ok_or_else(|| Missing::new("the gateway's status has no size"))
     }

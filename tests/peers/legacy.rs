@@ -93,7 +93,8 @@ pub fn notification(source: &str, destination: &str, event: &str, data: &Value) 
     envelope("notification", source, destination, &payload)
 }
 
-fn envelope(kind: &str, source: &str, destination: &str, payload: &str) -> String {
+/// A message whose payload is written as it is.
+pub fn envelope(kind: &str, source: &str, destination: &str, payload: &str) -> String {
     format!(
         r#"{{"type":"{kind}","source":{},"destination":{},"payload":{payload}}}"#,
         encode(&json!(source)),

@@ -1,8 +1,9 @@
 //! A program that writes MQTT packets by hand, so that it can do what no library does.
 
 use super::{DEADLINE, Missing};
+use std::io;
 use std::path::Path;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 /// The versions of the protocol, by the level that their CONNECT says.
@@ -89,9 +90,27 @@ fn properties(level: u8) -> &'static [u8] {
     if level == 5 { &[0] } else { &[] }
 }
 
-fn field(bytes: &[u8]) -> Vec<u8> {
+/// Bytes after their length.
+pub fn field(bytes: &[u8]) -> Vec<u8> {
     let size = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     [&size.to_be_bytes(), bytes].concat()
+}
+
+/// Reads a packet: its first byte, and what follows its length.
+pub async fn read_packet(from: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, Vec<u8>)> {
+    let first = from.read_u8().await?;
+    let (mut size, mut bits) = (0, 0);
+    loop {
+        let digit = from.read_u8().await?;
+        size |= usize::from(digit & 0x7F) << bits;
+        bits += 7;
+        if digit & 0x80 == 0 {
+            break;
+        }
+    }
+    let mut body = vec![0; size];
+    from.read_exact(&mut body).await?;
+    Ok((first, body))
 }
 
 /// A connection, and packets that came before the one that was waited for.
@@ -116,22 +135,7 @@ impl RawMqtt {
 
     /// The next packet: its first byte, and what follows its length.
     pub async fn next(&mut self) -> Result<(u8, Vec<u8>), Missing> {
-        let packet = async {
-            let first = self.0.read_u8().await?;
-            let (mut size, mut bits) = (0, 0);
-            loop {
-                let digit = self.0.read_u8().await?;
-                size |= usize::from(digit & 0x7F) << bits;
-                bits += 7;
-                if digit & 0x80 == 0 {
-                    break;
-                }
-            }
-            let mut body = vec![0; size];
-            self.0.read_exact(&mut body).await?;
-            Ok::<_, std::io::Error>((first, body))
-        };
-        match tokio::time::timeout(DEADLINE, packet).await {
+        match tokio::time::timeout(DEADLINE, read_packet(&mut self.0)).await {
             Ok(packet) => packet.map_err(|e| Missing::new(format!("no packet: {e}"))),
             Err(_) => Err(Missing::new("no packet came")),
         }
