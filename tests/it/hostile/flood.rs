@@ -135,7 +135,9 @@ async fn calls_between_legacy_domains() -> Outcome {
         let _ = refused.await;
         let (reader, mut writer) = friend;
         let (asked, mut answers) = tokio::sync::mpsc::unbounded_channel();
-        let read = lines(reader, |_| drop(asked.send(())));
+        let read = lines(reader, |_| {
+            let _ = asked.send(());
+        });
         let write = async {
             while answers.recv().await.is_some() {
                 writer.write_all(answer.as_bytes()).await?;

@@ -82,7 +82,7 @@ async fn no_requester_on_mqtt_can_use_a_bad_name() -> Outcome {
 
 #[tokio::test]
 async fn a_notification_by_a_bad_name_is_nobodys() -> Outcome {
-    let mut scene = Scene::start().await?;
+    let scene = Scene::start().await?;
     let mut hostile = scene.mqtt("vm-hostile").await?;
     let mut friend = scene.legacy("vm-friend").await?;
     for name in names().into_iter().filter(|n| !n.contains(['\0', '\n']) && n.len() < 1 << 16) {
