@@ -28,6 +28,7 @@ use crate::translate::tunnel::connect::Connect;
 use bytes::Bytes;
 use keeper::{Keeper, back};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,8 +63,10 @@ pub(super) enum Control {
     Count(oneshot::Sender<(Counters, usize)>),
     /// Other things hold from now on.
     Reload(Box<Again>),
-    /// Take nothing more in, and end when everything is out.
-    Finish,
+    /// Take nothing more in; this is dropped when nothing more is passed on.
+    Finish(mpsc::Sender<Infallible>),
+    /// Nobody passes anything on any more: end when everything is out.
+    End,
 }
 
 /// Everything a station needs.
@@ -127,6 +130,7 @@ struct Life {
     retiring: bool,
     removed: bool,
     finishing: bool,
+    ending: bool,
 }
 
 enum Turn {
@@ -187,7 +191,7 @@ impl Station {
                 yield_now().await;
             }
             let through = life.removed && self.mailbox.is_empty();
-            if through || (life.finishing && self.is_idle(&life)) {
+            if through || (life.ending && self.is_idle(&life)) {
                 break;
             }
         }
@@ -216,6 +220,7 @@ impl Station {
             retiring: false,
             removed: false,
             finishing: false,
+            ending: false,
         };
         if self.store.is_some() {
             // What the domain writes while nobody is connected may be lost: the disk can wait.
@@ -287,9 +292,9 @@ impl Station {
                 self.take_pieces(life);
             }
             Turn::Wrote(Ok(n)) => self.proxy.written(n, now),
-            Turn::Read(Err(error)) | Turn::Wrote(Err(error)) => {
-                self.down(life, &error.to_string());
-            }
+            Turn::Read(Err(error)) => self.down(life, &error.to_string()),
+            // What the domain said before it went is still to be read.
+            Turn::Wrote(Err(error)) => life.port.takes_no_more(&error),
             Turn::Session(event) => self.event(event, life),
             Turn::Letter(letter) => self.proxy.accept(letter.passed, now),
             Turn::Control(control) => self.control(control, life).await,
@@ -338,7 +343,11 @@ impl Station {
                     session.set_expiry(kept);
                 }
             }
-            Control::Finish => life.finishing = true,
+            Control::Finish(busy) => {
+                life.finishing = true;
+                drop(busy);
+            }
+            Control::End => life.ending = true,
         }
     }
 
@@ -379,35 +388,6 @@ impl Station {
                 }
             }
         }
-    }
-
-    /// Asks the supervisor to be taken out of the directory.
-    fn retire_soon(&self, life: &mut Life) {
-        if !life.retiring {
-            life.retiring = true;
-            let _ = self.supervisor.send(ToSupervisor::Retired(self.name.clone()));
-        }
-    }
-
-    /// The proxy of a domain that is away leaves the broker, once the broker has all from it. The
-    /// broker keeps what comes for it.
-    async fn leave_if_empty(&mut self, life: &mut Life) {
-        let empty = life.session.as_ref().is_some_and(|s| s.outbox().0 == 0);
-        let empty = empty && !self.wants_stored(life);
-        let leaves = !life.port.is_connected() && empty && !life.finishing;
-        if let Some(session) = life.session.take_if(|_| leaves) {
-            session.leave().await;
-            life.deliveries.clear();
-            life.reporter.session_left();
-            tracing::debug!(domain = %self.name, "the session is left to the broker");
-        }
-    }
-
-    fn is_idle(&self, life: &Life) -> bool {
-        let published = life.session.as_ref().is_none_or(|s| s.outbox().0 == 0);
-        let nobody = !life.port.is_connected() || life.connect.is_some();
-        let written = nobody || self.proxy.chunk().is_none();
-        published && written && self.mailbox.is_empty()
     }
 }
 
