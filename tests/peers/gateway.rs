@@ -253,6 +253,21 @@ impl Gateway {
         self.signal(Signal::TERM)
     }
 
+    /// Stops it in its tracks (SIGSTOP).
+    pub fn freeze(&self) -> Result<(), Missing> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaw(&self) -> Result<(), Missing> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Its process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.running.as_ref().and_then(Child::id)
+    }
+
     fn signal(&self, signal: Signal) -> Result<(), Missing> {
         let pid = self.running.as_ref().and_then(Child::id);
         let pid = pid.and_then(|id| Pid::from_raw(id.cast_signed()));
@@ -292,7 +307,8 @@ impl Gateway {
         self.directory.path().join("state")
     }
 
-    fn log_file(&self) -> PathBuf {
+    /// Where its log is.
+    pub fn log_file(&self) -> PathBuf {
         self.directory.path().join("log")
     }
 

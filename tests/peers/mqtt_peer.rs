@@ -176,6 +176,11 @@ impl MqttPeer {
         }
     }
 
+    /// Whether it is connected and subscribed, from now on.
+    pub fn state(&self) -> watch::Receiver<bool> {
+        self.subscribed.clone()
+    }
+
     /// Its writing side, for one that answers on its own.
     pub fn publisher(&self) -> Publisher {
         self.publisher.clone()
