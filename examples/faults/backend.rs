@@ -2,13 +2,14 @@
 //! is connected is thrown away (virtio) or kept (Xen), and so is what a client that stalls leaves no room
 //! for: the end of it past 100 KiB (virtio), the middle of it past 1 MiB (Xen).
 
+use super::guest::waiting;
 use super::ledger::Ledger;
 use super::peers::Missing;
 use super::wire;
 use std::collections::{BTreeSet, VecDeque};
+use std::io::ErrorKind::WouldBlock;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::io::AsyncReadExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -46,6 +47,7 @@ struct State {
     /// The domain has written.
     writes: watch::Sender<u64>,
     connected: watch::Sender<bool>,
+    client: Mutex<Option<Arc<UnixStream>>>,
 }
 
 #[derive(Default)]
@@ -76,12 +78,16 @@ impl Backend {
             kept: Mutex::default(),
             writes: watch::Sender::new(0),
             connected: watch::Sender::new(false),
+            client: Mutex::default(),
         });
         let served = Arc::clone(&state);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                let client = Arc::new(client);
+                *served.client() = Some(Arc::clone(&client));
                 served.connected.send_replace(true);
-                served.serve(client).await;
+                served.serve(&client).await;
+                *served.client() = None;
                 served.connected.send_replace(false);
             }
         });
@@ -108,19 +114,23 @@ impl Backend {
         self.state.kept().discards
     }
 
-    /// Waits until it has passed on what it kept; what is missing then it has thrown away.
-    pub async fn empty(&self) -> Result<(), Missing> {
-        let drained = async {
-            while !self.state.kept().buffer.is_empty() {
+    /// Waits until its client has read what it kept.
+    pub async fn read(&self) -> Result<(), Missing> {
+        let read = async {
+            while !self.state.is_through() {
+                // The kernel does not tell.
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         };
-        let drained = tokio::time::timeout(super::peers::DEADLINE, drained).await;
-        drained.map_err(|_| Missing::new("the backend does not get rid of what it kept"))?;
+        let read = tokio::time::timeout(super::peers::DEADLINE, read).await;
+        read.map_err(|_| Missing::new("the backend does not get rid of what it kept"))
+    }
+
+    /// What it has not passed on whole by now it has thrown away.
+    pub fn count(&self) {
         for number in std::mem::take(&mut self.state.kept().numbers) {
             self.state.ledger.discarded(number);
         }
-        Ok(())
     }
 }
 
@@ -133,6 +143,16 @@ impl Drop for Backend {
 impl State {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self) -> MutexGuard<'_, Option<Arc<UnixStream>>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_through(&self) -> bool {
+        let client = self.client().clone();
+        let read = client.is_none_or(|client| waiting(&client).is_ok_and(|bytes| bytes == 0));
+        read && self.kept().buffer.is_empty()
     }
 
     fn take(&self, number: u64, line: &[u8]) {
@@ -158,8 +178,7 @@ impl State {
         self.writes.send_modify(|count| *count += 1);
     }
 
-    async fn serve(&self, mut client: UnixStream) {
-        let (mut reader, writer) = client.split();
+    async fn serve(&self, client: &UnixStream) {
         let mut writes = self.writes.subscribe();
         let mut buffer = vec![0; 64 * 1024];
         let mut stalled = false;
@@ -168,16 +187,20 @@ impl State {
             // After a stall Xen's goes on at the domain's next write; the other as soon as it can.
             let ready = waits && !(stalled && self.make == Make::Xen);
             tokio::select! {
-                read = reader.read(&mut buffer) => if !matches!(read, Ok(1..)) { return },
+                _ = client.readable() => match client.try_read(&mut buffer) {
+                    Ok(1..) => {}
+                    Err(error) if error.kind() == WouldBlock => {}
+                    Ok(0) | Err(_) => return,
+                },
                 _ = writes.changed() => stalled = false,
-                _ = writer.writable(), if ready => {}
+                _ = client.writable(), if ready => {}
             }
             loop {
                 let bytes = self.kept().buffer.make_contiguous().to_vec();
-                match writer.try_write(&bytes) {
+                match client.try_write(&bytes) {
                     Ok(size @ 1..) => self.passed(size),
                     Ok(0) => break,
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    Err(error) if error.kind() == WouldBlock => {
                         stalled = true;
                         break;
                     }

@@ -51,6 +51,8 @@ pub async fn absent(setting: Setting, time: Duration) -> Result<Account, Missing
 /// It is not there, and the gateway ends: what waits is in the store.
 pub async fn absent_at_the_end(setting: Setting, times: u32) -> Result<Account, Missing> {
     let mut world = World::start(&setting).await?;
+    // What is said on MQTT waits in the broker, where nobody looks.
+    world.hush_mqtt().await?;
     world.tap.shut().await?;
     for _ in 0..times {
         world.some_more_from_legacy().await?;

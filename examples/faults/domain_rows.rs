@@ -95,6 +95,9 @@ async fn written(setting: Setting, lines: u32, manner: Manner) -> Result<Account
     world.end().await
 }
 
+/// What the domain writes before its backend has a turn.
+const SPURT: usize = 64 << 10;
+
 /// Its backend throws away what comes while nobody is connected, or the client stalls.
 pub async fn discards(setting: Setting, make: Make, times: u32) -> Result<Account, Missing> {
     let mut world = World::start(&setting).await?;
@@ -114,13 +117,14 @@ pub async fn discards(setting: Setting, make: Make, times: u32) -> Result<Accoun
         flood(&world, 500);
         // The client stalls: more than the backend and the socket between them hold.
         world.gateway.freeze()?;
-        for _ in 0..8 {
-            flood(&world, make.most() / 4);
+        for _ in 0..make.most() / SPURT + 8 {
+            flood(&world, SPURT);
             tokio::task::yield_now().await;
         }
         world.gateway.thaw()?;
         world.some_more().await?;
         flood(&world, 500);
+        backend.read().await?;
         // Nobody is connected.
         world.gateway.terminate()?;
         backend.connected(false).await?;
@@ -133,7 +137,8 @@ pub async fn discards(setting: Setting, make: Make, times: u32) -> Result<Accoun
     if !backend.has_discarded() {
         return Err(Missing::new("the backend has thrown nothing away"));
     }
-    backend.empty().await?;
+    backend.read().await?;
+    backend.count();
     world.end().await
 }
 

@@ -42,13 +42,13 @@ pub async fn killed(setting: Setting, times: u32) -> Result<Account, Missing> {
 pub async fn disk_full(setting: Setting, times: u32) -> Result<Option<Account>, Missing> {
     let Some(disk) = Disk::new()? else { return Ok(None) };
     let store = format!("[store]\ndir = \"{}\"\n", disk.path().display());
-    let tables = format!("{store}[limits]\noutbox = \"32 KiB\"\n");
+    let tables = format!("{store}[limits]\noutbox = \"8 KiB\"\n");
     let mut world = World::start(&Setting { tables, ..setting }).await?;
     for _ in 0..times {
         world.tap.shut().await?;
         world.some_more_from_legacy().await?;
         let filler = disk.fill()?;
-        world.more_from_legacy(400).await?;
+        world.more_from_legacy(600).await?;
         fs::remove_file(filler).map_err(|e| Missing::new(e.to_string()))?;
         world.some_more_from_legacy().await?;
         world.tap.open()?;
@@ -70,7 +70,7 @@ pub async fn clock(setting: Setting, times: u32) -> Result<Option<Account>, Miss
     }
     world.some_more().await?;
     let told = world.gateway.log();
-    let day = told.lines().filter_map(|line| line.get(24..26)).collect::<std::collections::BTreeSet<_>>();
+    let day = told.lines().filter_map(|line| line.get(22..24)).collect::<std::collections::BTreeSet<_>>();
     if day.len() < 3 {
         return Err(Missing::new(format!("the clock did not jump: {day:?}")));
     }

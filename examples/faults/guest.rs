@@ -376,7 +376,7 @@ struct Reading<'s> {
 
 /// What was written and is not read yet: SIOCOUTQ.
 #[allow(unsafe_code)]
-fn waiting(stream: &UnixStream) -> io::Result<i32> {
+pub fn waiting(stream: &UnixStream) -> io::Result<i32> {
     const OUTQ: Opcode = 0x5411;
     // SAFETY: on Linux OUTQ is valid for sockets and writes one C int, an `i32`, to its argument; the
     // `Getter` owns that argument for the whole call.

@@ -88,7 +88,8 @@ impl Row {
                 true
             }
             Err(missing) => {
-                println!("{name:<36} {times:>5} FAILED: {missing}");
+                let why: String = missing.to_string().chars().take(2000).collect();
+                println!("{name:<36} {times:>5} FAILED: {why}");
                 false
             }
         }

@@ -2,7 +2,7 @@
 //! it at the end.
 
 use super::guest::{CALLER, Guest, Piece};
-use super::ledger::{Kind, Ledger, Tally};
+use super::ledger::{Entry, Kind, Ledger, Tally};
 use super::log::Log;
 use super::mqtt::{Receivers, talk};
 use super::peers::broker::Persistence;
@@ -69,6 +69,8 @@ pub struct World {
     log: Log,
     stop: watch::Sender<bool>,
     load: JoinSet<()>,
+    stop_mqtt: watch::Sender<bool>,
+    mqtt: JoinSet<()>,
     /// What the broker had may be gone.
     broker_died: bool,
 }
@@ -119,8 +121,10 @@ impl World {
         let mut seed = || Random(random.between(0, u64::MAX - 1));
         let pace = setting.pace;
         load.spawn(say(usb.outgoing(), ledger.clone(), seed(), pace, stopped.clone()));
-        load.spawn(call(gui.outgoing(), ledger.clone(), pace * 3 / 2, stopped.clone()));
-        load.spawn(talk(broker.socket(), ledger.clone(), pace * 3 / 2, stopped));
+        load.spawn(call(gui.outgoing(), ledger.clone(), pace * 3 / 2, stopped));
+        let (stop_mqtt, mqtt_stopped) = watch::channel(false);
+        let mut mqtt = JoinSet::new();
+        mqtt.spawn(talk(broker.socket(), ledger.clone(), pace * 3 / 2, mqtt_stopped));
         let world = Self {
             log: Log::new(&gateway),
             program: setting.program.clone(),
@@ -137,6 +141,8 @@ impl World {
             sockets,
             stop,
             load,
+            stop_mqtt,
+            mqtt,
         };
         world.more(50).await?;
         Ok(world)
@@ -222,8 +228,20 @@ impl World {
         self.gui.connected().await
     }
 
+    /// Nobody on MQTT begins anything any more, and what was begun has ended.
+    pub async fn hush_mqtt(&mut self) -> Result<(), Missing> {
+        self.stop_mqtt.send_replace(true);
+        while self.mqtt.join_next().await.is_some() {}
+        let over = |(number, e): (&u64, &Entry)| {
+            e.came > 0 || e.sent.is_none() || !matches!(Kind::of(*number), Kind::News | Kind::Ask)
+        };
+        self.ledger.until("the end on MQTT", |book| book.entries.iter().all(over)).await
+    }
+
     /// Nobody begins anything any more, and all that domains had to say is read.
     pub async fn hush(&mut self) -> Result<(), Missing> {
+        self.stop_mqtt.send_replace(true);
+        while self.mqtt.join_next().await.is_some() {}
         self.stop.send_replace(true);
         while self.load.join_next().await.is_some() {}
         self.usb.idle().await?;
