@@ -17,6 +17,7 @@ use crate::translate::proxy::{Action, HandedOver};
 use crate::translate::publish::Publish;
 use crate::translate::refusal::{Counters, Refusal};
 use crate::translate::status::Report;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -39,6 +40,8 @@ pub(super) enum ToHub {
     Store(DomainName, Option<String>),
     /// What is in this log is to be sent: its domain has left it.
     Drain(DomainName, Box<Log>),
+    /// Give the domains nothing more: the broker keeps it. This is dropped when that is so.
+    Finish(mpsc::Sender<Infallible>),
     /// Its counters are wanted.
     Count(oneshot::Sender<Counters>),
 }
@@ -60,6 +63,7 @@ pub(super) struct Task {
     pub refusals: Refusals,
     /// Whether the last that was logged of the session is that it was lost.
     pub lost: bool,
+    pub finishing: bool,
 }
 
 /// The most bytes of notices that wait for the broker.
@@ -107,6 +111,10 @@ impl Task {
                         self.status.report(&name, &report, self.clock.now());
                     }
                     ToHub::Store(name, error) => self.status.board.store(&name, error),
+                    ToHub::Finish(busy) => {
+                        self.finishing = true;
+                        drop(busy);
+                    }
                     ToHub::Drain(name, log) => self.drains.add(name, *log),
                     ToHub::Count(reply) => {
                         let _ = reply.send(self.hub.counters().clone());
@@ -154,6 +162,7 @@ impl Task {
             Event::Received(message, delivery) if self.status.takes(&message) => {
                 self.session.acknowledge(delivery);
             }
+            Event::Received(..) if self.finishing => {}
             Event::Received(message, delivery) => {
                 self.hub.deliver(&message, 0, self.clock.now());
                 self.act(Some(delivery));

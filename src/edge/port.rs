@@ -7,10 +7,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// How long to wait before trying a channel again: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How long the end of a channel that takes nothing more is waited for.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Where the channel is.
 #[derive(Debug, Clone)]
@@ -31,16 +34,20 @@ pub(super) struct Port {
     pause: Duration,
 }
 
+/// Why nothing more can be written, and until when there may be something to read.
+type Last = (io::ErrorKind, Instant);
+
 /// A channel that is there.
 struct Link {
     reader: ReadHalf<Channel>,
     writer: WriteHalf<Channel>,
+    last: Option<Last>,
 }
 
 impl From<Channel> for Link {
     fn from(channel: Channel) -> Self {
         let (reader, writer) = split(channel);
-        Self { reader, writer }
+        Self { reader, writer, last: None }
     }
 }
 
@@ -107,6 +114,13 @@ impl Port {
         self.retry = self.present.then(|| Instant::now() + RETRY.0);
     }
 
+    /// The other side takes nothing more. What it said before is read; then the channel ends like this.
+    pub fn takes_no_more(&mut self, error: &io::Error) {
+        if let Some(link) = &mut self.link {
+            link.last = Some((error.kind(), Instant::now() + LAST));
+        }
+    }
+
     /// Gives the channel away.
     pub fn take(&mut self) -> Option<Channel> {
         self.link.take().map(|link| link.reader.unsplit(link.writer))
@@ -116,7 +130,10 @@ impl Port {
     /// nothing to do.
     pub fn ends(&mut self) -> (Reader<'_>, Writer<'_>) {
         let (reader, writer) = match &mut self.link {
-            Some(link) => (Some(&mut link.reader), Some(&mut link.writer)),
+            Some(link) => {
+                let writer = link.last.is_none().then_some(&mut link.writer);
+                (Some((&mut link.reader, link.last)), writer)
+            }
             None => (None, None),
         };
         (Reader(reader), Writer(writer))
@@ -124,7 +141,7 @@ impl Port {
 }
 
 /// Reads, if there is a channel.
-pub(super) struct Reader<'p>(Option<&'p mut ReadHalf<Channel>>);
+pub(super) struct Reader<'p>(Option<(&'p mut ReadHalf<Channel>, Option<Last>)>);
 
 /// Writes, if there is a channel.
 pub(super) struct Writer<'p>(Option<&'p mut WriteHalf<Channel>>);
@@ -133,8 +150,12 @@ impl Reader<'_> {
     /// Reads some bytes, so many at most, into the buffer. Cancel-safe.
     pub async fn read(self, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         buffer.clear();
+        let mut buffer = buffer.limit(most);
         match self.0 {
-            Some(reader) => reader.read_buf(&mut buffer.limit(most)).await,
+            Some((reader, None)) => reader.read_buf(&mut buffer).await,
+            Some((reader, Some((error, until)))) => timeout_at(until, reader.read_buf(&mut buffer))
+                .await
+                .unwrap_or_else(|_| Err(error.into())),
             None => std::future::pending().await,
         }
     }

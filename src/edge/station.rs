@@ -28,6 +28,7 @@ use crate::translate::tunnel::connect::Connect;
 use bytes::Bytes;
 use keeper::{Keeper, back};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,8 +63,10 @@ pub(super) enum Control {
     Count(oneshot::Sender<(Counters, usize)>),
     /// Other things hold from now on.
     Reload(Box<Again>),
-    /// Take nothing more in, and end when everything is out.
-    Finish,
+    /// Take nothing more in; this is dropped when nothing more is passed on.
+    Finish(mpsc::Sender<Infallible>),
+    /// Nobody passes anything on any more: end when everything is out.
+    End,
 }
 
 /// Everything a station needs.
@@ -127,6 +130,7 @@ struct Life {
     retiring: bool,
     removed: bool,
     finishing: bool,
+    ending: bool,
 }
 
 enum Turn {
@@ -187,7 +191,7 @@ impl Station {
                 yield_now().await;
             }
             let through = life.removed && self.mailbox.is_empty();
-            if through || (life.finishing && self.is_idle(&life)) {
+            if through || (life.ending && self.is_idle(&life)) {
                 break;
             }
         }
@@ -216,6 +220,7 @@ impl Station {
             retiring: false,
             removed: false,
             finishing: false,
+            ending: false,
         };
         if self.store.is_some() {
             // What the domain writes while nobody is connected may be lost: the disk can wait.
@@ -287,9 +292,9 @@ impl Station {
                 self.take_pieces(life);
             }
             Turn::Wrote(Ok(n)) => self.proxy.written(n, now),
-            Turn::Read(Err(error)) | Turn::Wrote(Err(error)) => {
-                self.down(life, &error.to_string());
-            }
+            Turn::Read(Err(error)) => self.down(life, &error.to_string()),
+            // What the domain said before it went is still to be read.
+            Turn::Wrote(Err(error)) => life.port.takes_no_more(&error),
             Turn::Session(event) => self.event(event, life),
             Turn::Letter(letter) => self.proxy.accept(letter.passed, now),
             Turn::Control(control) => self.control(control, life).await,
@@ -338,7 +343,11 @@ impl Station {
                     session.set_expiry(kept);
                 }
             }
-            Control::Finish => life.finishing = true,
+            Control::Finish(busy) => {
+                life.finishing = true;
+                drop(busy);
+            }
+            Control::End => life.ending = true,
         }
     }
 

@@ -216,7 +216,7 @@ impl Task {
         match control {
             Control::Appeared => self.port.appeared(),
             Control::Disappeared => self.port.disappeared(),
-            Control::Finish => life.finishing = true,
+            Control::Finish(_) => life.finishing = true,
             Control::Count(reply) => {
                 let _ = reply.send((Counters::default(), 0));
             }
@@ -226,7 +226,7 @@ impl Task {
                 self.tunnel.set_password(again.password);
                 self.set_limit();
             }
-            Control::Removed => {}
+            Control::Removed | Control::End => {}
         }
     }
 

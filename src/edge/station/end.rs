@@ -33,6 +33,10 @@ impl Station {
             }
         }
         if !life.removed {
+            while let Ok(letter) = self.mailbox.try_recv() {
+                self.proxy.accept(letter.passed, self.clock.now());
+            }
+            self.act(&mut life).await;
             // A disk that hangs is not worth more than the domain's end.
             if timeout(DRAIN, self.suspend(&mut life)).await.is_err() {
                 tracing::error!(domain = %self.name, "the store takes too long");

@@ -4,7 +4,7 @@ use super::super::hub::ToHub;
 use super::super::station::Control;
 use super::{End, Supervisor};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -47,8 +47,15 @@ impl Supervisor {
     ) {
         tracing::info!(grace = ?self.config.grace, "passerelle ends");
         stop_at.send_replace(Some(Instant::now() + self.config.grace));
+        // Nobody ends while another may still pass something on to it.
+        let (busy, mut all) = mpsc::channel(1);
         for running in self.running.values() {
-            let _ = running.control.send(Control::Finish);
+            let _ = running.control.send(Control::Finish(busy.clone()));
+        }
+        let _ = self.hub.send(ToHub::Finish(busy)).await;
+        let _ = timeout(PATIENCE, all.recv()).await;
+        for running in self.running.values() {
+            let _ = running.control.send(Control::End);
         }
         let mut left = 0;
         let last = Instant::now() + self.config.grace + LAST;

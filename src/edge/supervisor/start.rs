@@ -71,6 +71,7 @@ impl Supervisor {
             stop,
             refusals: Refusals::new(),
             lost: false,
+            finishing: false,
         };
         tokio::spawn(task.run(limit))
     }
