@@ -70,8 +70,7 @@ impl Backend {
     ) -> Result<Self, Missing> {
         let path = directory.join(format!("{name}-msg.sock"));
         let listener = UnixListener::bind(&path);
-        let listener =
-            listener.map_err(|e| Missing::new(format!("{}: {e}", path.display())))?;
+        let listener = listener.map_err(|e| Missing::new(format!("{}: {e}", path.display())))?;
         let state = Arc::new(State {
             make,
             ledger,

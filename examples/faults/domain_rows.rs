@@ -151,4 +151,3 @@ fn aside(world: &World, from: &str, to: &str) -> Piece {
 async fn send(to: &tokio::sync::mpsc::Sender<Piece>, piece: Piece) -> Result<(), Missing> {
     to.send(piece).await.map_err(|_| Missing::new("a domain has gone"))
 }
-

@@ -60,6 +60,9 @@ pub async fn disk_full(setting: Setting, times: u32) -> Result<Option<Account>, 
     world.end().await.map(Some)
 }
 
+/// What the gateway logs when it has loaded its configuration anew.
+const RELOADED: &str = "\"reloaded\"";
+
 /// Its clock jumps by a day, to and fro.
 pub async fn clock(setting: Setting, times: u32) -> Result<Option<Account>, Missing> {
     let Some(clock) = Clock::new(&setting.program)? else { return Ok(None) };
@@ -67,10 +70,14 @@ pub async fn clock(setting: Setting, times: u32) -> Result<Option<Account>, Miss
     for time in 0..times {
         world.some_more().await?;
         clock.step(["+1d", "+0", "-1d", "+0"].get(usize::try_from(time).unwrap_or(0) % 4))?;
+        // So that its log has this day.
+        world.gateway.reload()?;
+        world.gateway.logged(RELOADED, usize::try_from(time).unwrap_or(0) + 1).await?;
     }
     world.some_more().await?;
     let told = world.gateway.log();
-    let day = told.lines().filter_map(|line| line.get(22..24)).collect::<std::collections::BTreeSet<_>>();
+    let day =
+        told.lines().filter_map(|line| line.get(22..24)).collect::<std::collections::BTreeSet<_>>();
     if day.len() < 3 {
         return Err(Missing::new(format!("the clock did not jump: {day:?}")));
     }

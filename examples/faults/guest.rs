@@ -216,10 +216,7 @@ impl Drop for Guest {
 async fn wait(state: &watch::Sender<bool>, wanted: bool, what: &str) -> Result<(), Missing> {
     let mut state = state.subscribe();
     let reached = tokio::time::timeout(DEADLINE, state.wait_for(|now| *now == wanted)).await;
-    reached
-        .is_ok()
-        .then_some(())
-        .ok_or_else(|| Missing::new(format!("waited for {what} in vain")))
+    reached.is_ok().then_some(()).ok_or_else(|| Missing::new(format!("waited for {what} in vain")))
 }
 
 /// How often the queue is looked at: the kernel does not tell when it is empty.

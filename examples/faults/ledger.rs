@@ -124,7 +124,8 @@ impl Ledger {
             entry.came += 1;
             if entry.came == 1 {
                 entry.at = Some(Instant::now());
-                book.calls -= usize::from(kind == Kind::Call && entry.sent.is_some() && book.calls > 0);
+                book.calls -=
+                    usize::from(kind == Kind::Call && entry.sent.is_some() && book.calls > 0);
             } else if marked {
                 book.again.0 += 1;
             } else {
@@ -169,7 +170,8 @@ impl Ledger {
     pub fn gateway_was_killed(&self) {
         self.0.send_modify(|book| {
             let last = |kind| {
-                let came = book.entries.iter().rev().find(|(n, e)| Kind::of(**n) == kind && e.came > 0);
+                let came =
+                    book.entries.iter().rev().find(|(n, e)| Kind::of(**n) == kind && e.came > 0);
                 came.map_or(0, |(number, _)| *number)
             };
             let (direct, news) = (last(Kind::Direct), last(Kind::News));
@@ -238,7 +240,7 @@ pub struct Tally {
     /// Delivered and refused as well.
     pub twofold: Vec<u64>,
     /// Calls that were refused without a word to the caller.
-    pub untold: usize,
+    pub untold: Vec<String>,
 }
 
 impl Tally {
@@ -273,7 +275,7 @@ impl Tally {
                 if kind == Kind::Call {
                     *unheard.entry(reason).or_default() += 1;
                 } else if kind == Kind::Ask && entry.failed == 0 && !broker_dies {
-                    tally.untold += 1;
+                    tally.untold.push(format!("Ask {number}: {reason}"));
                 }
             } else if stored.contains(number) {
                 tally.stored += 1;
@@ -286,7 +288,10 @@ impl Tally {
             }
         }
         for (reason, count) in unheard {
-            tally.untold += count.saturating_sub(book.told.get(reason).copied().unwrap_or_default());
+            let told = book.told.get(reason).copied().unwrap_or_default();
+            if told < count {
+                tally.untold.push(format!("{count} calls: {reason}, of which {told} were told"));
+            }
         }
         tally
     }

@@ -41,7 +41,8 @@ impl Receivers {
     pub async fn subscribed(&self) -> Result<(), Missing> {
         for state in &self.states {
             let mut state = state.clone();
-            let there = tokio::time::timeout(super::peers::DEADLINE, state.wait_for(|there| *there));
+            let there =
+                tokio::time::timeout(super::peers::DEADLINE, state.wait_for(|there| *there));
             if there.await.is_err() {
                 return Err(Missing::new("a receiver does not come back to the broker"));
             }
@@ -82,7 +83,8 @@ async fn hear(mut peer: MqttPeer, ledger: Ledger) {
 async fn serve(mut peer: MqttPeer) {
     let publisher = peer.publisher();
     while let Ok(request) = peer.inbox.expect_within(FOREVER, "a request", |_| true).await {
-        if let (Some(number), Some(topic)) = (wire::asked(&request.payload), request.response_topic) {
+        if let (Some(number), Some(topic)) = (wire::asked(&request.payload), request.response_topic)
+        {
             let answer = Message {
                 correlation: request.correlation,
                 ..Message::new(topic, json!({ "a": number }).to_string())

@@ -38,8 +38,7 @@ impl Tap {
     pub fn open(&mut self) -> Result<(), Missing> {
         let path = self.socket();
         let listener = UnixListener::bind(&path);
-        let listener =
-            listener.map_err(|e| Missing::new(format!("{}: {e}", path.display())))?;
+        let listener = listener.map_err(|e| Missing::new(format!("{}: {e}", path.display())))?;
         let (broker, ledger) = (self.broker.clone(), self.ledger.clone());
         self.task = Some(tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -62,8 +61,7 @@ impl Tap {
             let _ = task.await;
         }
         let path = self.socket();
-        std::fs::remove_file(&path)
-            .map_err(|e| Missing::new(format!("{}: {e}", path.display())))
+        std::fs::remove_file(&path).map_err(|e| Missing::new(format!("{}: {e}", path.display())))
     }
 }
 

@@ -281,7 +281,7 @@ impl World {
         must(ended.success(), format!("the gateway ended: {ended}"));
         must(tally.lost.is_empty(), format!("lost: {}", named(&tally.lost)));
         must(tally.twofold.is_empty(), format!("came and refused: {}", named(&tally.twofold)));
-        must(tally.untold == 0, format!("{} refused without a word to the caller", tally.untold));
+        must(tally.untold.is_empty(), format!("told nobody: {}", tally.untold.join(", ")));
         must(tally.stored == 0 || tally.stored <= stored.len(), "the store has less".to_owned());
         let keeps = self.gateway.folder().join("store").exists();
         must(!keeps || bare == 0, format!("{bare} events came again without a mark"));
