@@ -16,7 +16,7 @@ DOC = $(DESTDIR)$(PREFIX)/share/doc/passerelle
 ETC = $(DESTDIR)$(SYSCONFDIR)/passerelle
 INIT = $(DESTDIR)$(SYSCONFDIR)/init.d
 
-.PHONY: all demo test test-vm test-xen lint bench bench-middle install fuzz fuzz-corpus
+.PHONY: all demo test test-faults soak test-vm test-xen lint bench bench-middle install fuzz fuzz-corpus
 
 all:
 	$(CARGO) build --release --bin passerelle
@@ -33,6 +33,22 @@ test:
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then echo "$(CARGO) nextest run"; $(CARGO) nextest run --no-fail-fast; \
 	else echo "$(CARGO) test"; $(CARGO) test --no-fail-fast; fi
+
+# One side fails, again and again, and every message is accounted for: some minutes, or with SHORT=1 less
+# than one. SEED= repeats a run's random numbers, and ROWS=gateway-killed,clock runs some rows.
+test-faults:
+	@sh demo/setup.sh mosquitto
+	$(CARGO) build --quiet --bin passerelle --example faults
+	$(CARGO) run --quiet --example faults -- $(if $(SHORT),--short) \
+		$(if $(SEED),--seed $(SEED)) $(if $(ROWS),--only $(ROWS))
+
+# Traffic with faults for T seconds, and what it costs: `make soak T=3600` for an hour.
+soak: T = 3600
+soak:
+	@sh demo/setup.sh mosquitto
+	$(CARGO) build --quiet --release --bin passerelle
+	$(CARGO) run --quiet --example faults -- --soak $(T) $(if $(SEED),--seed $(SEED)) \
+		--program $(abspath $(TARGET))/release/passerelle
 
 # The gateway at a real /dev/hvc2, on either side of it: Linux guests in QEMU, emulated. Half a minute,
 # and 45 MB of Debian packages, which are unpacked under target/ and not installed.

@@ -264,10 +264,12 @@ impl Tally {
                 Kind::Ask => !entry.taken || entry.acknowledged,
                 _ => false,
             };
-            if entry.came > 0 {
+            // An answer may still come to whom it was said that none has come in time.
+            let late = reason.is_some_and(|reason| reason == "expired")
+                && matches!(kind, Kind::Call | Kind::Ask);
+            if entry.came > 0 && !late {
                 tally.delivered += 1;
-                // One that was killed may have told it just before, or tells it to who has the answer.
-                if reason.is_some() && !entry.at_risk && kind != Kind::Ask {
+                if reason.is_some() && !entry.at_risk {
                     tally.twofold.push(*number);
                 }
             } else if let Some(reason) = reason {

@@ -21,6 +21,7 @@ mod mqtt;
 #[path = "../../tests/peers/mod.rs"]
 mod peers;
 mod rows;
+mod soak;
 mod tap;
 mod wire;
 mod world;
@@ -48,6 +49,12 @@ struct Arguments {
     /// These rows only
     #[arg(long, value_delimiter = ',')]
     only: Vec<Row>,
+    /// No rows, but all of it mixed, for so many seconds
+    #[arg(long, conflicts_with = "only")]
+    soak: Option<u64>,
+    /// How many seconds there are between two lines of it [default: a sixtieth, 60 at most]
+    #[arg(long)]
+    each: Option<u64>,
 }
 
 // One thread: what happens at once happens in an order.
@@ -70,6 +77,11 @@ async fn main() -> ExitCode {
         pace: Duration::from_millis(10),
     };
     println!("SEED={seed}");
+    if let Some(time) = arguments.soak {
+        let each = arguments.each.unwrap_or((time / 60).clamp(1, 60));
+        let (time, each) = (Duration::from_secs(time), Duration::from_secs(each));
+        return soak::soak(setting, time, each).await;
+    }
     println!("{}", rows::TITLE);
     let mut failed = 0;
     let chosen = Row::value_variants().iter();

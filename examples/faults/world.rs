@@ -62,6 +62,7 @@ pub struct World {
     pub gui: Guest,
     pub ledger: Ledger,
     pub random: Random,
+    seed: u64,
     pub receivers: Receivers,
     sockets: TempDir,
     program: PathBuf,
@@ -137,6 +138,7 @@ impl World {
             gui,
             ledger,
             random,
+            seed: setting.seed,
             receivers,
             sockets,
             stop,
@@ -287,6 +289,11 @@ impl World {
         must(!keeps || bare == 0, format!("{bare} events came again without a mark"));
         let left = self.log.left;
         must(left == 0 || tally.stored > 0, format!("the gateway left {left} behind"));
+        if !wrong.is_empty() {
+            let kept = std::env::temp_dir().join(format!("passerelle-faults-{}.log", self.seed));
+            let copied = std::fs::copy(self.gateway.log_file(), &kept);
+            wrong.extend(copied.map(|_| format!("the gateway's log: {}", kept.display())));
+        }
         Ok(Account { ignored: self.log.ignored, again, tally, wrong })
     }
 
