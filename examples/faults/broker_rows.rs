@@ -41,6 +41,8 @@ pub async fn stopped(
 pub async fn absent(setting: Setting, time: Duration) -> Result<Account, Missing> {
     let mut world = World::start(&setting).await?;
     world.tap.shut().await?;
+    // A domain's session ends at the broker after `limits.away`, a minute.
+    world.broker_forgets = time >= Duration::from_secs(50);
     // The time is the fault.
     tokio::time::sleep(time).await;
     world.tap.open()?;

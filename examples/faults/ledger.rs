@@ -245,12 +245,12 @@ pub struct Tally {
 
 impl Tally {
     /// What became of everything that was sent, with what the gateway's log says it has refused and what
-    /// its store holds. `broker_dies` is whether the broker may have forgotten what it had.
+    /// its store holds. `broker_forgets` is whether the broker may have forgotten what it had.
     pub fn of(
         book: &Book,
         refused: &BTreeMap<u64, String>,
         stored: &BTreeSet<u64>,
-        broker_dies: bool,
+        broker_forgets: bool,
     ) -> Self {
         let mut tally = Self { discarded: book.discarded.len(), ..Self::default() };
         let mut unheard = BTreeMap::<&str, usize>::new();
@@ -276,12 +276,12 @@ impl Tally {
                 *tally.refused.entry(reason.clone()).or_default() += 1;
                 if kind == Kind::Call {
                     *unheard.entry(reason).or_default() += 1;
-                } else if kind == Kind::Ask && entry.failed == 0 && !broker_dies {
+                } else if kind == Kind::Ask && entry.failed == 0 && !broker_forgets {
                     tally.untold.push(format!("Ask {number}: {reason}"));
                 }
             } else if stored.contains(number) {
                 tally.stored += 1;
-            } else if broker_dies && forgotten {
+            } else if broker_forgets && forgotten {
                 tally.forgotten += 1;
             } else if entry.at_risk {
                 tally.at_risk += 1;

@@ -73,7 +73,7 @@ pub struct World {
     stop_mqtt: watch::Sender<bool>,
     mqtt: JoinSet<()>,
     /// What the broker had may be gone.
-    broker_died: bool,
+    pub broker_forgets: bool,
 }
 
 /// How a row ended.
@@ -130,7 +130,7 @@ impl World {
             log: Log::new(&gateway),
             program: setting.program.clone(),
             persistence: setting.persistence,
-            broker_died: false,
+            broker_forgets: false,
             broker,
             tap,
             gateway,
@@ -189,7 +189,7 @@ impl World {
     /// Kills the broker, and starts it again some messages later. One that forgets is open to the gateway
     /// when those who receive have told it so.
     pub async fn kill_broker(&mut self) -> Result<(), Missing> {
-        self.broker_died = true;
+        self.broker_forgets = true;
         let forgets = self.persistence == Persistence::Lost;
         self.broker.kill().await?;
         self.receivers.cut_off().await?;
@@ -299,7 +299,7 @@ impl World {
 
     fn tally(&mut self, stored: &std::collections::BTreeSet<u64>) -> Tally {
         self.log.read();
-        self.ledger.look(|book| Tally::of(book, &self.log.refused, stored, self.broker_died))
+        self.ledger.look(|book| Tally::of(book, &self.log.refused, stored, self.broker_forgets))
     }
 }
 
