@@ -183,6 +183,11 @@ impl Keeper {
         let fresh = std::mem::take(&mut self.fresh);
         match written {
             Ok(error) => {
+                // An event comes back under another token.
+                let events = apart.iter().filter(|(_, message)| message.call.is_none());
+                for (token, _) in events {
+                    self.numbers.remove(token);
+                }
                 if let Sync::After(after) = self.sync {
                     self.sync_at.get_or_insert_with(|| Instant::now() + after);
                 }

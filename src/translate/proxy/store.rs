@@ -17,7 +17,8 @@ pub(super) struct Store {
     room: Room,
     /// When that was said.
     now: Now,
-    /// Messages that are in the store alone.
+    /// Messages that are in the store alone, or a few more: what is read back may be in memory too, if the
+    /// disk had failed before, so that none is left only when that is said.
     pub apart: usize,
     /// The line that the domain had begun when the gateway ended.
     pub half: Option<Half>,
@@ -223,7 +224,9 @@ impl Proxy {
 
     /// It is not, and there is no room in memory either.
     pub fn not_stored(&mut self, token: Token, message: &Message, now: Now) {
-        self.is_apart_no_more();
+        if let Some(store) = &mut self.store {
+            store.apart = store.apart.saturating_sub(1);
+        }
         let sent = Sent {
             again: None,
             call: message.call.is_some().then_some(token.0),
@@ -234,12 +237,6 @@ impl Proxy {
         };
         let detail = "too much waits for the broker, and the store does not take it";
         self.request_failed(sent, Reason::StoreFull, detail, now);
-    }
-
-    fn is_apart_no_more(&mut self) {
-        if let Some(store) = &mut self.store {
-            store.apart = store.apart.saturating_sub(1);
-        }
     }
 
     /// So many messages of an earlier run are in the store, of which `counted` end when the broker has
@@ -260,7 +257,6 @@ impl Proxy {
         left: Option<Duration>,
         now: Now,
     ) -> Option<Token> {
-        self.is_apart_no_more();
         if message.counted {
             self.counters.stored = self.counters.stored.saturating_sub(1);
         }
