@@ -264,9 +264,13 @@ impl Tally {
                 Kind::Ask => !entry.taken || entry.acknowledged,
                 _ => false,
             };
-            // An answer may still come to whom it was said that none has come in time.
-            let late = reason.is_some_and(|reason| reason == "expired")
-                && matches!(kind, Kind::Call | Kind::Ask);
+            // An answer may still come to whom it was said that none has come in time; and a call from MQTT
+            // that was refused may come to the gateway again, from a broker that has not heard of it.
+            let late = match kind {
+                Kind::Call => reason.is_some_and(|reason| reason == "expired"),
+                Kind::Ask => reason.is_some(),
+                _ => false,
+            };
             if entry.came > 0 && !late {
                 tally.delivered += 1;
                 if reason.is_some() && !entry.at_risk {
@@ -276,7 +280,12 @@ impl Tally {
                 *tally.refused.entry(reason.clone()).or_default() += 1;
                 if kind == Kind::Call {
                     *unheard.entry(reason).or_default() += 1;
-                } else if kind == Kind::Ask && entry.failed == 0 && !broker_forgets {
+                } else if kind == Kind::Ask
+                    && entry.failed == 0
+                    && !broker_forgets
+                    // What says so has no room either.
+                    && reason != "store_full"
+                {
                     tally.untold.push(format!("Ask {number}: {reason}"));
                 }
             } else if stored.contains(number) {

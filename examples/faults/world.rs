@@ -264,7 +264,12 @@ impl World {
                 (open, since) = (now, Instant::now());
             }
         }
-        self.account().await
+        let mut account = self.account().await?;
+        let stored = account.tally.stored;
+        if stored > 0 {
+            account.wrong.push(format!("{stored} stay in the store although the broker is there"));
+        }
+        Ok(account)
     }
 
     /// Ends the gateway, and accounts for every message.

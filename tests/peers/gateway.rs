@@ -263,11 +263,6 @@ impl Gateway {
         self.signal(Signal::CONT)
     }
 
-    /// Its process, while it runs.
-    pub fn id(&self) -> Option<u32> {
-        self.running.as_ref().and_then(Child::id)
-    }
-
     fn signal(&self, signal: Signal) -> Result<(), Missing> {
         let pid = self.running.as_ref().and_then(Child::id);
         let pid = pid.and_then(|id| Pid::from_raw(id.cast_signed()));
