@@ -33,13 +33,15 @@ async fn run(setting: Setting, time: Duration, each: Duration) -> Result<bool, M
     let mut faults = Vec::new();
     let mut next = began + each;
     while began.elapsed() < time {
-        world.some_more().await?;
+        // Some seconds. A broker that goes again at once is taken for one whose sessions are contested.
+        let calm = world.random.between(1000, 4000);
+        world.more(usize::try_from(calm).unwrap_or_default()).await?;
         faults.push(fault(&mut world).await?);
         if Instant::now() < next {
             continue;
         }
         // A fault's end is no time to measure: what waited meanwhile goes first.
-        world.more(200).await?;
+        world.more(1000).await?;
         let size = world.gateway.memory()?;
         sizes.push((began.elapsed(), size));
         print(&world, began, size, from, &faults);
