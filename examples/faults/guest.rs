@@ -93,7 +93,10 @@ struct Held {
 }
 
 impl Held {
-    fn writes(&mut self, piece: Piece) {
+    fn writes(&mut self, piece: Piece, ledger: &Ledger) {
+        for number in &piece.numbers {
+            ledger.begun(*number);
+        }
         (self.unread, self.written) = (Some(piece), false);
     }
 }
@@ -283,7 +286,7 @@ impl Ends {
                 },
             };
             self.idle.send_replace(false);
-            self.held().writes(piece.clone());
+            self.held().writes(piece.clone(), &self.ledger);
             let manner = *self.manner.borrow();
             if manner == Manner::Bytewise {
                 for byte in &piece.bytes {

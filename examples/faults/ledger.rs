@@ -37,6 +37,8 @@ impl Kind {
 /// What is known of one message.
 #[derive(Debug, Clone, Default)]
 pub struct Entry {
+    /// When it was first written.
+    pub begun: Option<Instant>,
     /// Whether the gateway, or the broker for one from MQTT, has it: when it was sent.
     pub sent: Option<Instant>,
     /// When its receiver first had it, or its caller the answer.
@@ -102,6 +104,11 @@ impl Ledger {
             change(book, &mut entry);
             book.entries.insert(number, entry);
         });
+    }
+
+    /// It is being written. Again changes nothing.
+    pub fn begun(&self, number: u64) {
+        self.entry(number, |_, entry| entry.begun = entry.begun.or_else(|| Some(Instant::now())));
     }
 
     /// It has been sent. Again changes nothing.

@@ -129,6 +129,7 @@ async fn say(
             Kind::News => wire::news(1, number),
             _ => wire::ask(1, CALLER, number),
         };
+        ledger.begun(number);
         broker.write(&packet).await?;
         // What nobody is subscribed to, the broker says, is not sent yet.
         const NOBODY: u8 = 0x10;

@@ -119,12 +119,12 @@ fn print(world: &World, began: Instant, size: usize, from: Instant, faults: &[&s
     );
 }
 
-/// How long the calls of a kind took that were sent since then, in milliseconds, the shortest first.
+/// How long the calls of a kind took that began since then, in milliseconds, the shortest first.
 fn latencies(book: &Book, kind: Kind, from: Instant) -> Vec<f64> {
     let entries = book.entries.iter().filter(|(number, _)| Kind::of(**number) == kind);
     let times = entries.filter_map(|(_, entry)| {
-        let sent = entry.sent.filter(|sent| *sent > from)?;
-        Some(entry.at?.saturating_duration_since(sent).as_secs_f64() * 1000.0)
+        let begun = entry.begun.filter(|begun| *begun > from)?;
+        Some(entry.at?.saturating_duration_since(begun).as_secs_f64() * 1000.0)
     });
     let mut times: Vec<f64> = times.collect();
     times.sort_by(f64::total_cmp);
