@@ -32,6 +32,7 @@ use rows::Row;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
 use world::{STORE, Setting};
 
 /// Faults, and a ledger that balances.
@@ -61,7 +62,7 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let Some(program) = arguments.program.or_else(built) else {
+    let Some(program) = arguments.program.clone().or_else(built) else {
         eprintln!("faults: give the path of the gateway's program");
         return ExitCode::FAILURE;
     };
@@ -77,6 +78,22 @@ async fn main() -> ExitCode {
         pace: Duration::from_millis(10),
     };
     println!("SEED={seed}");
+    // Whoever is told to end ends those whom it has started.
+    let mut told = match signal(SignalKind::terminate()) {
+        Ok(told) => told,
+        Err(error) => {
+            eprintln!("faults: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    tokio::select! {
+        done = run(&setting, &arguments) => done,
+        _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
+        _ = told.recv() => ExitCode::FAILURE,
+    }
+}
+
+async fn run(setting: &Setting, arguments: &Arguments) -> ExitCode {
     if let Some(time) = arguments.soak {
         let each = arguments.each.unwrap_or((time / 60).clamp(1, 60));
         let (time, each) = (Duration::from_secs(time), Duration::from_secs(each));
@@ -86,11 +103,11 @@ async fn main() -> ExitCode {
     let mut failed = 0;
     let chosen = Row::value_variants().iter();
     for row in chosen.filter(|row| arguments.only.is_empty() || arguments.only.contains(row)) {
-        failed += usize::from(!row.run(&setting, arguments.short).await);
+        failed += usize::from(!row.run(setting, arguments.short).await);
     }
     match failed {
         0 => println!("every ledger balances"),
-        _ => println!("{failed} FAILED; SEED={seed} begins with the same numbers"),
+        _ => println!("{failed} FAILED; SEED={} begins with the same numbers", setting.seed),
     }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -12,7 +12,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 const LITTLE: usize = 4 << 20;
 
 /// Runs for `time`, and says something every `each`. Fails if memory has grown, or something is lost.
-pub async fn soak(setting: Setting, time: Duration, each: Duration) -> ExitCode {
+pub async fn soak(setting: &Setting, time: Duration, each: Duration) -> ExitCode {
     match run(setting, time, each).await {
         Ok(flat) if flat => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -23,8 +23,8 @@ pub async fn soak(setting: Setting, time: Duration, each: Duration) -> ExitCode 
     }
 }
 
-async fn run(setting: Setting, time: Duration, each: Duration) -> Result<bool, Missing> {
-    let mut world = World::start(&setting).await?;
+async fn run(setting: &Setting, time: Duration, each: Duration) -> Result<bool, Missing> {
+    let mut world = World::start(setting).await?;
     let began = Instant::now();
     println!(
         "    s  KiB own     sent  again  call p50    p99 ms   ask p50    p99 ms  fault since then"
