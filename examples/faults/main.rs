@@ -73,6 +73,7 @@ async fn main() -> ExitCode {
     let setting = Setting {
         program,
         persistence: Persistence::Lost,
+        key: "",
         tables: STORE.to_owned(),
         seed,
         pace: Duration::from_millis(10),

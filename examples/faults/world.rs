@@ -42,6 +42,8 @@ pub struct Setting {
     pub program: PathBuf,
     /// Whether the broker's memory outlives it.
     pub persistence: Persistence,
+    /// A line for the beginning of its configuration.
+    pub key: &'static str,
     /// The gateway's tables; the store is one.
     pub tables: String,
     /// Where the random numbers begin.
@@ -102,6 +104,7 @@ impl World {
         let mut gateway = Gateway::new(&setting.program, &mappings, &tap.socket())?
             .on_dom0(sockets.path())
             .with_rows("faults.toml", include_str!("rows.toml"))
+            .with_key(setting.key)
             .with(&setting.tables)
             .with_argument("--log=info,passerelle::edge::refusals=debug")
             .with_argument("--log-format=json")
