@@ -389,35 +389,6 @@ impl Station {
             }
         }
     }
-
-    /// Asks the supervisor to be taken out of the directory.
-    fn retire_soon(&self, life: &mut Life) {
-        if !life.retiring {
-            life.retiring = true;
-            let _ = self.supervisor.send(ToSupervisor::Retired(self.name.clone()));
-        }
-    }
-
-    /// The proxy of a domain that is away leaves the broker, once the broker has all from it. The
-    /// broker keeps what comes for it.
-    async fn leave_if_empty(&mut self, life: &mut Life) {
-        let empty = life.session.as_ref().is_some_and(|s| s.outbox().0 == 0);
-        let empty = empty && !self.wants_stored(life);
-        let leaves = !life.port.is_connected() && empty && !life.finishing;
-        if let Some(session) = life.session.take_if(|_| leaves) {
-            session.leave().await;
-            life.deliveries.clear();
-            life.reporter.session_left();
-            tracing::debug!(domain = %self.name, "the session is left to the broker");
-        }
-    }
-
-    fn is_idle(&self, life: &Life) -> bool {
-        let published = life.session.as_ref().is_none_or(|s| s.outbox().0 == 0);
-        let nobody = !life.port.is_connected() || life.connect.is_some();
-        let written = nobody || self.proxy.chunk().is_none();
-        published && written && self.mailbox.is_empty()
-    }
 }
 
 async fn next(session: &mut Option<Session>) -> Event {
