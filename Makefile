@@ -34,8 +34,8 @@ test:
 	then echo "$(CARGO) nextest run"; $(CARGO) nextest run --no-fail-fast; \
 	else echo "$(CARGO) test"; $(CARGO) test --no-fail-fast; fi
 
-# One side fails, again and again, and every message is accounted for: some minutes, or with SHORT=1 less
-# than one. SEED= repeats a run's random numbers, and ROWS=gateway-killed,clock runs some rows.
+# One side fails, again and again, and every message is accounted for: some minutes, or with SHORT=1 about
+# one. SEED= repeats a run's random numbers, and ROWS=gateway-killed,clock runs some rows.
 test-faults:
 	@sh demo/setup.sh mosquitto
 	$(CARGO) build --quiet --bin passerelle --example faults

@@ -52,7 +52,7 @@ pub async fn absent(setting: Setting, time: Duration) -> Result<Account, Missing
 
 /// It is not there, and the gateway ends: what waits is in the store.
 pub async fn absent_at_the_end(setting: Setting, times: u32) -> Result<Account, Missing> {
-    let mut world = World::start(&setting).await?;
+    let mut world = World::start(&Setting { key: "grace = \"1s\"", ..setting }).await?;
     // What is said on MQTT waits in the broker, where nobody looks.
     world.hush_mqtt().await?;
     world.tap.shut().await?;
