@@ -18,6 +18,9 @@ use tokio::time::MissedTickBehavior;
 
 /// Calls end after 4 s; who has heard nothing for so long will hear no more.
 const QUIET: Duration = Duration::from_secs(6);
+/// A session whose broker closed it again and again, soon after it began, is taken for contested: the gateway
+/// tries once a minute.
+const CONTESTED: Duration = Duration::from_secs(70);
 
 /// Random numbers that are the same for the same seed.
 #[derive(Debug, Clone)]
@@ -259,9 +262,11 @@ impl World {
         // Paces the looks at the gateway's log.
         let mut pace = tokio::time::interval(Duration::from_millis(50));
         let (mut open, mut since) = (usize::MAX, Instant::now());
-        while open > 0 && since.elapsed() < QUIET {
+        let mut patience = QUIET;
+        while open > 0 && since.elapsed() < patience {
             pace.tick().await;
             let tally = self.tally(&Default::default());
+            patience = if tally.lost.is_empty() { QUIET } else { CONTESTED };
             let now = tally.lost.len() + tally.forgotten + tally.at_risk;
             if now != open {
                 (open, since) = (now, Instant::now());
