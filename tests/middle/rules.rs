@@ -94,7 +94,7 @@ fn a_domain_that_says_very_much_is_to_wait_only_while_others_speak_or_the_broker
     say(&mut proxy, 5);
     let later = now.monotonic + Duration::from_millis(5);
     assert_eq!(proxy.pace(true, now), Pace::Slow(Some(later)), "as long as five more take");
-    let long = format!(r#"{{"niveau":20,"message":"{}"}}"#, "x".repeat(300_000));
+    let long = format!(r#"{{"niveau":20,"message":"{}"}}"#, "x".repeat(3_000_000));
     let event = notification("vm-gui", "tous", "erreur", &long) + "\n";
     proxy.receive(event.as_bytes(), now);
     assert!(matches!(proxy.pace(false, now), Pace::Slow(Some(_))), "the broker has not taken it");

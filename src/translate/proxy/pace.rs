@@ -27,7 +27,7 @@ pub(super) fn buckets(limits: &Limits) -> (Bucket, Bucket) {
 }
 
 /// How many bytes wait for a broker that does not keep up.
-const BEHIND: usize = 256 * 1024;
+const BEHIND: usize = 2 * 1024 * 1024;
 
 /// How many messages of a domain are heard without a pause, whatever others do.
 const AT_ONCE: usize = 2000;
