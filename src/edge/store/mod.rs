@@ -4,7 +4,7 @@
 //! its domain has left, and that the gateway's own session sends from, has a number after that. `lock` is
 //! locked (flock) while a gateway runs that writes there.
 //!
-//! It is a hundred lines of append and truncate, and no crate of those that were weighed: `redb`, `fjall` and
+//! It appends, and removes whole segments; no crate of those that were weighed does that for each domain apart: `redb`, `fjall` and
 //! `sled` are databases, whose one file or one journal all domains share (what one damages or floods is
 //! everyone's), and `redb` has in memory alone what it does not force to the disk; `yaque` and `queue-file` are
 //! queues, of which only the head can be taken away, and a call is over before events that came before it.
