@@ -173,7 +173,7 @@ impl Play {
         let count = most.min(chunk.len());
         self.given.extend_from_slice(&chunk[..count]);
         self.out += count;
-        self.tunnel.written_to_broker(count);
+        self.tunnel.written_to_broker(count, self.now);
     }
 
     fn write_to_domain(&mut self, most: usize) {
@@ -186,7 +186,7 @@ impl Play {
     fn step(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let kind = u.int_in_range(0..=15u8)?;
         match kind {
-            0..=6 if self.there => {
+            0..=6 if self.there && self.tunnel.has_room() => {
                 let cut = u.arbitrary()?;
                 let mut bytes = Vec::new();
                 while !u.is_empty() {
@@ -221,7 +221,7 @@ impl Play {
                     self.link = Link::None;
                 }
             }
-            14 => self.tunnel.set_limit(u.int_in_range(1..=LIMIT)?),
+            14 => self.tunnel.set_limit(u.int_in_range(1..=LIMIT)?, self.now),
             _ => {
                 self.now += Duration::from_secs(u.int_in_range(0..=61)?);
                 self.tunnel.wake(self.now);

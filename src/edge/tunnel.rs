@@ -37,7 +37,7 @@ pub(super) struct Task {
     pub address: Address,
     /// The gateway's own client id.
     pub own: String,
-    /// What may wait for the broker, in bytes.
+    /// How many bytes may wait for the broker before no more are read.
     pub limit: usize,
     pub directory: watch::Receiver<Arc<Directory>>,
     pub control: mpsc::UnboundedReceiver<Control>,
@@ -144,9 +144,10 @@ impl Task {
         let limit = *self.until.borrow();
         let (to_domain, to_broker) = (self.tunnel.to_domain(), self.tunnel.to_broker());
         let retry = self.port.retry();
+        let reads = !life.finishing && self.tunnel.has_room();
         let (reader, writer) = self.port.ends();
         tokio::select! {
-            read = reader.read(from_domain, CHUNK), if !life.finishing => Turn::Read(read),
+            read = reader.read(from_domain, CHUNK), if reads => Turn::Read(read),
             wrote = writer.write(to_domain) => Turn::Wrote(wrote),
             turn = life.link.turn(from_broker, to_broker, to_domain.is_none()) => turn,
             Some(control) = self.control.recv() => Turn::Control(control),
@@ -181,7 +182,9 @@ impl Task {
                 let (bytes, now) = (from_broker.get(..n), self.clock.now().monotonic);
                 self.tunnel.receive_from_broker(bytes.unwrap_or_default(), now);
             }
-            Turn::ToBroker(Ok(n)) => self.tunnel.written_to_broker(n),
+            Turn::ToBroker(Ok(n)) => {
+                self.tunnel.written_to_broker(n, self.clock.now().monotonic);
+            }
             // What the broker said before it closed is still to be read.
             Turn::ToBroker(Err(_)) => self.tunnel.not_written_to_broker(),
             Turn::FromBroker(_) => {
@@ -209,7 +212,8 @@ impl Task {
 
     fn set_limit(&mut self) {
         let level = *self.level.borrow_and_update();
-        self.tunnel.set_limit(level.map_or(self.limit, |level| level.min(self.limit)));
+        let limit = level.map_or(self.limit, |level| level.min(self.limit));
+        self.tunnel.set_limit(limit, self.clock.now().monotonic);
     }
 
     fn control(&mut self, control: Control, life: &mut Life) {

@@ -51,7 +51,8 @@ impl Limits {
         Ok(())
     }
 
-    /// The most bytes of a domain's own MQTT that wait for the broker: the outbox, or a long line's worth.
+    /// How many bytes of a domain's own MQTT may wait for the broker before no more are read: the outbox,
+    /// or a long line's worth.
     #[must_use]
     pub fn tunnel(&self) -> usize {
         self.outbox.max(self.line)

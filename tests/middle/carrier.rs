@@ -10,7 +10,7 @@ const LINE: &[u8] = b"{\"type\":\"commande\"}\n";
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A CONNECT as clients write it.
-fn connect(level: u8, id: &str) -> Vec<u8> {
+pub fn connect(level: u8, id: &str) -> Vec<u8> {
     let name: &[u8] = if level == 3 { b"\0\x06MQIsdp" } else { b"\0\x04MQTT" };
     let properties: &[u8] = if level == 5 { &[0] } else { &[] };
     let id = [&[0, id.len() as u8], id.as_bytes()].concat();
@@ -19,7 +19,7 @@ fn connect(level: u8, id: &str) -> Vec<u8> {
 }
 
 /// A packet with a remaining length of two bytes at least.
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let length = [0x80 | (body.len() % 128) as u8, (body.len() / 128) as u8];
     [&[first][..], &length, body].concat()
 }

@@ -25,3 +25,4 @@ mod round_trips;
 mod rules;
 mod status;
 mod store;
+mod tunnel;

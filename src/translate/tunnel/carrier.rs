@@ -118,6 +118,11 @@ impl Carrier {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Nobody has looked for bytes: there was no silence, whatever the clock says.
+    pub fn was_not_read(&mut self) {
+        self.sorted = false;
+    }
+
     /// How many bytes are held until more come: a part of a CONNECT, at most.
     #[must_use]
     pub fn held(&self) -> usize {

@@ -23,6 +23,9 @@ const SERVER_GONE: u8 = 0x8B;
 /// Quota exceeded.
 const QUOTA_EXCEEDED: u8 = 0x97;
 
+/// For so long the broker may take nothing of a full tunnel.
+const STUCK: Duration = Duration::from_secs(5);
+
 /// What a tunnel wants done, in this order.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Order {
@@ -67,9 +70,11 @@ pub struct Tunnel {
     password: Option<Password>,
     carrier: Carrier,
     broker: Broker,
-    /// What waits for the broker; more behind more than `limit` breaks the tunnel.
+    /// What waits for the broker; while it is more than `limit`, nothing more is read.
     to_broker: BytesMut,
     limit: usize,
+    /// It was more, and since then the broker has taken nothing.
+    stuck_since: Option<Duration>,
     to_domain: BytesMut,
     /// Where the broker's stream is, and the first byte of its last packet.
     packets: Packets,
@@ -101,8 +106,8 @@ pub struct Taken<'t> {
 }
 
 impl Tunnel {
-    /// A tunnel over a channel, which waits for a CONNECT. `limit` bounds what waits for the broker, in
-    /// bytes; `away` is how long a domain that has restarted may be silent.
+    /// A tunnel over a channel, which waits for a CONNECT. When more than `limit` bytes wait for the broker,
+    /// nothing more is read; `away` is how long a domain that has restarted may be silent.
     #[must_use]
     pub fn new(name: DomainName, carrier: Carrier, limit: usize, away: Duration) -> Self {
         Self {
@@ -112,6 +117,7 @@ impl Tunnel {
             broker: Broker::Gone,
             to_broker: BytesMut::new(),
             limit,
+            stuck_since: None,
             to_domain: BytesMut::new(),
             packets: Packets::default(),
             broker_said: 0,
@@ -147,10 +153,24 @@ impl Tunnel {
         self.dropped
     }
 
+    /// Whether more is to be read from the channel.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.to_broker.len() <= self.limit
+    }
+
     /// Bytes from the channel, cut anywhere.
     pub fn receive(&mut self, bytes: &[u8], taken: &Taken<'_>, now: Duration) {
         self.silent_since = None;
+        if self.stuck_since.take().is_some() {
+            self.carrier.was_not_read();
+        }
         self.carrier.push(bytes, now);
+        self.sort(taken, now);
+        self.measure(now);
+    }
+
+    fn sort(&mut self, taken: &Taken<'_>, now: Duration) {
         while let Some(piece) = self.carrier.next() {
             match piece {
                 Piece::Mqtt(bytes) => self.pass(&bytes),
@@ -209,17 +229,27 @@ impl Tunnel {
     fn pass(&mut self, bytes: &[u8]) {
         match self.broker {
             Broker::Gone => self.drop_bytes(bytes.len()),
-            Broker::There(_) if self.to_broker.len() > self.limit => {
-                let detail = format!("more than {} bytes wait for the broker", self.limit);
-                let head = format!("{} bytes of MQTT", bytes.len());
-                let reason = Reason::StoreFull;
-                let refusal = Refusal { reason, from: self.name.clone(), detail, head };
-                self.orders.push(Order::Refused(refusal));
-                self.drop_bytes(bytes.len());
-                self.break_off(QUOTA_EXCEEDED);
-            }
             Broker::There(_) => self.to_broker.extend_from_slice(bytes),
         }
+    }
+
+    /// Whether the broker has to take something from here on.
+    fn measure(&mut self, now: Duration) {
+        if !self.has_room() {
+            self.stuck_since.get_or_insert(now);
+        }
+    }
+
+    /// A broker that takes nothing is given up: a backend of which nobody reads loses what it is given.
+    fn give_up(&mut self) {
+        let (limit, waits) = (self.limit, STUCK.as_secs());
+        let detail =
+            format!("the broker takes nothing for {waits} s, and more than {limit} bytes wait");
+        let head = format!("{} bytes of MQTT", self.to_broker.len());
+        let reason = Reason::StoreFull;
+        let refusal = Refusal { reason, from: self.name.clone(), detail, head };
+        self.orders.push(Order::Refused(refusal));
+        self.break_off(QUOTA_EXCEEDED);
     }
 
     fn drop_bytes(&mut self, size: usize) {
@@ -290,16 +320,25 @@ impl Tunnel {
     /// When [`Tunnel::wake`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        self.ends_by_silence().into_iter().chain(self.arrival.deadline()).min()
+        let ends = self.ends_by_silence().into_iter().chain(self.is_stuck_at());
+        ends.chain(self.arrival.deadline()).min()
     }
 
     fn ends_by_silence(&self) -> Option<Duration> {
         self.silent_since.map(|since| since.saturating_add(self.away))
     }
 
+    fn is_stuck_at(&self) -> Option<Duration> {
+        let since = self.stuck_since.filter(|_| !self.has_room());
+        since.map(|since| since.saturating_add(STUCK))
+    }
+
     /// Time has passed.
     pub fn wake(&mut self, now: Duration) {
         self.arrival.wake(now);
+        if self.is_stuck_at().is_some_and(|end| end <= now) {
+            self.give_up();
+        }
         if self.ends_by_silence().is_some_and(|end| end <= now) {
             self.silent_since = None;
             self.carrier = Carrier::new();
@@ -314,8 +353,9 @@ impl Tunnel {
     }
 
     /// What waits for the broker may have so many bytes from now on.
-    pub fn set_limit(&mut self, limit: usize) {
+    pub fn set_limit(&mut self, limit: usize, now: Duration) {
         self.limit = limit;
+        self.measure(now);
     }
 
     /// A domain that has restarted may be silent for so long from now on.
@@ -338,8 +378,9 @@ impl Tunnel {
     }
 
     /// So many bytes of [`Tunnel::to_broker`] have been written.
-    pub fn written_to_broker(&mut self, count: usize) {
+    pub fn written_to_broker(&mut self, count: usize, now: Duration) {
         written(&mut self.to_broker, count);
+        self.stuck_since = self.stuck_since.map(|_| now);
     }
 
     /// The broker takes nothing any more.

@@ -76,22 +76,17 @@ async fn a_packet_of_256_mib_that_the_broker_takes_never_reaches_the_gateway() -
 }
 
 #[tokio::test]
-async fn a_packet_of_256_mib_goes_through_a_tunnel_or_breaks_it() -> Outcome {
+async fn a_packet_of_256_mib_goes_through_a_tunnel() -> Outcome {
     let broker = Broker::start_with(Persistence::Lost, TAKES_ALL).await?;
     let mut scene = Scene::start_with(broker, |gateway| gateway).await?;
     let console = scene.dom0.console("vm-hostile").await?;
     let mut port = RawMqtt::open(console.port()).await?;
     port.hello(&HELLO).await?;
     write_largest(&mut port, "to/nobody").await?;
-    let (first, body) = port.next().await?;
-    match first {
-        0x40 => {}
-        // Quota exceeded: more waited for the broker than may.
-        _ => assert_eq!((first, body.first()), (0xE0, Some(&0x97))),
-    }
+    port.expect(0x40).await?;
     scene.others.go_on().await?;
 
-    // A broker that takes nothing meanwhile breaks it for sure.
+    // A broker that takes nothing breaks it.
     drop(port);
     let mut port = RawMqtt::open(console.port()).await?;
     port.hello(&HELLO).await?;
