@@ -92,6 +92,7 @@ bench-middle:
 T ?= 60
 FUZZ ?= frame carrier tunnel mapping config conversation store middle endurance
 fuzz:
+	@sh demo/setup.sh c++
 	@CARGO="$(CARGO)" sh fuzz/run.sh fuzz $(T) $(FUZZ)
 
 # What the targets found goes into the corpora that are kept, as far as it reaches something new.

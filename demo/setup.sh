@@ -1,6 +1,6 @@
 #!/bin/sh
-# setup.sh PROGRAM...: installs Mosquitto, and its command-line clients, where these programs are
-# absent. The demo and the tests run brokers of their own; Debian's package also starts a system-wide
+# setup.sh PROGRAM...: installs Mosquitto, its command-line clients, or a C++ compiler, where these
+# programs are absent. The demo and the tests run brokers of their own; Debian's package also starts a system-wide
 # one, on localhost only, which is not used.
 set -eu
 
@@ -8,6 +8,7 @@ packages=
 for program in "$@"; do
     command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || case $program in
         mosquitto) packages="$packages mosquitto" ;;
+        c++) packages="$packages g++" ;;
         *) packages="$packages mosquitto-clients" ;;
     esac
 done
