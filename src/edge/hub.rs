@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) enum ToHub {
     /// A refusal, to be published.
     Refused(Refusal),
+    /// Says that a request to a domain, of too many, came to nothing.
+    Tell(Box<Publish>),
     /// A publish of a domain that is gone.
     Publish(Publish),
     /// A call that a domain that is gone was never given.
@@ -69,6 +71,9 @@ pub(super) struct Task {
 /// The most bytes of notices that wait for the broker.
 const NOTICES: usize = 1024 * 1024;
 
+/// The most bytes that wait for it before the callers of a flood are told nothing.
+const TOLD: usize = 4 * 1024 * 1024;
+
 /// Tokens of publishes that are handed over begin here, so that they differ from the hub's own.
 const HANDED_OVER: u64 = 1 << 63;
 
@@ -95,6 +100,12 @@ impl Task {
                         // Who has left, and for where, is known by now.
                         self.hub.set_roster(Arc::clone(&self.directory.borrow().roster));
                         self.hub.hand_over(call, self.clock.now());
+                    }
+                    ToHub::Tell(mut publish) => {
+                        if self.session.outbox().1 < TOLD {
+                            publish.token = self.drains.token();
+                            self.session.publish(*publish);
+                        }
                     }
                     ToHub::Publish(mut publish) => {
                         publish.token = self.drains.token();

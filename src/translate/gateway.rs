@@ -297,6 +297,9 @@ impl Gateway {
                     station.proxy.acknowledged(token, matched, now);
                 }
             }
+            Action::Tell(publish) => {
+                self.effects.push(Effect::Published(name.as_str().to_owned(), *publish));
+            }
             Action::HandOver(call) => {
                 self.hub.hand_over(call, now);
                 self.run_hub();

@@ -194,9 +194,9 @@ impl Link {
         self.flying.values().min().copied()
     }
 
-    /// Sends an acknowledgement, as soon as there is room. Mosquitto 2.0.11 was seen to send 230
-    /// messages ahead where the receive maximum was 100. Without a count of our own their
-    /// acknowledgements would overflow the library's channel, and each one lost there makes the
+    /// Sends an acknowledgement, as soon as there is room. Mosquitto 2.0.11 keeps to the receive
+    /// maximum only until the first: with 10, it sent 10, then 100, then 1000. Without a count of our
+    /// own their acknowledgements would overflow the library's channel, and each one lost there makes the
     /// broker's window smaller for good.
     pub fn acknowledge(&mut self, pkid: u16, qos: QoS) {
         self.unsent.push_back((pkid, qos));

@@ -63,6 +63,9 @@ impl Station {
             Action::HandOver(call) => {
                 let _ = self.hub.send(ToHub::HandOver(call)).await;
             }
+            Action::Tell(publish) => {
+                let _ = self.hub.send(ToHub::Tell(publish)).await;
+            }
             Action::Refused(refusal) => self.refused(refusal),
             Action::Ignored(why, from) => {
                 tracing::debug!(domain = %self.name, %from, why = why.as_str(), "ignored");

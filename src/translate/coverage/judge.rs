@@ -70,6 +70,7 @@ pub fn judge(
             Action::Pass(..) | Action::PassAll(_) => passed = true,
             Action::Refused(refusal) if refused.is_none() => refused = Some(refusal),
             Action::Refused(_)
+            | Action::Tell(_)
             | Action::Subscribe(_)
             | Action::Withdraw(_)
             | Action::Acknowledge(_)

@@ -35,6 +35,9 @@ pub enum Action {
     PassAll(Passed),
     /// Publish this call for whoever handles it now, in the gateway's own session.
     HandOver(Box<HandedOver>),
+    /// Publish this in the gateway's own session, if it has room: a request came to nothing, and too much
+    /// waits in the domain's. Behind a flood of requests the broker says for long not what it has taken.
+    Tell(Box<Publish>),
     /// Log and publish a refusal.
     Refused(Refusal),
     /// Log that nothing had to be done.

@@ -38,6 +38,13 @@ impl Proxy {
         self.has_room_beside(self.outbox, size) || self.store_has_room(size, false)
     }
 
+    /// Whether what says that a request came to nothing may wait for the broker with the rest: half of
+    /// the room is for what has come to something.
+    pub(super) fn has_room_to_refuse(&self, size: usize) -> bool {
+        let half = has_room(self.outbox, size, self.limits.outbox / 2);
+        (half && self.has_room_beside(self.outbox, size)) || self.store_has_room(size, false)
+    }
+
     /// Whether something small may wait for the broker, whatever waits already.
     pub(super) fn has_any_room(&self) -> bool {
         (self.has_none_apart() && self.outbox < self.limits.outbox) || self.store_has_room(0, false)

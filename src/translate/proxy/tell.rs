@@ -8,7 +8,7 @@ use crate::translate::legacy::{self, Kind};
 use crate::translate::mapping::Command;
 use crate::translate::mapping::shape::{Given as Source, Shape, Side, Values};
 use crate::translate::name::DomainName;
-use crate::translate::publish::{Publish, Token};
+use crate::translate::publish::{Publish, Qos, Token};
 use crate::translate::queue::{Entry, Purpose};
 use crate::translate::refusal::{Reason, Refusal, Why, brief, head};
 use bytes::Bytes;
@@ -149,9 +149,9 @@ impl Proxy {
     /// Publishes an answer that nobody counts: its call is counted where it ends.
     pub(super) fn reply_to_mqtt(&mut self, row: &Command, reply: &Reply<'_>, payload: Vec<u8>) {
         let publish = self.reply(row, reply, payload);
-        // Without room nothing more can be said; the refusal is counted and logged.
-        if !self.has_room_for(&publish) {
-            return;
+        if !self.has_room_to_refuse(publish.size()) {
+            let publish = Publish { qos: Qos::AtMostOnce, ..publish };
+            return self.actions.push(Action::Tell(Box::new(publish)));
         }
         let (head, from) = (String::new(), self.name().clone());
         let sent = Sent { call: None, counted: false, to: None, head, from, again: None };

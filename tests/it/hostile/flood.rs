@@ -193,8 +193,7 @@ async fn calls_from_mqtt_to_a_legacy_domain() -> Outcome {
         };
         tokio::try_join!(read, write).map(drop)
     });
-    // Without room before the broker not everybody can be told, but everything is counted: each request,
-    // and each answer of the domain's.
+    // Everything is counted: each request, and each answer of the domain's.
     let all = |m: &Message| {
         let counters = &m.json()["counters"];
         let received = counters["received"].as_u64().unwrap_or_default();
@@ -210,14 +209,15 @@ async fn calls_from_mqtt_to_a_legacy_domain() -> Outcome {
         }
     };
     let answered = counters["answered"].as_u64().unwrap_or_default();
-    while ends.answered < answered {
+    // While the broker takes less than it gives, not everybody can be told.
+    while ends.answered < answered || ends.stuck < CALLS / 2 {
         count(&hostile.inbox.next("an answer").await?, &mut ends, &mut first);
     }
     eprintln!("{ends:?} {counters}");
     assert!(ends.answered == answered && answered >= 1024, "{ends:?} {counters}");
     let refused = |reason: &str| counters["refused"][reason].as_u64().unwrap_or_default();
     let (stuck, full) = (refused("domain_stuck"), refused("store_full"));
-    assert!(ends.stuck > 1024 && answered + stuck + full >= CALLS, "{ends:?} {counters}");
+    assert!(answered + stuck + full >= CALLS, "{ends:?} {counters}");
     sending.await??;
     serve.abort();
     let full = [("domain_stuck", stuck), ("store_full", full)];
