@@ -1,6 +1,8 @@
 //! The log: one line an event, on standard error.
 
+use super::stderr::Stderr;
 use crate::config::{Config, LogFormat};
+use std::sync::Mutex;
 use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
@@ -58,7 +60,8 @@ fn filter(level: Option<&str>) -> Result<EnvFilter, String> {
 }
 
 fn lines(format: LogFormat) -> Lines {
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
+    let stderr = Mutex::new(Stderr::new(format));
+    let lines = fmt::layer().with_writer(stderr).with_target(false).with_ansi(false);
     match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

@@ -23,6 +23,7 @@ pub mod secrets;
 pub mod session;
 mod station;
 mod status;
+mod stderr;
 pub mod store;
 mod supervisor;
 mod tunnel;

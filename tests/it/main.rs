@@ -21,6 +21,7 @@ mod guarded;
 mod hostile;
 mod identity;
 mod libraries;
+mod log;
 mod observe;
 mod ourselves;
 mod ready;
