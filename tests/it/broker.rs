@@ -103,6 +103,21 @@ async fn after_a_broker_that_forgot_calls_go_both_ways_again() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_broker_that_restarts_again_and_again_is_no_contest() -> Outcome {
+    let mut setting = setting().await?;
+    let mut gui = setting.legacy("vm-gui").await?;
+    let _usb = setting.mvp_server().await?;
+    for _ in 0..8 {
+        setting.broker.kill().await?;
+        setting.broker.run().await?;
+        setting.served("sys-usb").await?;
+    }
+    gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await?;
+    assert!(!setting.gateway.log().contains("contested=true"));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_broker_may_come_after_the_gateway() -> Outcome {
     let sockets = tempfile::tempdir()?;
     let mut broker = Broker::prepare(Persistence::Lost, "")?;

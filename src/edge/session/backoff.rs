@@ -3,14 +3,14 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-/// The longest wait before the first new attempt; the shortest is half of it.
+/// The longest wait after the first attempt that failed; the shortest is half of it.
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(5);
 /// A connection closed before this age may have been taken over.
 const SOON: Duration = Duration::from_secs(2);
 /// How many such connections in a row are suspect; one more is a contest.
-const STRIKES: u32 = 3;
+const STRIKES: u32 = 5;
 /// The wait while the client id is contested.
 const CONTESTED: Duration = Duration::from_secs(60);
 
@@ -28,13 +28,14 @@ pub(super) enum End {
     },
 }
 
-/// The waits between attempts: 50 to 100 ms after a connection that the broker had accepted, doubled
-/// each time that it does not, up to 5 s.
+/// The waits between attempts: none after a connection that the broker had accepted, then 50 to 100 ms,
+/// doubled each time that it does not, up to 5 s.
 ///
-/// *Contested*: four connections in a row were accepted at the first attempt and closed by the broker
+/// *Contested*: six connections in a row were accepted at the first attempt and closed by the broker
 /// within 2 s, the last of them after a wait of 5 s. Two clients with one id look like that, and would
-/// throw each other out for ever, so the attempts become rare. A broker that restarts closes connections too, but then it
-/// refuses the next attempt, which comes at once, and that clears the suspicion.
+/// throw each other out for ever, so the attempts become rare. A broker that restarts closes connections
+/// too, but then it refuses the next attempt, and that clears the suspicion: Mosquitto is back 5 ms after
+/// it was killed, so that attempt must not wait.
 #[derive(Debug)]
 pub(super) struct Backoff {
     failures: u32,
@@ -64,7 +65,10 @@ impl Backoff {
             Ordering::Equal => return (LONGEST, false),
             Ordering::Greater => return (CONTESTED, true),
         }
-        let full = FIRST.saturating_mul(1 << self.failures.min(6)).min(LONGEST);
+        let full = match self.failures {
+            0 => Duration::ZERO,
+            failures => FIRST.saturating_mul(1 << (failures - 1).min(6)).min(LONGEST),
+        };
         self.failures = self.failures.saturating_add(1);
         let half = full / 2;
         (half + half.mul_f64(self.fraction()), false)
@@ -92,20 +96,22 @@ mod tests {
     #[test]
     fn waits_double_up_to_a_limit_and_start_again_after_a_connection() {
         let mut backoff = Backoff::new(42);
+        assert_eq!(backoff.after(End::Failed).0, Duration::ZERO);
         let mut full = FIRST;
         for _ in 0..100 {
             let (wait, contested) = backoff.after(End::Failed);
             assert!(wait >= full / 2 && wait <= full && !contested, "{wait:?} {full:?}");
             full = (full * 2).min(LONGEST);
         }
-        assert!(backoff.after(closed_after(5_000)).0 <= FIRST);
+        assert_eq!(backoff.after(closed_after(5_000)).0, Duration::ZERO);
     }
 
     #[test]
     fn early_closes_in_a_row_are_suspect_and_then_a_contest() {
         let mut backoff = Backoff::new(0);
-        assert!(!backoff.after(closed_after(100)).1);
-        assert!(!backoff.after(closed_after(100)).1);
+        for _ in 1..STRIKES {
+            assert_eq!(backoff.after(closed_after(100)), (Duration::ZERO, false));
+        }
         assert_eq!(backoff.after(closed_after(1_999)), (LONGEST, false));
         assert_eq!(backoff.after(closed_after(1_999)), (CONTESTED, true));
         assert_eq!(backoff.after(closed_after(10)), (CONTESTED, true));
@@ -118,7 +124,7 @@ mod tests {
         let mut backoff = Backoff::new(0);
         for _ in 0..10 {
             let (wait, contested) = backoff.after(closed_after(10));
-            assert!(wait <= FIRST && !contested, "the next attempt must come while it is away");
+            assert!(wait.is_zero() && !contested, "the next attempt must come while it is away");
             assert!(!backoff.after(End::Failed).1);
         }
     }
