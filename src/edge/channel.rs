@@ -97,6 +97,22 @@ pub async fn drain(channel: &Channel, limit: Duration) {
     }
 }
 
+/// Reads what has come and was not read yet, `most` bytes or a little more. A console backend can write
+/// nothing after that: it keeps it for the next client.
+pub fn read_rest(channel: &Channel, most: usize) -> Vec<u8> {
+    if let Channel::Unix(stream) = channel {
+        // Of a connection that has ended there is something left to read, too.
+        let _ = rustix::net::shutdown(stream, rustix::net::Shutdown::Read);
+    }
+    let (mut rest, mut buffer) = (Vec::new(), [0; 4096]);
+    while rest.len() < most
+        && let Ok(size @ 1..) = rustix::io::read(channel, &mut buffer)
+    {
+        rest.extend_from_slice(buffer.get(..size).unwrap_or_default());
+    }
+    rest
+}
+
 /// How much waits in the kernel: SIOCOUTQ of a socket and TIOCOUTQ of a tty, which are one number.
 #[allow(unsafe_code)]
 fn unsent(fd: BorrowedFd<'_>) -> io::Result<i32> {

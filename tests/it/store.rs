@@ -9,6 +9,8 @@ use crate::setting::{Ended, Outcome, PROGRAM, mappings, setting_with};
 use crate::tunnel::legacy;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixListener;
 
 pub const STORE: &str = "[store]\ndir = \"store\"\n";
 
@@ -175,6 +177,37 @@ async fn a_restart_costs_no_call_and_no_half_line() -> Outcome {
     let answer = gui.expect("the answer", |line| line.answers("etat_composant")).await?;
     assert_eq!(answer.data()["composant"], "c");
     Ok(())
+}
+
+/// What a domain has written into its socket, and the gateway had not read when it was told to end.
+#[tokio::test]
+async fn what_was_not_read_yet_is_kept_too() -> Outcome {
+    let mut setting = stored("").await?;
+    let socket = setting.broker.socket();
+    let mut observer = MqttPeer::connect(&socket, "observer", &[ERROR]).await?;
+    let listener = UnixListener::bind(setting.sockets().join("vm-busy-msg.sock"))?;
+    let (mut domain, _) = listener.accept().await?;
+    domain.write_all(b"\n").await?;
+    setting.gateway.freeze()?;
+    // As much as the socket takes, wherever that cuts the last line.
+    let (mut text, mut lines) = (Vec::new(), 0..);
+    let mut written = 0;
+    while written == text.len() {
+        let number = format!("number {}", lines.next().unwrap_or_default());
+        let data = json!({"niveau": 20, "message": number});
+        text.extend_from_slice(notification("vm-busy", "tous", "erreur", &data).as_bytes());
+        text.push(b'\n');
+        written += domain.try_write(&text[written..]).unwrap_or_default();
+    }
+    setting.gateway.terminate()?;
+    setting.gateway.thaw()?;
+    assert!(setting.gateway.ended().await?.success());
+
+    // A backend goes on with the next client where it was.
+    setting.gateway.run()?;
+    let (mut domain, _) = listener.accept().await?;
+    domain.write_all(&text[written..]).await?;
+    arrive(&mut observer, 0..lines.start).await
 }
 
 /// A domain that does not read has a part of a long line when the gateway ends: it is given the rest.

@@ -5,7 +5,7 @@ use crate::kit::{
 };
 use passerelle::translate::clock::Now;
 use passerelle::translate::limits::Limits;
-use passerelle::translate::proxy::{Action, Identity, Pace, Passed, Proxy, Setting};
+use passerelle::translate::proxy::{Action, Identity, Pace, Passed, Proxy, Room, Setting};
 use passerelle::translate::publish::Received;
 use passerelle::translate::refusal::Reason;
 use std::sync::Arc;
@@ -352,4 +352,48 @@ fn calls_that_wait_hold_no_more_than_a_queue_or_an_outbox() {
         play.mqtt(&request("system/disks/list_disks", "vm-far", &correlation, "{}"))
     });
     assert!(kept <= 17, "{kept}");
+}
+
+#[test]
+fn a_restart_may_cut_what_a_domain_says_anywhere() {
+    let limits = Limits { line: 200, ..Limits::default() };
+    let setting = Setting {
+        table: Arc::new(seed()),
+        policy: Arc::default(),
+        limits,
+        instance: "dom0".into(),
+        nonce: "n".into(),
+    };
+    let now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
+    let told = |n: usize| {
+        notification("vm-gui", "tous", "erreur", &format!(r#"{{"niveau":20,"message":"{n}"}}"#))
+    };
+    let text = format!("{}\n{}\n\n{}\n", "x".repeat(300), told(1), told(2));
+    let run = |records, (read, unread): (&str, &str)| {
+        let mut proxy = Proxy::new(Identity::Domain(name("vm-gui")), &setting, Duration::ZERO);
+        let (events, requests, since_boot) = (1 << 20, 1 << 20, Duration::ZERO);
+        proxy.set_store(Room { events, requests, since_boot }, now);
+        proxy.resume(records, now);
+        proxy.connected(now);
+        proxy.receive(read.as_bytes(), now);
+        proxy.receive_later(unread.as_bytes());
+        let records = proxy.suspend().into_iter().map(|record| (record, None)).collect();
+        let did = proxy.take_actions().into_iter().filter_map(|action| match action {
+            Action::Refused(refusal) => Some(refusal.reason.to_string()),
+            Action::Publish(publish) => {
+                Some(String::from_utf8_lossy(&publish.payload).into_owned())
+            }
+            _ => None,
+        });
+        (records, did.collect::<Vec<_>>())
+    };
+    let (_, whole) = run(Vec::new(), (&text, ""));
+    assert_eq!(whole.len(), 3, "{whole:?}");
+    for first in 0..=text.len() {
+        for second in (first..=text.len()).step_by(7) {
+            let (records, mut did) = run(Vec::new(), (&text[..first], &text[first..second]));
+            did.extend(run(records, (&text[second..], "")).1);
+            assert_eq!(did, whole, "cut at {first} and {second}");
+        }
+    }
 }

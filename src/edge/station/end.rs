@@ -1,13 +1,13 @@
 //! The end of a station: what was written is let out, and what is left is handed over.
 
-use super::super::channel::{Channel, drain};
+use super::super::channel::{Channel, drain, read_rest};
 use super::super::clock::Clock;
 use super::super::hub::ToHub;
 use super::super::session::Event;
 use super::{CHUNK, End, Life, Station};
 use crate::translate::publish::Publish;
 use crate::translate::status::State;
-use crate::translate::tunnel::carrier::Carrier;
+use crate::translate::tunnel::carrier::{Carrier, Piece};
 use crate::translate::tunnel::connect::Connect;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
@@ -15,6 +15,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a channel that is closed may take to hand on what was written.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How much may have come that was not read yet: more than a socket holds.
+const REST: usize = 1024 * 1024;
 /// How long the broker may take to acknowledge the last that a proxy said.
 const SETTLE: Duration = Duration::from_secs(1);
 /// The least that it may take.
@@ -31,25 +33,23 @@ impl Station {
                 () = self.retire(&mut life, connect.as_ref()) => {}
                 () = collect(channel.as_mut(), &mut carrier, most, clock) => {}
             }
-        }
-        if !life.removed {
+        } else {
             while let Ok(letter) = self.mailbox.try_recv() {
                 self.proxy.accept(letter.passed, self.clock.now());
             }
             self.act(&mut life).await;
-            // A disk that hangs is not worth more than the domain's end.
-            if timeout(DRAIN, self.suspend(&mut life)).await.is_err() {
-                tracing::error!(domain = %self.name, "the store takes too long");
+        }
+        if let (Some(channel), None) = (&channel, &connect) {
+            drain(channel, self.time_left(DRAIN)).await;
+            if life.keeper.is_some() {
+                self.hear_the_rest(channel, &mut carrier);
             }
         }
-        let migrated = match (channel, connect) {
-            (Some(channel), Some(connect)) => Some((channel, carrier, connect)),
-            (Some(channel), None) => {
-                drain(&channel, self.time_left(DRAIN)).await;
-                None
-            }
-            (None, _) => None,
-        };
+        // A disk that hangs is not worth more than the domain's end.
+        if !life.removed && timeout(DRAIN, self.suspend(&mut life)).await.is_err() {
+            tracing::error!(domain = %self.name, "the store takes too long");
+        }
+        let migrated = channel.zip(connect).map(|(channel, connect)| (channel, carrier, connect));
         if let Some(session) = life.session.take() {
             // A good-bye that the broker does not take is not worth more than the grace period.
             let _ = timeout(self.time_left(DRAIN), session.close()).await;
@@ -59,6 +59,14 @@ impl Station {
         let left = self.proxy.left();
         let counters = self.proxy.counters().clone();
         End { name: self.name, counters, left, connected, migrated }
+    }
+
+    /// What the domain has said and nobody has read yet is for the next run.
+    fn hear_the_rest(&mut self, channel: &Channel, carrier: &mut Carrier) {
+        carrier.push(&read_rest(channel, REST), self.clock.now().monotonic);
+        while let Some(Piece::Legacy(bytes)) = carrier.next() {
+            self.proxy.receive_later(&bytes);
+        }
     }
 
     /// Whether the domain goes on with the session that its proxy had.

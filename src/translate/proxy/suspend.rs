@@ -107,11 +107,7 @@ impl Proxy {
                     calls.push((id, call.line));
                 }
                 Record::Line(line) => self.resume_line(line, &calls, since_boot, now),
-                Record::Half(half) => {
-                    if let Some(store) = &mut self.store {
-                        store.half = Some(half);
-                    }
-                }
+                Record::Half(half) => self.resume_half(half, now),
                 Record::Message(_) | Record::Landed | Record::Over => {}
             }
         }
@@ -189,6 +185,21 @@ impl Proxy {
         }
     }
 
+    /// Whole lines may have come before the one that was begun.
+    fn resume_half(&mut self, mut half: Half, now: Now) {
+        if let Some(end) = memchr::memrchr(b'\n', &half.bytes) {
+            let lines = half.bytes.split_to(end + 1);
+            if std::mem::take(&mut half.skipped) {
+                self.decoder.skip_line();
+            }
+            self.receive(&lines, now);
+        }
+        if let Some(store) = self.store.as_mut().filter(|_| half.skipped || !half.bytes.is_empty())
+        {
+            store.half = Some(half);
+        }
+    }
+
     /// Whether the domain had begun a line that goes on on the next connection.
     #[must_use]
     pub fn goes_on_within_a_line(&self) -> bool {
@@ -198,9 +209,14 @@ impl Proxy {
     /// The line that was begun before the gateway ended goes on.
     pub(super) fn go_on_with_line(&mut self) {
         let Some(half) = self.store.as_mut().and_then(|store| store.half.take()) else { return };
-        self.decoder.push(&half.bytes);
         if half.skipped {
             self.decoder.skip_line();
         }
+        self.decoder.push(&half.bytes);
+    }
+
+    /// The last bytes from the channel, to be kept by [`Proxy::suspend`]: the next run takes them in.
+    pub fn receive_later(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
     }
 }
