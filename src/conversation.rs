@@ -151,7 +151,8 @@ pub fn parse(line: &str) -> Result<Input, String> {
     Err(KINDS.into())
 }
 
-fn object(line: &str) -> Result<Object<'_>, String> {
+/// A line that is an object.
+pub(crate) fn object(line: &str) -> Result<Object<'_>, String> {
     const DEPTH: usize = 256;
     let text = json::check(line.as_bytes(), DEPTH).map_err(|e| e.to_string())?;
     Object::parse(text).map_err(|e| e.to_string())

@@ -2,7 +2,7 @@
 
 use super::translate::{compile, policy};
 use super::{GOOD, bad, unreadable};
-use crate::conversation::{apply, as_expected, gateway, is_effect, parse, render};
+use crate::conversation::{apply, as_expected, gateway, is_effect, object, parse, render};
 use crate::translate::json::{self, Object};
 use crate::translate::mapping::table::Speaks;
 use crate::translate::name::DomainName;
@@ -77,7 +77,7 @@ struct Header {
 
 fn header(file: &Path, line: &str) -> Result<Header, String> {
     const SHAPE: &str = "the first line is {\"mappings\":[FILE...],\"legacy\":[DOMAIN...]}, and \"dialects\":{DOMAIN:NAME} or \"policy\":FILE if need be";
-    let object = Object::parse(line).map_err(|e| format!("{e}; {SHAPE}"))?;
+    let object = object(line).map_err(|e| format!("{e}; {SHAPE}"))?;
     let mut header =
         Header { mappings: vec![], legacy: vec![], speaks: Speaks::default(), policy: None };
     let folder = file.parent().unwrap_or(Path::new(""));

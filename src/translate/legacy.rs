@@ -1,6 +1,6 @@
 //! The MVP's envelope: `{"type":T,"source":S,"destination":D,"payload":P}`.
 
-use super::json::{self, Object};
+use super::json::{self, NotAnObject, Object};
 use super::refusal::Reason;
 use bytes::Bytes;
 
@@ -29,6 +29,14 @@ impl Kind {
         }
     }
 
+    /// The body of a message without one.
+    fn no_body(self) -> &'static str {
+        match self {
+            Self::Response => "null",
+            Self::Command | Self::Notification => "{}",
+        }
+    }
+
     /// The payload's members: the name's and the body's.
     fn members(self) -> (&'static str, &'static str) {
         match self {
@@ -50,8 +58,19 @@ pub struct Message<'a> {
     pub destination: String,
     /// The command's or the event's name.
     pub name: String,
-    /// `arguments` or `data`, if it is there.
-    pub body: Option<&'a str>,
+    /// `arguments` or `data`, as it stands; what counts as it, where it is absent.
+    pub body: &'a str,
+    /// The body, taken apart.
+    pub object: Result<Object<'a>, NotAnObject>,
+}
+
+impl<'a> Message<'a> {
+    /// The body's members; one that is no object has none.
+    #[must_use]
+    pub fn data(&self) -> &Object<'a> {
+        const NONE: &Object<'_> = &Object::empty();
+        self.object.as_ref().unwrap_or(NONE)
+    }
 }
 
 /// Why a line is no message.
@@ -82,13 +101,9 @@ pub fn parse(line: &[u8], max_depth: usize) -> Result<Message<'_>, Unreadable> {
     };
     let payload = payload.map_err(|e| bad(format!("the payload is {e}")))?;
     let (name, body) = kind.members();
-    Ok(Message {
-        kind,
-        source,
-        destination,
-        name: string(&payload, name)?,
-        body: payload.get(body),
-    })
+    let name = string(&payload, name)?;
+    let body = payload.get(body).unwrap_or(kind.no_body());
+    Ok(Message { kind, source, destination, name, body, object: Object::parse(body) })
 }
 
 /// Where a whole message begins in a line that is not JSON. A program that ends in the middle of a line,
@@ -159,7 +174,7 @@ mod tests {
         let read = parse(&line, 8).unwrap();
         assert_eq!(
             (read.kind, read.name.as_str(), read.body),
-            (Kind::Command, "liste_disques", Some("{}"))
+            (Kind::Command, "liste_disques", "{}")
         );
     }
 

@@ -1,7 +1,6 @@
 //! What the gateway would do with a line once everybody but its sender has moved to MQTT.
 
 use crate::translate::clock::Now;
-use crate::translate::json::Object;
 use crate::translate::legacy::{Kind, Message};
 use crate::translate::mapping::Table;
 use crate::translate::mapping::table::EventRows;
@@ -104,7 +103,7 @@ pub fn judge(
 
 /// The name of the row that has a message, by the look-ups of the proxy.
 fn row(table: &Table, message: &Message<'_>, to: Option<&DomainName>) -> Option<String> {
-    let data = Object::parse(message.body.unwrap_or("{}")).unwrap_or_default();
+    let data = message.data();
     let dialects = match to {
         Some(to) if to.is_everyone() => table.dialects_in_use(),
         Some(to) => vec![table.dialect_of(to)],
@@ -113,14 +112,14 @@ fn row(table: &Table, message: &Message<'_>, to: Option<&DomainName>) -> Option<
     match message.kind {
         Kind::Command => {
             let mut rows =
-                dialects.iter().filter_map(|&d| table.command_named(d, &message.name, &data));
+                dialects.iter().filter_map(|&d| table.command_named(d, &message.name, data));
             rows.next().map(|c| c.name.clone())
         }
         Kind::Response => {
             let mut rows = dialects.iter().flat_map(|&d| table.answered_by(d, &message.name));
             rows.next().map(|c| c.name.clone())
         }
-        Kind::Notification => match table.events_named(&message.name, &data) {
+        Kind::Notification => match table.events_named(&message.name, data) {
             EventRows::Rows(rows) => rows.first().map(|e| e.name.clone()),
             EventRows::NotMapped | EventRows::NoneFits => None,
         },

@@ -279,9 +279,8 @@ impl Hub {
             instead: &[],
             limit: self.setting.limits.line,
         };
-        let publishes = events(&self.table, "erreur", Some(&body), |event, body, out| {
-            event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
-        });
+        let parsed = (&*body, &Object::parse(&body));
+        let publishes = events(&self.table, "erreur", parsed, &context);
         // A mapping without the error notification has nowhere to publish to: the log has it.
         for (event, payload) in publishes.unwrap_or_default() {
             let Some(topic) = event.topic.clone() else { continue };

@@ -5,16 +5,18 @@
 //! refuses to decode into a `String` but gladly gives as bytes.
 
 mod visit;
+mod walk;
 mod write;
 
-pub use visit::{for_each, for_each_object};
+pub use walk::{for_each, for_each_object};
 pub use write::{push_on_line, push_string, push_text, string};
 
 use serde::de::{Deserializer as _, IgnoredAny, Visitor};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
-use visit::{MembersVisitor, NestedVisitor};
+use visit::NestedVisitor;
+use walk::after_string;
 
 /// Why a text is not JSON that the gateway takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,8 +38,13 @@ pub enum NotJson {
 /// [`NotJson`] says what is wrong.
 pub fn check(bytes: &[u8], max_depth: usize) -> Result<&str, NotJson> {
     let text = text(bytes, max_depth)?;
-    serde_json::from_str::<IgnoredAny>(text).map_err(|e| NotJson::Syntax(e.to_string()))?;
+    check_syntax(text)?;
     Ok(text)
+}
+
+fn check_syntax(text: &str) -> Result<(), NotJson> {
+    serde_json::from_str::<IgnoredAny>(text).map_err(|e| NotJson::Syntax(e.to_string()))?;
+    Ok(())
 }
 
 fn text(bytes: &[u8], max_depth: usize) -> Result<&str, NotJson> {
@@ -48,48 +55,46 @@ fn text(bytes: &[u8], max_depth: usize) -> Result<&str, NotJson> {
     Ok(text)
 }
 
-/// What [`check`] and then [`Object::parse`] say, but that a good object, which may be long, is read
-/// once for both.
-///
-/// # Errors
-/// [`NotJson`], or why it is no object.
-pub fn object(bytes: &[u8], max_depth: usize) -> Result<Result<Object<'_>, NotAnObject>, NotJson> {
-    checked(bytes, max_depth, Object::parse)
-}
+/// A text, and what [`Object::parse`] says of it.
+pub type Parsed<'p, 'a> = (&'a str, &'p Result<Object<'a>, NotAnObject>);
 
 /// An object, and the object that is one of its members, if that is there.
 pub type Nested<'a> = (Object<'a>, Option<Result<Object<'a>, NotAnObject>>);
 
-/// What [`check`] and then [`Object::parse_with`] say; a good object is read once.
+/// What [`check`] and then [`Object::parse`] say, of an object and of its member `inner`; a good object,
+/// which may be long, is read once for all.
 ///
 /// # Errors
-/// [`NotJson`], or why it is no object.
+/// [`NotJson`], or why it is no object. The member may also be absent.
 pub fn nested<'a>(
     bytes: &'a [u8],
     inner: &str,
     max_depth: usize,
 ) -> Result<Result<Nested<'a>, NotAnObject>, NotJson> {
-    checked(bytes, max_depth, |text| Object::parse_with(text, inner))
-}
-
-fn checked<'a, T>(
-    bytes: &'a [u8],
-    max_depth: usize,
-    parse: impl FnOnce(&'a str) -> Result<T, NotAnObject>,
-) -> Result<Result<T, NotAnObject>, NotJson> {
-    match parse(text(bytes, max_depth)?) {
-        Ok(object) => Ok(Ok(object)),
-        Err(error) => check(bytes, max_depth).map(|_| Err(error)),
+    let text = text(bytes, max_depth)?;
+    let (mut outside, mut inside) = (Vec::new(), Vec::new());
+    let visitor = NestedVisitor { outside: &mut outside, inner, inside: &mut inside };
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let read = reader.deserialize_map(visitor).and_then(|()| reader.end());
+    if read.is_ok() && duplicate(&outside).is_none() && duplicate(&inside).is_none() {
+        return Ok(Ok((Object(outside), Some(Ok(Object(inside))))));
     }
+    // Something is wrong, or the member is absent or no object.
+    check_syntax(text)?;
+    Ok(Object::parse(text).map(|object| {
+        let inside = object.get(inner).map(Object::parse);
+        (object, inside)
+    }))
 }
 
 /// How deep the brackets of a text go, strings left out. The text need not be JSON.
 fn depth(bytes: &[u8]) -> usize {
     let (mut level, mut deepest) = (0usize, 0usize);
-    let mut rest = bytes.iter();
-    while let Some(byte) = rest.next() {
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
         match byte {
-            b'"' => rest = after_string(rest.as_slice()).iter(),
+            b'"' => at = after_string(bytes, at),
             b'[' | b'{' => {
                 level += 1;
                 deepest = deepest.max(level);
@@ -99,18 +104,6 @@ fn depth(bytes: &[u8]) -> usize {
         }
     }
     deepest
-}
-
-/// What follows the string that has begun.
-fn after_string(mut bytes: &[u8]) -> &[u8] {
-    while let Some(at) = memchr::memchr2(b'"', b'\\', bytes) {
-        let escape = usize::from(bytes.get(at) == Some(&b'\\'));
-        bytes = bytes.get(at + 1 + escape..).unwrap_or_default();
-        if escape == 0 {
-            return bytes;
-        }
-    }
-    &[]
 }
 
 /// A member of an object: its key as it stands in the text and decoded, and its value as it stands.
@@ -146,41 +139,19 @@ impl NotAnObject {
 }
 
 impl<'a> Object<'a> {
-    /// Takes an object apart, one level deep. `text` is JSON that [`check`] has passed, or a part of it.
+    /// Takes an object apart, one level deep. `text` is JSON that [`check`] has passed, or a part of it:
+    /// it is not checked again.
     ///
     /// # Errors
     /// [`NotAnObject`]: another kind of value, or a key that stands twice.
     pub fn parse(text: &'a str) -> Result<Self, NotAnObject> {
-        let mut members: Vec<Member<'a>> = Vec::new();
-        let visitor = MembersVisitor { members: &mut members };
-        let mut reader = serde_json::Deserializer::from_str(text);
-        reader
-            .deserialize_map(visitor)
-            .and_then(|()| reader.end())
-            .map_err(|_| NotAnObject::OtherKind)?;
-        match duplicate(&members) {
-            Some(key) => Err(NotAnObject::twice(key)),
-            None => Ok(Self(members)),
-        }
+        walk::members(text).map(Self)
     }
 
-    /// What [`Object::parse`] says, and what it says of the object that is the member `inner`; the text,
-    /// which may be long, is read once for both.
-    ///
-    /// # Errors
-    /// As for [`Object::parse`]. The member may also be absent.
-    pub fn parse_with(text: &'a str, inner: &str) -> Result<Nested<'a>, NotAnObject> {
-        let (mut outside, mut inside) = (Vec::new(), Vec::new());
-        let visitor = NestedVisitor { outside: &mut outside, inner, inside: &mut inside };
-        let mut reader = serde_json::Deserializer::from_str(text);
-        let read = reader.deserialize_map(visitor).and_then(|()| reader.end());
-        if read.is_ok() && duplicate(&outside).is_none() && duplicate(&inside).is_none() {
-            return Ok((Self(outside), Some(Ok(Self(inside)))));
-        }
-        // Something is wrong, or the member is absent or no object.
-        let object = Self::parse(text)?;
-        let inside = object.get(inner).map(Self::parse);
-        Ok((object, inside))
+    /// An object without members.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self(Vec::new())
     }
 
     /// The value of a member.
@@ -331,7 +302,6 @@ mod tests {
             r#"{"a":1,}"#,
         ] {
             let twice = check(text.as_bytes(), 5).map(Object::parse);
-            assert_eq!(object(text.as_bytes(), 5), twice, "{text}");
             let nested = nested(text.as_bytes(), "a", 5);
             let inner =
                 |o: &Object<'_>| o.get("a").map(|a| Object::parse(a).map_err(|_| ()).is_ok());

@@ -7,7 +7,7 @@ use super::scalar::Scalar;
 use super::value::{self, Convert};
 use super::write::{Body, Writer, give};
 use crate::translate::clock::Now;
-use crate::translate::json::{self, NotAnObject, Object};
+use crate::translate::json::{self, NotAnObject, Object, Parsed};
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut};
 
@@ -275,7 +275,7 @@ impl Shape {
     pub fn translate_parsed(
         &self,
         from: Side,
-        (text, parsed): (&str, &Result<Object<'_>, NotAnObject>),
+        (text, parsed): Parsed<'_, '_>,
         context: &Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {

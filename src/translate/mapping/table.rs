@@ -22,9 +22,13 @@ pub enum Topic<'t> {
 }
 
 impl<'t> Topic<'t> {
-    /// Takes `topic` apart.
+    /// Takes `topic` apart. A name with a wildcard is no topic (MQTT 5, 4.7.1), and nothing is to be
+    /// published on it.
     #[must_use]
     pub fn parse(topic: &'t str) -> Self {
+        if topic.contains(['+', '#']) {
+            return Self::Other;
+        }
         let (above, last) = topic.rsplit_once('/').unwrap_or(("", topic));
         let (root, kind) = above.rsplit_once('/').unwrap_or(("", above));
         match (last, kind) {

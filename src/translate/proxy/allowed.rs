@@ -2,7 +2,6 @@
 
 use super::Proxy;
 use super::line::{Read, Route};
-use crate::translate::json::Object;
 use crate::translate::mapping::table::EventRows;
 use crate::translate::mapping::{Command, Event};
 use crate::translate::name::DomainName;
@@ -76,8 +75,8 @@ impl Proxy {
 
     /// The row of a command to other legacy domains.
     pub(super) fn row_of_line(&self, read: &Read<'_>) -> Option<&Arc<Command>> {
-        let arguments = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
-        self.table.command_named(self.table.default_dialect(), &read.message.name, &arguments)
+        let (dialect, message) = (self.table.default_dialect(), &read.message);
+        self.table.command_named(dialect, &message.name, message.data())
     }
 
     /// Why an answer may not go to another legacy domain: such a call may not come from there.
@@ -117,8 +116,8 @@ impl Proxy {
             Route::Everyone | Route::Mqtt(_) => &everyone,
         };
         let from = read.from(self);
-        let data = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
-        let rows: Vec<Arc<Event>> = match self.table.events_named(&read.message.name, &data) {
+        let events = self.table.events_named(&read.message.name, read.message.data());
+        let rows: Vec<Arc<Event>> = match events {
             EventRows::Rows(rows) => rows,
             EventRows::NotMapped | EventRows::NoneFits => Vec::new(),
         };

@@ -21,9 +21,7 @@ impl Proxy {
     /// A response to a domain that is not legacy here: whose call does it answer?
     pub(super) fn answer(&mut self, read: &Read<'_>, to: Option<&DomainName>, now: Now) {
         let name = read.message.name.clone();
-        let body = read.message.body.unwrap_or("null");
-        let data = Object::parse(body).unwrap_or_default();
-        let calls = self.answered_calls(&name, to, &data);
+        let calls = self.answered_calls(&name, to, read.message.data());
         // A call that began before the table may be answered as the table does not know.
         if calls.is_empty() && !self.table.is_a_response(&name) {
             let detail = format!("no row maps the response {name:?}");
@@ -32,7 +30,7 @@ impl Proxy {
         }
         // Whatever one says that speaks under another's name, it ends nobody's call.
         if calls.is_empty() || read.source.is_none() {
-            self.answer_without_call(read, to, &name, body, now);
+            self.answer_without_call(read, to, &name, now);
             // The requester of a direct call may have left, or have come over to MQTT.
             let direct = to.filter(|_| read.source.is_some());
             if let Some(handler) = direct.and_then(|to| self.end_direct(read, to, now)) {
@@ -43,7 +41,7 @@ impl Proxy {
         let mut handlers = Vec::new();
         let mut counted = false;
         for id in &calls {
-            handlers.extend(self.answer_call(read, *id, (&name, body, &data), &mut counted, now));
+            handlers.extend(self.answer_call(read, *id, &mut counted, now));
         }
         for handler in handlers {
             self.give_next(&handler, now);
@@ -77,16 +75,15 @@ impl Proxy {
         &mut self,
         read: &Read<'_>,
         id: u64,
-        (name, body, data): (&str, &str, &Object<'_>),
         counted: &mut bool,
         now: Now,
     ) -> Option<DomainName> {
         let at = self.given.iter().position(|g| g.id == id)?;
         let call = self.given.get(at)?;
         let row = &Arc::clone(&call.row);
-        let wire = Wire::Response(name.to_owned());
-        let answer = legacy_answer(row, &wire, data, Some(&call.values))?;
-        let payload = match self.to_mqtt(answer, body, read, Some(&call.values), now) {
+        let wire = Wire::Response(read.message.name.clone());
+        let answer = legacy_answer(row, &wire, read.message.data(), Some(&call.values))?;
+        let payload = match self.to_mqtt(answer, read, Some(&call.values), now) {
             Ok(payload) => payload,
             Err((reason, detail)) => {
                 let call = self.given.remove(at);
@@ -177,19 +174,20 @@ impl Proxy {
     fn to_mqtt(
         &self,
         answer: &Answer,
-        body: &str,
         read: &Read<'_>,
         request: Option<&Values>,
         now: Now,
     ) -> Translated<Vec<u8>> {
-        let mut payload = Vec::with_capacity(body.len() + 64);
+        let parsed = (read.message.body, &read.message.object);
+        let mut payload = Vec::with_capacity(parsed.0.len() + 64);
         let context = self.context(now, &read.message.source, request);
         if let Some(list) = &answer.one_for_each {
             payload.push(b'{');
             json::push_string(&mut payload, list);
             payload.extend_from_slice(b":[");
         }
-        answer.shape.translate(Side::Legacy, body, &context, &mut payload).map_err(reason_of)?;
+        let done = answer.shape.translate_parsed(Side::Legacy, parsed, &context, &mut payload);
+        done.map_err(reason_of)?;
         if answer.one_for_each.is_some() {
             payload.extend_from_slice(b"]}");
         }
@@ -202,29 +200,28 @@ impl Proxy {
         read: &Read<'_>,
         to: Option<&DomainName>,
         name: &str,
-        body: &str,
         now: Now,
     ) {
         let refuse = |this: &mut Self, reason, detail: String| {
             let from = read.from(this);
             this.refuse(reason, detail, from, head(read.line));
         };
-        let data = Object::parse(body).unwrap_or_default();
+        let data = read.message.data();
         let table = Arc::clone(&self.table);
         let wire = Wire::Response(name.to_owned());
         let dialect = to.map_or(table.default_dialect(), |to| table.dialect_of(to));
         let rows = table.answered_by(dialect, name);
         let found =
-            rows.iter().find_map(|&row| Some((row, legacy_answer(row, &wire, &data, None)?)));
+            rows.iter().find_map(|&row| Some((row, legacy_answer(row, &wire, data, None)?)));
         let made = match found {
             Some((row, answer)) => {
-                self.to_mqtt(answer, body, read, None, now).map(|payload| (row, payload))
+                self.to_mqtt(answer, read, None, now).map(|payload| (row, payload))
             }
             None if rows.is_empty() => {
                 Err((Reason::NoPendingCall, format!("no call is answered by {name:?}")))
             }
             None => {
-                let shown = crate::translate::mapping::value::head(body);
+                let shown = crate::translate::mapping::value::head(read.message.body);
                 Err((Reason::BadValue, format!("no answer {name:?} is like {shown}")))
             }
         };
@@ -248,8 +245,8 @@ impl Proxy {
         let again = |e: &Ended| {
             e.asked_by == Side::Mqtt
                 && e.requester == *to
-                && legacy_answer(&e.row, &wire, &data, Some(&e.values)).is_some_and(|a| {
-                    compare(&a.shape.repeats.legacy, &data, &e.values) != Match::Different
+                && legacy_answer(&e.row, &wire, data, Some(&e.values)).is_some_and(|a| {
+                    compare(&a.shape.repeats.legacy, data, &e.values) != Match::Different
                 })
         };
         // Without a call it carries nothing that says which one it answers: to a requester that waits for
@@ -285,15 +282,15 @@ impl Proxy {
         to: &DomainName,
         now: Now,
     ) -> Option<DomainName> {
-        let data = Object::parse(read.message.body.unwrap_or("null")).unwrap_or_default();
+        let data = read.message.data();
         let wire = Wire::Response(read.message.name.clone());
         let fitting = |(at, g): (usize, &Given)| {
             let open = matches!(g.origin, Origin::Direct) && matches!(g.state, State::Open { .. });
             if !open || g.requester.as_ref() != Some(to) {
                 return None;
             }
-            let answer = legacy_answer(&g.row, &wire, &data, Some(&g.values))?;
-            let matched = compare(&answer.shape.repeats.legacy, &data, &g.values);
+            let answer = legacy_answer(&g.row, &wire, data, Some(&g.values))?;
+            let matched = compare(&answer.shape.repeats.legacy, data, &g.values);
             Some(((at, answer.ends), matched))
         };
         let found = choose(self.given.iter().enumerate().filter_map(fitting));
@@ -310,15 +307,14 @@ impl Proxy {
             return;
         }
         let table = Arc::clone(&self.table);
-        let body = read.message.body.unwrap_or("null");
-        let data = Object::parse(body).unwrap_or_default();
+        let data = read.message.data();
         let wire = Wire::Response(read.message.name.clone());
         // Observers are the seed's: they find an answer by its requester's name.
         let dialects = 0..table.dialects().count();
         let rows = dialects.flat_map(|d| table.answered_by(d, &read.message.name));
         for row in rows.filter(|r| r.named) {
-            let Some(answer) = legacy_answer(row, &wire, &data, None) else { continue };
-            let Ok(payload) = self.to_mqtt(answer, body, read, None, now) else { continue };
+            let Some(answer) = legacy_answer(row, &wire, data, None) else { continue };
+            let Ok(payload) = self.to_mqtt(answer, read, None, now) else { continue };
             let reply = (row.response_topic(Some(to)), None);
             let mut publish = self.response_publish(row, reply, payload, read);
             publish.mark = Some(Arc::clone(&self.instance));

@@ -140,28 +140,28 @@ impl Proxy {
             Route::Mqtt(None) => vec![self.table.default_dialect()],
             Route::Everyone => self.table.dialects_in_use(),
         };
-        let body = read.message.body.unwrap_or("{}");
-        let arguments = Object::parse(body);
-        let known = arguments.clone().unwrap_or_default();
+        let message = &read.message;
         let mut requests: Vec<Request> = Vec::new();
         for dialect in dialects {
-            let Some(row) = self.table.command_named(dialect, &read.message.name, &known) else {
+            let Some(row) = self.table.command_named(dialect, &message.name, message.data()) else {
                 continue;
             };
             if requests.iter().any(|r| r.row.root == row.root) {
                 continue;
             }
-            if let Err(error) = &arguments {
+            if let Err(error) = &message.object {
                 return Err((Reason::BadValue, format!("the arguments are {error}")));
             }
             let source = read.source.clone().unwrap_or_else(DomainName::anonymous);
             let context = self.context(now, source.as_str(), None);
-            let mut payload = Vec::with_capacity(body.len() + 64);
-            row.request.translate(Side::Legacy, body, &context, &mut payload).map_err(reason_of)?;
+            let parsed = (message.body, &message.object);
+            let mut payload = Vec::with_capacity(parsed.0.len() + 64);
+            let done = row.request.translate_parsed(Side::Legacy, parsed, &context, &mut payload);
+            done.map_err(reason_of)?;
             requests.push(Request { row: Arc::clone(row), payload });
         }
         if requests.is_empty() {
-            let name = &read.message.name;
+            let name = &message.name;
             return Err((Reason::NotMapped, format!("no row maps the command {name:?}")));
         }
         Ok(requests)
@@ -179,7 +179,6 @@ impl Proxy {
         let row = request.row;
         let token = Token(self.number());
         let correlation = own::correlation(&self.nonce, self.name(), token.0, to);
-        let arguments = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
         let handler = handler(&row, &request.payload).or_else(|| to.cloned());
         let publish = Publish {
             response_topic: Some(row.response_topic(row.named.then_some(requester))),
@@ -200,7 +199,7 @@ impl Proxy {
             id: token.0,
             requester: requester.clone(),
             handler: handler.unwrap_or_else(DomainName::dom0),
-            values: keep(&row, Side::Legacy, &arguments),
+            values: keep(&row, Side::Legacy, read.message.data()),
             correlation,
             token,
             held: None,

@@ -6,9 +6,9 @@ use super::line::{Read, Route};
 use super::tell::Reply;
 use super::{Action, Identity, Passed, Proxy, Sent};
 use crate::translate::clock::Now;
-use crate::translate::json::{self, Object};
+use crate::translate::json::{self, Object, Parsed};
 use crate::translate::legacy::{self, Kind};
-use crate::translate::mapping::shape::{Side, Values};
+use crate::translate::mapping::shape::{Context, Side, Values};
 use crate::translate::mapping::table::EventRows;
 use crate::translate::mapping::{Announced, Command, Event, Table, Wire};
 use crate::translate::name::DomainName;
@@ -105,10 +105,9 @@ impl Proxy {
 
     /// The notification in every dialect that is loaded. Empty: it is mapped, but not published.
     fn events(&self, read: &Read<'_>, now: Now) -> Result<Publishes, (Reason, String)> {
-        events(&self.table, &read.message.name, read.message.body, |event, body, out| {
-            let context = self.context(now, &read.message.source, None);
-            event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
-        })
+        let message = &read.message;
+        let context = self.context(now, &message.source, None);
+        events(&self.table, &message.name, (message.body, &message.object), &context)
     }
 
     /// What is wrong with a notification apart from its sender, if it goes to MQTT: that counts first.
@@ -131,7 +130,7 @@ impl Proxy {
         if matches!(self.identity, Identity::Behind { .. }) {
             return self.ignore(Why::OtherHandler, &Some(from.as_str().to_owned()));
         }
-        let data = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
+        let data = read.message.data();
         let fault = match data.get("pret") {
             Some("0" | "1") => None,
             Some(other) => {
@@ -159,10 +158,8 @@ impl Proxy {
             body.as_bytes(),
         );
         self.actions.push(Action::PassAll(Passed::Copy(line)));
-        let publishes = events(&self.table, STATE, Some(&body), |event, body, out| {
-            let context = self.context(now, from.as_str(), None);
-            event.shape.translate(Side::Legacy, body, &context, out).map_err(reason_of)
-        });
+        let context = self.context(now, from.as_str(), None);
+        let publishes = events(&self.table, STATE, (&body, &Object::parse(&body)), &context);
         match publishes {
             Ok(publishes) if !publishes.is_empty() && self.has_any_room() => {
                 self.publish_all(publishes, &from, head(read.line));
@@ -173,14 +170,14 @@ impl Proxy {
 
     /// A notification may end a call from MQTT. Says whether it did.
     fn end_by_notification(&mut self, read: &Read<'_>, now: Now) -> bool {
-        let data = Object::parse(read.message.body.unwrap_or("{}")).unwrap_or_default();
+        let data = read.message.data();
         let wire = Wire::Event(read.message.name.clone());
         let fitting = |(at, g): (usize, &Given)| {
             if !matches!(g.state, State::Open { .. }) {
                 return None;
             }
-            let answer = legacy_answer(&g.row, &wire, &data, Some(&g.values))?;
-            let matched = compare(&answer.shape.repeats.legacy, &data, &g.values);
+            let answer = legacy_answer(&g.row, &wire, data, Some(&g.values))?;
+            let matched = compare(&answer.shape.repeats.legacy, data, &g.values);
             (matched == Match::Same).then_some((at, matched))
         };
         let Some(at) = choose(self.given.iter().enumerate().filter_map(fitting)) else {
@@ -189,7 +186,7 @@ impl Proxy {
         let Some(call) = self.given.get(at) else { return false };
         if matches!(call.origin, Origin::Mqtt(_)) {
             let row = Arc::clone(&call.row);
-            self.answer_by_notification(at, &row, (&wire, &data), read, now);
+            self.answer_by_notification(at, &row, (&wire, data), read, now);
         }
         if let Some(handler) = self.end_given(at, now) {
             self.give_next(&handler, now);
@@ -233,14 +230,16 @@ impl Proxy {
         now: Now,
     ) {
         let text = std::str::from_utf8(payload).unwrap_or_default();
-        let object = Object::parse(text).unwrap_or_default();
-        let Some((announced, values, open)) = self.announced_call(event, &object) else {
+        let object = Object::parse(text);
+        let members = object.as_ref().unwrap_or(const { &Object::empty() });
+        let Some((announced, values, open)) = self.announced_call(event, members) else {
             return line.into_iter().for_each(|line| self.copy(line, now));
         };
         let mut data = Vec::with_capacity(text.len() + 64);
         let mut context = self.context(now, source.as_str(), Some(&values));
         context.instead = &announced.legacy;
-        let own = event.shape.translate(Side::Mqtt, text, &context, &mut data);
+        let parsed = (text, &object);
+        let own = event.shape.translate_parsed(Side::Mqtt, parsed, &context, &mut data);
         let line = match own {
             Ok(()) => Some(legacy::write(
                 Kind::Notification,
@@ -302,17 +301,14 @@ fn is_about(announced: &Announced, payload: &Object<'_>, values: &Values) -> boo
 pub(in crate::translate) fn events(
     table: &Table,
     name: &str,
-    body: Option<&str>,
-    translate: impl Fn(&Event, &str, &mut Vec<u8>) -> Result<(), (Reason, String)>,
+    (body, object): Parsed<'_, '_>,
+    context: &Context<'_>,
 ) -> Result<Publishes, (Reason, String)> {
-    let body = body.unwrap_or("{}");
-    let data = Object::parse(body);
-    let known = data.clone().unwrap_or_default();
-    let rows = match table.events_named(name, &known) {
+    let rows = match table.events_named(name, object.as_ref().unwrap_or(&Object::empty())) {
         EventRows::NotMapped => {
             return Err((Reason::NotMapped, format!("no row maps the event {name:?}")));
         }
-        _ if data.is_err() => return Err((Reason::BadValue, "the data is not an object".into())),
+        _ if object.is_err() => return Err((Reason::BadValue, "the data is not an object".into())),
         EventRows::NoneFits => {
             let shown = crate::translate::mapping::value::head(body);
             return Err((Reason::BadValue, format!("no row of {name:?} is for {shown}")));
@@ -326,9 +322,9 @@ pub(in crate::translate) fn events(
             continue;
         }
         let mut payload = Vec::with_capacity(body.len() + 64);
-        match translate(&row, body, &mut payload) {
+        match row.shape.translate_parsed(Side::Legacy, (body, object), context, &mut payload) {
             Ok(()) => publishes.push((row, payload)),
-            Err(error) => fault = fault.or(Some(error)),
+            Err(error) => fault = fault.or(Some(reason_of(error))),
         }
     }
     match fault {

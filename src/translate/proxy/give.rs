@@ -6,7 +6,7 @@ use super::calls::{Given, Origin, State, keep};
 use super::tell::Reply;
 use super::{Action, HandedOver, Identity, Proxy};
 use crate::translate::clock::Now;
-use crate::translate::json::{self, Object};
+use crate::translate::json::{self, Object, Parsed};
 use crate::translate::legacy::{self, Kind};
 use crate::translate::mapping::scalar::all_hold;
 use crate::translate::mapping::shape::Side;
@@ -42,14 +42,12 @@ impl Proxy {
     fn request(&mut self, message: Received, root: &str, suffix: Option<&str>, now: Now) {
         let bytes = message.payload.clone();
         let text = self.readable(&bytes);
-        let object = text.as_ref().ok().map(|text| Object::parse(text));
-        let payload = match &object {
-            Some(Ok(object)) => object.clone(),
-            _ => Object::default(),
-        };
+        let body = text.as_ref().copied().unwrap_or_default();
+        let object = Object::parse(body);
+        let payload = object.as_ref().unwrap_or(const { &Object::empty() });
         let table = Arc::clone(&self.table);
-        let guess = named_by(&message, root, suffix, &payload, None);
-        let Some(row) = table.command_at(root, guess.name.as_ref(), &payload) else {
+        let guess = named_by(&message, root, suffix, payload, None);
+        let Some(row) = table.command_at(root, guess.name.as_ref(), payload) else {
             let (reason, detail) = match &text {
                 Err(fault) => fault.clone(),
                 Ok(_) if table.has_command_at(root) => {
@@ -59,7 +57,7 @@ impl Proxy {
             };
             return self.refuse(reason, detail, guess.known(), head(&message.payload));
         };
-        let Some(handler) = self.handles(row, &payload) else {
+        let Some(handler) = self.handles(row, payload) else {
             return self.ignore(Why::OtherHandler, &message.source);
         };
         if self.is_own_request(message.correlation.as_ref()) {
@@ -68,23 +66,22 @@ impl Proxy {
         if message.dup && self.knows_request(row, &message) {
             return self.ignore(Why::Repeat, &message.source);
         }
-        let asker = named_by(&message, root, suffix, &payload, table.requester_member(row));
+        let asker = named_by(&message, root, suffix, payload, table.requester_member(row));
         let head_of = head(&message.payload);
         if self.is_pending(row, &message, &asker.reply, &head_of) {
             return self.ignore(Why::Repeat, &message.source);
         }
         let reply =
             Reply { topic: &asker.reply, correlation: message.correlation.as_ref(), values: None };
-        let values = keep(row, Side::Mqtt, &payload);
+        let values = keep(row, Side::Mqtt, payload);
         let fault = match (&text, &object) {
             (Err(fault), _) => Some(fault.clone()),
-            (_, Some(Err(error))) => Some((Reason::BadValue, format!("the payload is {error}"))),
+            (_, Err(error)) => Some((Reason::BadValue, format!("the payload is {error}"))),
             _ => None,
         };
-        let body = text.unwrap_or_default();
         let line = match fault {
             Some(fault) => Err(fault),
-            None => self.request_line(row, body, &asker, &handler, now),
+            None => self.request_line(row, (body, &object), &asker, &handler, now),
         };
         let allow = |()| match self.forbids_request(&asker.known(), row, &handler) {
             Some(detail) => Err((Reason::NotAllowed, detail)),
@@ -149,7 +146,7 @@ impl Proxy {
     fn request_line(
         &self,
         row: &Command,
-        body: &str,
+        parsed: Parsed<'_, '_>,
         asker: &Asker,
         handler: &DomainName,
         now: Now,
@@ -159,9 +156,10 @@ impl Proxy {
             Identity::Behind { own, .. } => own.clone(),
         };
         let (from, to) = (source.as_str(), handler.as_str());
-        let mut line = legacy::begin(Kind::Command, from, to, &row.legacy, body.len());
+        let mut line = legacy::begin(Kind::Command, from, to, &row.legacy, parsed.0.len());
         let context = self.context(now, from, None);
-        row.request.translate(Side::Mqtt, body, &context, &mut line).map_err(reason_of)?;
+        let done = row.request.translate_parsed(Side::Mqtt, parsed, &context, &mut line);
+        done.map_err(reason_of)?;
         self.fits(legacy::end(line))
     }
 
@@ -316,8 +314,7 @@ impl Proxy {
         if let Some(row) = command.filter(|r| r.exclusive) {
             let trimmed = line.strip_suffix(b"\n").unwrap_or(&line).to_vec();
             let message = legacy::parse(&trimmed, self.limits.depth);
-            let body = message.ok().and_then(|m| m.body).unwrap_or("{}");
-            let arguments = Object::parse(body).unwrap_or_default();
+            let arguments = message.map(|m| m.data().clone()).unwrap_or_default();
             let call = Given {
                 id: self.number(),
                 requester: Some(from),

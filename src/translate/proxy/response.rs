@@ -5,7 +5,7 @@ use super::asker::sender;
 use super::calls::{Asked, Match, choose, compare, mqtt_answer};
 use super::{Action, Identity, Proxy};
 use crate::translate::clock::Now;
-use crate::translate::json::{self, Object};
+use crate::translate::json::{self, Object, Parsed};
 use crate::translate::legacy::{self, Kind};
 use crate::translate::mapping::shape::{Fault, Side, Values};
 use crate::translate::mapping::{Answer, Command, Wire};
@@ -37,18 +37,20 @@ impl Proxy {
                 return self.actions.push(done);
             }
         };
-        let payload = Object::parse(text).unwrap_or_default();
+        let object = Object::parse(text);
+        let parsed = (text, &object);
+        let payload = object.as_ref().unwrap_or(const { &Object::empty() });
         let to = suffix.and_then(|s| DomainName::parse(s).ok());
-        let Some(at) = self.asked_by(message, root, to.as_ref(), &payload) else {
-            self.response_without_call(message, root, to.as_ref(), text, delivery, now);
+        let Some(at) = self.asked_by(message, root, to.as_ref(), payload) else {
+            self.response_without_call(message, root, to.as_ref(), parsed, delivery, now);
             return;
         };
         let Some(call) = self.asked.get(at) else { return };
         let row = Arc::clone(&call.row);
         let source = self.responder(message, &call.handler);
-        let lines = match mqtt_answer(&row, &payload, Some(&call.values)) {
+        let lines = match mqtt_answer(&row, payload, Some(&call.values)) {
             Some(answer) => self
-                .lines(answer, text, &call.requester, &source, Some(&call.values), now)
+                .lines(answer, parsed, &call.requester, &source, Some(&call.values), now)
                 .map(|lines| (lines, answer.ends)),
             None => Err((Reason::BadValue, unknown_answer(&row, text))),
         };
@@ -132,12 +134,12 @@ impl Proxy {
         message: &Received,
         root: &str,
         to: Option<&DomainName>,
-        text: &str,
+        (text, object): Parsed<'_, '_>,
         delivery: Delivery,
         now: Now,
     ) {
         let table = Arc::clone(&self.table);
-        let payload = Object::parse(text).unwrap_or_default();
+        let payload = object.as_ref().unwrap_or(const { &Object::empty() });
         let done = Action::Acknowledge(delivery);
         let ended = self.ended.iter().rev().find(|e| {
             let same = match (&message.correlation, &e.correlation) {
@@ -145,12 +147,12 @@ impl Proxy {
                 (Some(_), None) => false,
                 (None, _) => to.is_none_or(|to| e.requester == *to),
             };
-            let answer = mqtt_answer(&e.row, &payload, Some(&e.values));
+            let answer = mqtt_answer(&e.row, payload, Some(&e.values));
             e.asked_by == Side::Legacy
                 && e.row.root == root
                 && same
                 && answer.is_some_and(|a| {
-                    compare(&a.shape.repeats.mqtt, &payload, &e.values) != Match::Different
+                    compare(&a.shape.repeats.mqtt, payload, &e.values) != Match::Different
                 })
         });
         if let Some(ended) = ended {
@@ -173,12 +175,12 @@ impl Proxy {
             .commands()
             .iter()
             .find(|r| r.root == root && r.direction.goes_from(Side::Legacy) && r.named);
-        let found = row.and_then(|row| Some((row, mqtt_answer(row, &payload, None)?)));
+        let found = row.and_then(|row| Some((row, mqtt_answer(row, payload, None)?)));
         let lines = match found {
             Some((row, answer)) => {
                 let handler = handler(row, text.as_bytes()).unwrap_or_else(DomainName::dom0);
                 let source = self.responder(message, &handler);
-                let lines = self.lines(answer, text, &to, &source, None, now);
+                let lines = self.lines(answer, (text, object), &to, &source, None, now);
                 lines.and_then(|lines| match self.forbids_answer(&source, row, &to) {
                     Some(detail) if !lines.is_empty() => Err((Reason::NotAllowed, detail)),
                     _ => Ok((lines, source)),
@@ -206,7 +208,7 @@ impl Proxy {
     fn lines(
         &self,
         answer: &Answer,
-        text: &str,
+        (text, object): Parsed<'_, '_>,
         requester: &DomainName,
         source: &DomainName,
         request: Option<&Values>,
@@ -221,18 +223,19 @@ impl Proxy {
             Wire::Silent => return Ok(Vec::new()),
         };
         let mut lines = Vec::new();
-        let mut line = |body: &str| {
+        let mut line = |parsed: Parsed<'_, '_>| {
             let (from, to) = (source.as_str(), requester.as_str());
-            let mut line = legacy::begin(kind, from, to, name, body.len());
+            let mut line = legacy::begin(kind, from, to, name, parsed.0.len());
             let context = self.context(now, from, request);
-            answer.shape.translate(Side::Mqtt, body, &context, &mut line).map_err(reason_of)?;
+            let done = answer.shape.translate_parsed(Side::Mqtt, parsed, &context, &mut line);
+            done.map_err(reason_of)?;
             lines.push(self.fits(legacy::end(line))?);
             Ok(())
         };
         match &answer.one_for_each {
-            None => line(text)?,
+            None => line((text, object))?,
             Some(list) => {
-                let object = Object::parse(text).map_err(|e| (Reason::BadValue, e.to_string()))?;
+                let object = object.as_ref().map_err(|e| (Reason::BadValue, e.to_string()))?;
                 let Some(items) = object.get(list) else {
                     return Err((Reason::MissingArgument, format!("{list:?} is missing")));
                 };
@@ -240,7 +243,7 @@ impl Proxy {
                     let why = format!("there is no place for the member {}", extra.raw_key);
                     return Err((Reason::BadValue, why));
                 }
-                if !json::for_each(items, &mut line)? {
+                if !json::for_each(items, &mut |item| line((item, &Object::parse(item))))? {
                     return Err((Reason::BadValue, format!("{list:?} is not an array")));
                 }
             }
