@@ -1,6 +1,7 @@
 //! Where a channel is: it is tried until it is there, and again when it was lost.
 
 use super::channel::{Channel, connect_unix, open_serial};
+use super::station::CHUNK;
 use crate::translate::name::DomainName;
 use bytes::BufMut as _;
 use std::io;
@@ -150,6 +151,8 @@ impl Reader<'_> {
     /// Reads some bytes, so many at most, into the buffer. Cancel-safe.
     pub async fn read(self, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         buffer.clear();
+        buffer.shrink_to(most.max(CHUNK));
+        buffer.reserve(most);
         let mut buffer = buffer.limit(most);
         match self.0 {
             Some((reader, None)) => reader.read_buf(&mut buffer).await,

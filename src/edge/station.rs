@@ -159,12 +159,13 @@ impl Station {
         self.act(&mut life).await;
         self.write_store(&mut life).await;
         loop {
-            let turn = self.turn(&mut life, &mut buffer).await;
+            let most = self.most(&life);
+            let turn = self.turn(&mut life, &mut buffer, most).await;
             if matches!(turn, Turn::Limit) {
                 break;
             }
             let read = matches!(turn, Turn::Read(_));
-            let more = matches!(turn, Turn::Read(Ok(n)) if n == life.most());
+            let more = matches!(turn, Turn::Read(Ok(n)) if n == most);
             // Who came before what was read counts before it, also if the disk was waited for meanwhile.
             if self.directory.has_changed().unwrap_or_default() {
                 self.see_directory();
@@ -250,7 +251,7 @@ impl Station {
         self.proxy.set_roster(roster);
     }
 
-    async fn turn(&mut self, life: &mut Life, buffer: &mut Vec<u8>) -> Turn {
+    async fn turn(&mut self, life: &mut Life, buffer: &mut Vec<u8>, most: usize) -> Turn {
         let deadline = self.proxy.deadline().filter(|_| !life.retiring);
         let deadline = deadline.into_iter().chain(life.reporter.deadline()).chain(life.pause).min();
         let deadline = deadline.map(|d| self.clock.at(d));
@@ -261,7 +262,6 @@ impl Station {
             && life.pause.is_none()
             && life.carrier.held() <= self.proxy.limits().outbox;
         let retry = life.port.retry();
-        let most = life.most();
         let sync = life.keeper.as_ref().and_then(Keeper::deadline);
         let stored = self.wants_stored(life);
         let (reader, writer) = life.port.ends();

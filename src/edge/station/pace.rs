@@ -4,19 +4,23 @@ use super::{CHUNK, Life, Station};
 use crate::translate::proxy::Pace;
 use std::time::Duration;
 
+/// Within a long line: it is one message, and takes nobody's time before its end.
+const LONG: usize = 128 * 1024;
 /// Of a domain that says very much, and is held back.
 const PIECE: usize = 1024;
 /// For so long after a domain has spoken, others that say very much are held back.
 const WHILE: Duration = Duration::from_secs(1);
 
-impl Life {
-    /// How many bytes are read at a time.
-    pub(super) fn most(&self) -> usize {
-        if self.slow { PIECE } else { CHUNK }
-    }
-}
-
 impl Station {
+    /// How many bytes are read at a time.
+    pub(super) fn most(&self, life: &Life) -> usize {
+        match life.slow {
+            _ if self.proxy.is_inside_a_long_line() => LONG,
+            true => PIECE,
+            false => CHUNK,
+        }
+    }
+
     /// A domain that says very much waits while others speak: they, and the broker, have their turn.
     pub(super) fn pause(&self, life: &mut Life) {
         let now = self.clock.now();
