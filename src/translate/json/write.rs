@@ -41,13 +41,21 @@ pub fn push_text(out: &mut Vec<u8>, text: &str) {
             writer.write_all(rest.as_bytes())
         }
     }
-    let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
-    if text.as_bytes().iter().all(plain) {
+    if is_plain(text.as_bytes()) {
         return out.extend_from_slice(text.as_bytes());
     }
     let mut serializer = serde_json::Serializer::with_formatter(out, Inside);
     // Writing a string to memory has nothing to fail at.
     let _ = serde::Serialize::serialize(text, &mut serializer);
+}
+
+/// Whether bytes stand for themselves in a string. It may be long: a block of them is looked at as a
+/// whole, which a processor does in a few steps.
+fn is_plain(bytes: &[u8]) -> bool {
+    let plain = |b: &u8| matches!(b, b' '..=b'~') & (*b != b'"') & (*b != b'\\');
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    let plain_block = |block: &[u8; 64]| block.iter().fold(true, |all, b| all & plain(b));
+    blocks.iter().all(plain_block) && rest.iter().all(plain)
 }
 
 /// `text` as a JSON string in ASCII.
