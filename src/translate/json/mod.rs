@@ -157,7 +157,7 @@ impl<'a> Object<'a> {
     /// The value of a member.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a str> {
-        self.0.iter().find(|m| *m.key == *key.as_bytes()).map(|m| m.value)
+        self.0.iter().find(|m| is(&m.key, key.as_bytes())).map(|m| m.value)
     }
 
     /// The members in their order.
@@ -166,11 +166,17 @@ impl<'a> Object<'a> {
     }
 }
 
+/// Whether two names are the same. Most differ in their first byte: in a long list that spares half the
+/// comparing.
+pub fn is(a: &[u8], b: &[u8]) -> bool {
+    a.first() == b.first() && a == b
+}
+
 fn duplicate<'m>(members: &'m [Member<'_>]) -> Option<&'m [u8]> {
     const FEW: usize = 16;
     if members.len() <= FEW {
         let twice = |(i, m): (usize, &'m Member<'_>)| {
-            members.iter().take(i).any(|other| other.key == m.key).then_some(&*m.key)
+            members.iter().take(i).any(|other| is(&other.key, &m.key)).then_some(&*m.key)
         };
         return members.iter().enumerate().find_map(twice);
     }

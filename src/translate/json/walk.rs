@@ -51,16 +51,28 @@ impl<'a> Walk<'a> {
         value
     }
 
+    /// An object's members. `members` may be those of another that is likely to have the same keys: these
+    /// have been looked at already.
     fn members(&mut self, members: &mut Vec<Member<'a>>) -> Result<(), NotAnObject> {
+        let (mut count, mut known) = (0, true);
         while let Some(raw_key) = self.value() {
-            let key = decode(raw_key).ok_or(NotAnObject::OtherKind)?;
             let value = self.value().ok_or(NotAnObject::OtherKind)?;
-            members.push(Member { raw_key, key, value });
+            match members.get_mut(count) {
+                Some(member) if member.raw_key == raw_key => member.value = value,
+                _ => {
+                    let key = decode(raw_key).ok_or(NotAnObject::OtherKind)?;
+                    members.truncate(count);
+                    members.push(Member { raw_key, key, value });
+                    known = false;
+                }
+            }
+            count += 1;
         }
-        match duplicate(members) {
-            None => Ok(()),
-            Some(key) => Err(NotAnObject::twice(key)),
+        members.truncate(count);
+        if !known && let Some(key) = duplicate(members) {
+            return Err(NotAnObject::twice(key));
         }
+        Ok(())
     }
 }
 
@@ -150,7 +162,6 @@ pub fn for_each_object<'a, E>(text: &'a str, each: EachObject<'_, 'a, E>) -> Res
     let Some(mut walk) = Walk::into(text, b'[') else { return Ok(false) };
     let mut object = Object::default();
     while let Some(first) = walk.next_byte().filter(|b| *b != b']') {
-        object.0.clear();
         let read = match first {
             b'{' => {
                 walk.enter(b'{');

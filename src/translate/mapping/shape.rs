@@ -401,11 +401,11 @@ impl Shape {
     }
 
     fn is_reserved(&self, side: Side, key: &[u8]) -> bool {
-        std::str::from_utf8(key).is_ok_and(|key| self.reserved[side].contains(key))
+        self.reserved[side].iter().any(|name| json::is(name.as_bytes(), key))
     }
 
     fn knows(&self, side: Side, key: &[u8]) -> bool {
-        std::str::from_utf8(key).is_ok_and(|key| self.own[side].contains(key))
+        self.own[side].iter().any(|name| json::is(name.as_bytes(), key))
     }
 
     /// What the row does not name goes across under its own name, or not at all.

@@ -52,7 +52,7 @@ impl<'o, 'c, 's> Writer<'o, 'c, 's> {
     }
 
     pub fn has(&self, name: &[u8]) -> bool {
-        self.names.iter().any(|n| n.as_bytes() == name)
+        self.names.iter().any(|n| json::is(n.as_bytes(), name))
     }
 
     fn begin(&mut self) {
