@@ -117,7 +117,9 @@ async fn more_than_memory_holds_is_kept_in_order() -> Outcome {
     setting.gateway.terminate()?;
     assert!(setting.gateway.ended().await?.success());
     let kept = store(&setting.gateway, "show", &["sys-usb"]).await?;
-    assert_eq!(lines(&kept).iter().filter(|m| m["is"] == "message").count(), 2000, "{kept}");
+    let count = lines(&kept).iter().filter(|m| m["is"] == "message").count();
+    // The broker passes a message on before it acknowledges it: it may have died in between.
+    assert!((2000..=2001).contains(&count), "{count} messages: {kept}");
     setting.gateway.run()?;
     setting.broker.run().await?;
     observer.connected(true).await?;
