@@ -1,6 +1,6 @@
 //! A legacy domain asks: its command is published, and waits for its answer.
 
-use super::calls::{Asked, Ended, keep, size_of_values};
+use super::calls::{Asked, Ended, keep};
 use super::line::{Read, Route};
 use super::{Action, Identity, Proxy, Sent, own};
 use crate::translate::clock::Now;
@@ -64,8 +64,7 @@ impl Proxy {
             let detail = format!("{} calls are pending", self.asked.len());
             return self.refuse_request(read, Reason::DomainStuck, &detail, now);
         }
-        let values: usize = self.asked.iter().map(|a| size_of_values(&a.values)).sum();
-        if values > self.limits.outbox {
+        if self.asked.size_of_values() > self.limits.outbox {
             let detail = "the calls that are pending have too much to remember";
             return self.refuse_request(read, Reason::DomainStuck, detail, now);
         }

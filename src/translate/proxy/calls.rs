@@ -7,6 +7,7 @@ use crate::translate::mapping::{Answer, Command, Wire};
 use crate::translate::name::DomainName;
 use crate::translate::publish::{Publish, Received, Token};
 use bytes::Bytes;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,60 @@ pub(super) struct Asked {
     /// The domain that it is addressed to; `None` is everyone.
     pub to: Option<DomainName>,
     pub head: String,
+}
+
+/// The calls that a domain has made, in their order. There may be a thousand, so that nothing that is asked
+/// for each message is counted anew.
+#[derive(Debug, Default)]
+pub(super) struct AskedCalls {
+    calls: Vec<Asked>,
+    counted: usize,
+    values: usize,
+}
+
+impl AskedCalls {
+    /// How many there are, without copies for other dialects.
+    pub fn counted(&self) -> usize {
+        self.counted
+    }
+
+    /// How many bytes their values have.
+    pub fn size_of_values(&self) -> usize {
+        self.values
+    }
+
+    pub fn push(&mut self, call: Asked) {
+        self.counted += usize::from(!call.extra);
+        self.values += size_of_values(&call.values);
+        self.calls.push(call);
+    }
+
+    pub fn remove(&mut self, at: usize) -> Option<Asked> {
+        (at < self.calls.len()).then_some(())?;
+        let call = self.calls.remove(at);
+        self.counted -= usize::from(!call.extra);
+        self.values -= size_of_values(&call.values);
+        Some(call)
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Deref for AskedCalls {
+    type Target = [Asked];
+
+    fn deref(&self) -> &[Asked] {
+        &self.calls
+    }
+}
+
+/// Neither its values nor whether it is a copy ever changes.
+impl DerefMut for AskedCalls {
+    fn deref_mut(&mut self) -> &mut [Asked] {
+        &mut self.calls
+    }
 }
 
 /// Where a call to a legacy domain comes from.

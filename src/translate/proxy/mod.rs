@@ -45,7 +45,7 @@ use super::refusal::{Counters, Reason, Why, head};
 use super::roster::Roster;
 use super::status::{Heard, Spoke};
 use bytes::Bytes;
-use calls::{Asked, Ended, Given};
+use calls::{AskedCalls, Ended, Given};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,7 +97,7 @@ pub struct Proxy {
     pace: Bucket,
     heard: Heard,
     queue: Queue,
-    asked: Vec<Asked>,
+    asked: AskedCalls,
     given: Vec<Given>,
     ended: VecDeque<Ended>,
     /// What the broker has not acknowledged, with its size.
@@ -157,7 +157,7 @@ impl Proxy {
             roster: Arc::default(),
             heard: Heard::default(),
             queue: Queue::new(setting.limits.queue),
-            asked: Vec::new(),
+            asked: AskedCalls::default(),
             given: Vec::new(),
             ended: VecDeque::new(),
             sent: HashMap::new(),
@@ -203,7 +203,7 @@ impl Proxy {
     #[must_use]
     pub fn under_way(&self) -> usize {
         let messages = |e: &&Entry| matches!(e.purpose, Purpose::Message { .. });
-        self.asked.iter().filter(|a| !a.extra).count()
+        self.asked.counted()
             + self.given.len()
             + self.queue.iter().filter(messages).count()
             + self.sent.values().filter(|(_, s)| s.counted).count()

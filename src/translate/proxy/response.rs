@@ -100,7 +100,8 @@ impl Proxy {
         payload: &Object<'_>,
     ) -> Option<usize> {
         if let Some(correlation) = &message.correlation {
-            let at = self.asked.iter().position(|a| a.correlation == *correlation);
+            // The last are the most likely to be answered next.
+            let at = self.asked.iter().rposition(|a| a.correlation == *correlation);
             return at.filter(|&at| self.is_root(at, root));
         }
         let open = |(at, a): (usize, &Asked)| {

@@ -23,7 +23,7 @@ impl Proxy {
             carries: Carries::Lines,
             is_heard: self.heard.is_heard(),
             has_news: !self.heard.is_empty(),
-            calls: self.asked.iter().filter(|a| !a.extra).count() + self.given.len(),
+            calls: self.asked.counted() + self.given.len(),
             counters: &self.counters,
             dropped: 0,
         }

@@ -362,8 +362,7 @@ impl Proxy {
 
     /// A call of this domain's ends, one way or another.
     pub(super) fn take_asked(&mut self, at: usize) -> Option<Asked> {
-        (at < self.asked.len()).then_some(())?;
-        let call = self.asked.remove(at);
+        let call = self.asked.remove(at)?;
         if self.store.is_some() {
             self.actions.push(Action::Over(call.token));
         }
