@@ -1,7 +1,7 @@
 #!/bin/sh
 # setup.sh PROGRAM...: installs Mosquitto, its command-line clients, or a C++ compiler, where these
-# programs are absent. The demo and the tests run brokers of their own; Debian's package also starts a system-wide
-# one, on localhost only, which is not used.
+# programs are absent. The demo and the tests run brokers of their own; Debian's package also starts a
+# system-wide one, on localhost only, which is not used.
 set -eu
 
 packages=

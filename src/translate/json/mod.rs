@@ -1,8 +1,8 @@
 //! JSON as slices: a value is the very text that came, and is only decoded where it must be compared.
 //!
-//! serde_json does the parsing. What it does not do is here: the limit on nesting (a raw value may
-//! be nested 100 000 levels deep), and texts with a lone surrogate (`"caf\udce9.txt"`), which it
-//! refuses to decode into a `String` but gladly gives as bytes.
+//! serde_json does the checking. What it does not do is here: the limit on nesting (a raw value may
+//! be nested 100 000 levels deep), texts with a lone surrogate (`"caf\udce9.txt"`), which it refuses to
+//! decode into a `String` but gladly gives as bytes, and taking apart what has been checked (`walk`).
 
 mod visit;
 mod walk;
