@@ -54,7 +54,7 @@ impl Proxy {
         let open = |g: &&Given| {
             matches!(g.origin, Origin::Mqtt(_))
                 && matches!(g.state, State::Open { .. })
-                && to.is_some_and(|to| behind || g.name() == *to)
+                && to.is_some_and(|to| behind || g.is_from(to))
         };
         let wire = Wire::Response(name.to_owned());
         let fitting = |g: &Given| {
@@ -86,7 +86,7 @@ impl Proxy {
         let payload = match self.to_mqtt(answer, read, Some(&call.values), now) {
             Ok(payload) => payload,
             Err((reason, detail)) => {
-                let call = self.given.remove(at);
+                let call = self.given.remove(at)?;
                 if !std::mem::replace(counted, true) {
                     self.refuse(reason, detail.clone(), read.from(self), head(read.line));
                 }
@@ -97,7 +97,7 @@ impl Proxy {
         let reply = (call.reply.clone(), call.correlation.clone());
         let publish = self.response_publish(row, reply, payload, read);
         if !self.has_room_for(&publish) {
-            let call = self.given.remove(at);
+            let call = self.given.remove(at)?;
             let detail = "too much waits for the broker";
             if !std::mem::replace(counted, true) {
                 self.refuse(Reason::StoreFull, detail, read.from(self), head(read.line));
@@ -134,10 +134,7 @@ impl Proxy {
 
     /// Ends an answered call to this domain; says which handler is free.
     pub(super) fn end_given(&mut self, at: usize, now: Now) -> Option<DomainName> {
-        if at >= self.given.len() {
-            return None;
-        }
-        let call = self.given.remove(at);
+        let call = self.given.remove(at)?;
         self.counters.answered += 1;
         let (handler, requester) = (call.handler.clone(), call.name());
         self.remember(call.row, Side::Mqtt, requester, call.values, call.correlation, now);
@@ -252,7 +249,7 @@ impl Proxy {
         // Without a call it carries nothing that says which one it answers: to a requester that waits for
         // another answer of the kind it would be a wrong one.
         let waits = |g: &Given| {
-            matches!(g.origin, Origin::Mqtt(_)) && g.name() == *to && g.row.root == row.root
+            matches!(g.origin, Origin::Mqtt(_)) && g.is_from(to) && g.row.root == row.root
         };
         if row.one_at_a_time && self.given.iter().any(waits) {
             return refuse(

@@ -64,7 +64,7 @@ impl Proxy {
             let detail = format!("{} calls are pending", self.asked.len());
             return self.refuse_request(read, Reason::DomainStuck, &detail, now);
         }
-        if self.asked.size_of_values() > self.limits.outbox {
+        if self.asked.size() > self.limits.outbox {
             let detail = "the calls that are pending have too much to remember";
             return self.refuse_request(read, Reason::DomainStuck, detail, now);
         }

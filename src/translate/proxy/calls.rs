@@ -36,57 +36,90 @@ pub(super) struct Asked {
     pub head: String,
 }
 
-/// The calls that a domain has made, in their order. There may be a thousand, so that nothing that is asked
-/// for each message is counted anew.
-#[derive(Debug, Default)]
-pub(super) struct AskedCalls {
-    calls: Vec<Asked>,
-    counted: usize,
-    values: usize,
+/// Something of which there may be a thousand.
+pub(super) trait Pending {
+    /// How many bytes it has to remember.
+    fn size(&self) -> usize;
+    /// Whether it counts as a call.
+    fn counts(&self) -> bool;
 }
 
-impl AskedCalls {
-    /// How many there are, without copies for other dialects.
+/// Pending calls in their order. Nothing that is asked with each message is added up anew.
+#[derive(Debug)]
+pub(super) struct Calls<T> {
+    calls: Vec<T>,
+    counted: usize,
+    size: usize,
+}
+
+impl<T> Default for Calls<T> {
+    fn default() -> Self {
+        Self { calls: Vec::new(), counted: 0, size: 0 }
+    }
+}
+
+impl<T: Pending> Calls<T> {
+    /// How many of them count.
     pub fn counted(&self) -> usize {
         self.counted
     }
 
-    /// How many bytes their values have.
-    pub fn size_of_values(&self) -> usize {
-        self.values
+    /// How many bytes they have to remember, together.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
-    pub fn push(&mut self, call: Asked) {
-        self.counted += usize::from(!call.extra);
-        self.values += size_of_values(&call.values);
+    pub fn push(&mut self, call: T) {
+        self.counted += usize::from(call.counts());
+        self.size += call.size();
         self.calls.push(call);
     }
 
-    pub fn remove(&mut self, at: usize) -> Option<Asked> {
+    pub fn remove(&mut self, at: usize) -> Option<T> {
         (at < self.calls.len()).then_some(())?;
         let call = self.calls.remove(at);
-        self.counted -= usize::from(!call.extra);
-        self.values -= size_of_values(&call.values);
+        self.counted -= usize::from(call.counts());
+        self.size -= call.size();
         Some(call)
     }
 
-    pub fn clear(&mut self) {
-        *self = Self::default();
+    /// Changes one so that it may have more or less to remember.
+    pub fn change<R>(&mut self, at: usize, change: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let call = self.calls.get_mut(at)?;
+        self.size -= call.size();
+        let result = change(call);
+        self.size += call.size();
+        Some(result)
+    }
+
+    /// All of them; none is left.
+    pub fn take(&mut self) -> Vec<T> {
+        std::mem::take(self).calls
     }
 }
 
-impl Deref for AskedCalls {
-    type Target = [Asked];
+impl<T> Deref for Calls<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[Asked] {
+    fn deref(&self) -> &[T] {
         &self.calls
     }
 }
 
-/// Neither its values nor whether it is a copy ever changes.
-impl DerefMut for AskedCalls {
-    fn deref_mut(&mut self) -> &mut [Asked] {
+/// For what changes nothing of their size.
+impl<T> DerefMut for Calls<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         &mut self.calls
+    }
+}
+
+impl Pending for Asked {
+    fn size(&self) -> usize {
+        size_of_values(&self.values)
+    }
+
+    fn counts(&self) -> bool {
+        !self.extra
     }
 }
 
@@ -132,10 +165,9 @@ pub(super) struct Given {
     pub head: String,
 }
 
-impl Given {
-    /// How many bytes it holds of its request, beside a line in the queue. The requester chooses its
-    /// correlation data as it likes.
-    pub fn size(&self) -> usize {
+impl Pending for Given {
+    /// Beside a line in the queue. The requester chooses its correlation data as it likes.
+    fn size(&self) -> usize {
         let line = match &self.state {
             State::Held(line) => line.len(),
             State::Queued | State::Open { .. } => 0,
@@ -148,9 +180,23 @@ impl Given {
         line.max(payload) + size_of_values(&self.values) + correlation + self.reply.len()
     }
 
+    fn counts(&self) -> bool {
+        true
+    }
+}
+
+impl Given {
     /// The requester's name on the legacy wire.
     pub fn name(&self) -> DomainName {
         self.requester.clone().unwrap_or_else(DomainName::anonymous)
+    }
+
+    /// Whether that is its requester's name.
+    pub fn is_from(&self, name: &DomainName) -> bool {
+        match &self.requester {
+            Some(requester) => requester == name,
+            None => *name == DomainName::anonymous(),
+        }
     }
 }
 

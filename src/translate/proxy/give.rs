@@ -2,7 +2,7 @@
 
 use super::ask::reason_of;
 use super::asker::{Asker, named_by};
-use super::calls::{Given, Origin, State, keep};
+use super::calls::{Given, Origin, Pending as _, State, keep};
 use super::tell::Reply;
 use super::{Action, HandedOver, Identity, Proxy};
 use crate::translate::clock::Now;
@@ -229,7 +229,7 @@ impl Proxy {
     /// Whether one more call may be pending. A request is kept as it came until it is written, and may
     /// be longer than its line by a third.
     fn may_take(&self, call: &Given) -> bool {
-        let taken: usize = self.given.iter().map(Given::size).sum();
+        let taken = self.given.size();
         let limit = self.limits.queue.saturating_mul(2);
         let fits = taken == 0 || taken.saturating_add(call.size()) <= limit;
         fits && !self.is_over_level(call.size())
@@ -262,11 +262,12 @@ impl Proxy {
     }
 
     fn write_call(&mut self, at: usize, now: Now) {
-        let Some(call) = self.given.get_mut(at) else { return };
-        let State::Held(line) = std::mem::replace(&mut call.state, State::Queued) else { return };
-        let purpose = Purpose::Call(call.id);
+        let change = |call: &mut Given| {
+            (Purpose::Call(call.id), std::mem::replace(&mut call.state, State::Queued))
+        };
+        let Some((purpose, State::Held(line))) = self.given.change(at, change) else { return };
         if self.enqueue(Entry { line, purpose, delivery: None }, now).is_err() {
-            let call = self.given.remove(at);
+            let Some(call) = self.given.remove(at) else { return };
             let handler = call.handler.clone();
             let detail = format!("{handler} does not read what is written to it");
             self.give_up(&call, Reason::DomainStuck, &detail, now);
@@ -277,7 +278,7 @@ impl Proxy {
     /// A handler has answered, or never will: those that waited for that are written.
     pub(super) fn give_next(&mut self, handler: &DomainName, now: Now) {
         let may_go = |this: &Self, at: usize, g: &Given| {
-            g.handler == *handler && matches!(g.state, State::Held(_)) && !this.has_to_wait(g, at)
+            matches!(g.state, State::Held(_)) && g.handler == *handler && !this.has_to_wait(g, at)
         };
         while let Some(at) = self.given.iter().enumerate().position(|(at, g)| may_go(self, at, g)) {
             self.write_call(at, now);
@@ -288,17 +289,19 @@ impl Proxy {
     pub(super) fn call_written(&mut self, id: u64, now: Now) {
         let since = now.monotonic;
         let Some(at) = self.given.iter().position(|g| g.id == id) else { return };
-        let Some(call) = self.given.get_mut(at) else { return };
+        let Some(call) = self.given.get(at) else { return };
         if !call.row.is_answered_on_legacy() {
-            let call = self.given.remove(at);
+            let Some(call) = self.given.remove(at) else { return };
             self.counters.delivered += 1;
             return self.give_next(&call.handler, now);
         }
         let deadline = since.saturating_add(call.row.timeout);
-        call.state = State::Open { since, deadline };
-        if let Origin::Mqtt(message) = &mut call.origin {
-            *message = None;
-        }
+        self.given.change(at, |call| {
+            call.state = State::Open { since, deadline };
+            if let Origin::Mqtt(message) = &mut call.origin {
+                *message = None;
+            }
+        });
         self.expect_until(deadline);
     }
 

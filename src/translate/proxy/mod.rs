@@ -45,7 +45,7 @@ use super::refusal::{Counters, Reason, Why, head};
 use super::roster::Roster;
 use super::status::{Heard, Spoke};
 use bytes::Bytes;
-use calls::{AskedCalls, Ended, Given};
+use calls::{Asked, Calls, Ended, Given};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,8 +97,8 @@ pub struct Proxy {
     pace: Bucket,
     heard: Heard,
     queue: Queue,
-    asked: AskedCalls,
-    given: Vec<Given>,
+    asked: Calls<Asked>,
+    given: Calls<Given>,
     ended: VecDeque<Ended>,
     /// What the broker has not acknowledged, with its size.
     sent: HashMap<Token, (usize, Sent)>,
@@ -157,8 +157,8 @@ impl Proxy {
             roster: Arc::default(),
             heard: Heard::default(),
             queue: Queue::new(setting.limits.queue),
-            asked: AskedCalls::default(),
-            given: Vec::new(),
+            asked: Calls::default(),
+            given: Calls::default(),
             ended: VecDeque::new(),
             sent: HashMap::new(),
             unheard: VecDeque::new(),

@@ -1,6 +1,6 @@
 //! How much is held for a domain and from it, and whether there is room for more.
 
-use super::{Action, Given, Proxy, Sent};
+use super::{Action, Proxy, Sent};
 use crate::translate::clock::Now;
 use crate::translate::limits::{has_room, weight};
 use crate::translate::publish::Publish;
@@ -10,8 +10,7 @@ impl Proxy {
     /// How many bytes of messages are held for and from the domain.
     #[must_use]
     pub fn held(&self) -> usize {
-        let calls: usize = self.given.iter().map(Given::size).sum();
-        self.decoder.held() + self.queue.bytes() + self.outbox_bytes + calls
+        self.decoder.held() + self.queue.bytes() + self.outbox_bytes + self.given.size()
     }
 
     /// The most bytes that may be held for now: `None` is as many as the limits allow. It is set while

@@ -77,8 +77,8 @@ impl Proxy {
     pub fn suspended(&mut self) {
         let messages = u64::try_from(self.under_way()).unwrap_or(u64::MAX);
         self.counters.stored += messages;
-        self.asked.clear();
-        self.given.clear();
+        self.asked.take();
+        self.given.take();
         self.sent.clear();
         self.decoder.reset();
         self.queue.rewind(Duration::ZERO);

@@ -15,7 +15,7 @@ impl Proxy {
     /// More of a long line has come: the time that it took is no silence of the handler's, for calls
     /// that it had by then.
     pub(super) fn still_answering(&mut self, now: Now) {
-        for call in &mut self.given {
+        for call in self.given.iter_mut() {
             if let State::Open { since, deadline } = &mut call.state {
                 let begun = self.last_arrival.max(*since);
                 *deadline = deadline.saturating_add(now.monotonic.saturating_sub(begun));
@@ -113,7 +113,7 @@ impl Proxy {
         let clock = now.monotonic;
         let over = |g: &Given| matches!(g.state, State::Open { deadline, .. } if deadline <= clock);
         while let Some(at) = self.given.iter().position(over) {
-            let call = self.given.remove(at);
+            let Some(call) = self.given.remove(at) else { return };
             if ends_by_time(&call.row) {
                 self.count_ended(call.answers, false);
             } else {
@@ -154,8 +154,8 @@ impl Proxy {
         };
         match entry.purpose {
             Purpose::Call(id) => {
-                if let Some(at) = self.given.iter().position(|g| g.id == id) {
-                    let call = self.given.remove(at);
+                let at = self.given.iter().position(|g| g.id == id);
+                if let Some(call) = at.and_then(|at| self.given.remove(at)) {
                     self.give_up(&call, reason, &detail, now);
                     self.give_next(&call.handler, now);
                 }
@@ -180,7 +180,7 @@ impl Proxy {
     /// broker has not been told of yet is its own to receive.
     pub fn retire(&mut self, resumed: bool, now: Now) {
         self.queue.rewind(now.monotonic);
-        let given = std::mem::take(&mut self.given);
+        let given = self.given.take();
         let (open, waiting): (Vec<_>, Vec<_>) =
             given.into_iter().partition(|g| matches!(g.state, State::Open { .. }));
         let mut direct = Vec::new();
