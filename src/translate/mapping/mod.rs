@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod load;
+mod place;
 mod read;
 pub mod scalar;
 pub mod shape;

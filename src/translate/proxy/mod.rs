@@ -274,13 +274,6 @@ impl Proxy {
         }
     }
 
-    /// Whether a line has begun that is long already.
-    #[must_use]
-    pub fn is_inside_a_long_line(&self) -> bool {
-        const LONG: usize = 64 * 1024;
-        self.decoder.held() > LONG
-    }
-
     /// The line that has begun is none. Says how many bytes of it there were.
     pub fn forget_line(&mut self) -> usize {
         self.decoder.reset()

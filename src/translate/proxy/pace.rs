@@ -46,6 +46,13 @@ impl Proxy {
         }
     }
 
+    /// Whether a line has begun that is long already.
+    #[must_use]
+    pub fn is_inside_a_long_line(&self) -> bool {
+        const LONG: usize = 64 * 1024;
+        self.decoder.held() > LONG
+    }
+
     /// Whether the domain may say this, too. There are no more answers than calls: they are not counted.
     pub(super) fn is_within_share(&mut self, read: &Read<'_>, now: Now) -> bool {
         if read.message.kind == Kind::Response {
