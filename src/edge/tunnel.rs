@@ -225,7 +225,7 @@ impl Task {
                 let _ = reply.send((Counters::default(), 0));
             }
             Control::Reload(again) => {
-                self.limit = again.setting.limits.tunnel();
+                self.limit = again.setting.limits.outbox;
                 self.tunnel.set_away(again.setting.limits.away);
                 self.tunnel.set_password(again.password);
                 self.set_limit();

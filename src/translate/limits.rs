@@ -21,7 +21,8 @@ pub struct Limits {
     pub pace: usize,
     /// The most calls that may be pending for a domain. 1024.
     pub calls: usize,
-    /// The most bytes that wait for the broker (or one message, if larger). 8 MiB.
+    /// The most bytes that wait for the broker (or one message, if larger); while as many of a domain's own
+    /// MQTT do, its channel is not read. 8 MiB.
     pub outbox: usize,
     /// The most bytes of messages that all domains together may hold. 48 MiB.
     pub memory: usize,
@@ -49,13 +50,6 @@ impl Limits {
             return Err((Reason::LineTooLong, detail));
         }
         Ok(())
-    }
-
-    /// How many bytes of a domain's own MQTT may wait for the broker before no more are read: the outbox,
-    /// or a long line's worth.
-    #[must_use]
-    pub fn tunnel(&self) -> usize {
-        self.outbox.max(self.line)
     }
 }
 

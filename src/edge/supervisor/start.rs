@@ -156,14 +156,14 @@ impl Supervisor {
         };
         let control = self.enter(&name, None, &place);
         let limits = &self.setting.limits;
-        let mut tunnel = Tunnel::new(name.clone(), carrier, limits.tunnel(), limits.away);
+        let mut tunnel = Tunnel::new(name.clone(), carrier, limits.outbox, limits.away);
         tunnel.set_password(self.credentials(&name).and(self.secrets.password(&name)));
         let task = tunnel::Task {
             tunnel,
             port: Port::new(name.clone(), place, channel),
             address: self.config.broker.address.clone(),
             own: Hub::client_id(&self.setting.instance),
-            limit: limits.tunnel(),
+            limit: limits.outbox,
             directory: self.directory.subscribe(),
             control,
             hub: self.hub.clone(),
