@@ -21,9 +21,8 @@ impl<'a> Walk<'a> {
     /// The byte at which a value begins or an object or array ends. What stands between values, which
     /// is known to be right, is passed over.
     fn next_byte(&mut self) -> Option<u8> {
-        let between = |b: &u8| matches!(b, b',' | b':' | b' ' | b'\t' | b'\n' | b'\r');
         let rest = self.text.as_bytes().get(self.at..)?;
-        self.at += rest.iter().position(|b| !between(b))?;
+        self.at += rest.iter().position(|b| !is_between(b))?;
         self.text.as_bytes().get(self.at).copied()
     }
 
@@ -42,7 +41,7 @@ impl<'a> Walk<'a> {
             b'"' => after_string(rest, 1),
             b'[' | b'{' => after_brackets(rest),
             _ => {
-                let end = |b: &u8| matches!(b, b',' | b']' | b'}') || b.is_ascii_whitespace();
+                let end = |b: &u8| is_between(b) || matches!(b, b']' | b'}');
                 rest.iter().position(end).unwrap_or(rest.len())
             }
         };
@@ -74,6 +73,11 @@ impl<'a> Walk<'a> {
         }
         Ok(())
     }
+}
+
+/// What stands between values.
+fn is_between(byte: &u8) -> bool {
+    matches!(byte, b',' | b':' | b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// Where the string ends of which `at` is inside.
@@ -251,7 +255,7 @@ mod tests {
         }
 
         #[test]
-        fn a_walk_of_any_text_ends(text in r#"[a{}\[\]",:\\é ]{0,60}"#) {
+        fn a_walk_of_any_text_ends(text in "[a{}\\[\\]\",:\\\\é \n\u{b}\u{c}\u{a0}]{0,60}") {
             let _ = members(&text);
             let _ = for_each(&text, &mut |_| Ok::<_, ()>(()));
             let _ = for_each_object(&text, &mut |_| Ok::<_, ()>(()));
