@@ -154,8 +154,8 @@ pub fn parse(line: &str) -> Result<Input, String> {
 /// A line that is an object.
 pub(crate) fn object(line: &str) -> Result<Object<'_>, String> {
     const DEPTH: usize = 256;
-    let text = json::check(line.as_bytes(), DEPTH).map_err(|e| e.to_string())?;
-    Object::parse(text).map_err(|e| e.to_string())
+    let line = json::read(line.as_bytes(), DEPTH).map_err(|e| e.to_string())?;
+    line.object.map_err(|e| e.to_string())
 }
 
 /// Gives an input to the gateway; `load` compiles the mapping files of a reload.
@@ -213,10 +213,10 @@ pub fn render(effect: &Effect) -> String {
 
 fn render_publish(client: &str, publish: &Publish, out: &mut Vec<u8>) {
     field(out, "publish", &publish.topic);
-    match json::check(&publish.payload, usize::MAX) {
+    match json::read(&publish.payload, usize::MAX) {
         Ok(payload) => {
             out.extend_from_slice(b",\"payload\":");
-            json::push_on_line(out, payload);
+            json::push_on_line(out, payload.text);
         }
         Err(_) => field(out, "raw", &String::from_utf8_lossy(&publish.payload)),
     }

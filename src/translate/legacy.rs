@@ -1,6 +1,6 @@
 //! The MVP's envelope: `{"type":T,"source":S,"destination":D,"payload":P}`.
 
-use super::json::{self, NotAnObject, Object};
+use super::json::{self, NotAnObject, Object, Value};
 use super::refusal::Reason;
 use bytes::Bytes;
 
@@ -58,19 +58,8 @@ pub struct Message<'a> {
     pub destination: String,
     /// The command's or the event's name.
     pub name: String,
-    /// `arguments` or `data`, as it stands; what counts as it, where it is absent.
-    pub body: &'a str,
-    /// The body, taken apart.
-    pub object: Result<Object<'a>, NotAnObject>,
-}
-
-impl<'a> Message<'a> {
-    /// The body's members; one that is no object has none.
-    #[must_use]
-    pub fn data(&self) -> &Object<'a> {
-        const NONE: &Object<'_> = &Object::empty();
-        self.object.as_ref().unwrap_or(NONE)
-    }
+    /// `arguments` or `data`; what counts as it, where it is absent.
+    pub body: Value<'a>,
 }
 
 /// Why a line is no message.
@@ -81,10 +70,11 @@ pub type Unreadable = (Reason, String);
 /// # Errors
 /// `not_json`, `not_an_envelope` or `unknown_type`, and what is wrong.
 pub fn parse(line: &[u8], max_depth: usize) -> Result<Message<'_>, Unreadable> {
-    let nested = json::nested(line, "payload", max_depth);
-    let nested = nested.map_err(|e| (Reason::NotJson, e.to_string()))?;
+    let values = json::read_inside(line, &[&["payload"], &["arguments", "data"]], max_depth);
+    let mut values = values.map_err(|e| (Reason::NotJson, e.to_string()))?.into_iter();
     let bad = |what: String| (Reason::NotAnEnvelope, what);
-    let (object, payload) = nested.map_err(|e| bad(format!("the message is {e}")))?;
+    let object = values.next().map_or(Err(NotAnObject::OtherKind), |message| message.object);
+    let object = object.map_err(|e| bad(format!("the message is {e}")))?;
     let string = |object: &Object<'_>, name: &str| {
         let raw = object.get(name).ok_or_else(|| bad(format!("{name:?} is missing")))?;
         json::decode_str(raw)
@@ -94,16 +84,19 @@ pub fn parse(line: &[u8], max_depth: usize) -> Result<Message<'_>, Unreadable> {
     let kind = string(&object, "type")?;
     let source = string(&object, "source")?;
     let destination = string(&object, "destination")?;
-    let payload = payload.ok_or_else(|| bad("\"payload\" is missing".into()))?;
+    let payload = values.next().ok_or_else(|| bad("\"payload\" is missing".into()))?;
     let Some(kind) = Kind::ALL.into_iter().find(|k| k.as_str() == kind) else {
         let known = Kind::ALL.map(Kind::as_str).join(", ");
         return Err((Reason::UnknownType, format!("type {kind:?} is none of {known}")));
     };
-    let payload = payload.map_err(|e| bad(format!("the payload is {e}")))?;
+    let payload = payload.object.map_err(|e| bad(format!("the payload is {e}")))?;
     let (name, body) = kind.members();
     let name = string(&payload, name)?;
-    let body = payload.get(body).unwrap_or(kind.no_body());
-    Ok(Message { kind, source, destination, name, body, object: Object::parse(body) })
+    let text = payload.get(body).unwrap_or(kind.no_body());
+    // Which of the two counts the type says, which need not be the first member.
+    let body = values.next().filter(|value| std::ptr::eq(value.text, text));
+    let body = body.unwrap_or_else(|| Value::parse(text));
+    Ok(Message { kind, source, destination, name, body })
 }
 
 /// Where a whole message begins in a line that is not JSON. A program that ends in the middle of a line,
@@ -173,7 +166,7 @@ mod tests {
         assert_eq!(line.strip_suffix(b"\n").unwrap(), expected);
         let read = parse(&line, 8).unwrap();
         assert_eq!(
-            (read.kind, read.name.as_str(), read.body),
+            (read.kind, read.name.as_str(), read.body.text),
             (Kind::Command, "liste_disques", "{}")
         );
     }

@@ -103,7 +103,7 @@ pub fn judge(
 
 /// The name of the row that has a message, by the look-ups of the proxy.
 fn row(table: &Table, message: &Message<'_>, to: Option<&DomainName>) -> Option<String> {
-    let data = message.data();
+    let data = message.body.as_object();
     let dialects = match to {
         Some(to) if to.is_everyone() => table.dialects_in_use(),
         Some(to) => vec![table.dialect_of(to)],

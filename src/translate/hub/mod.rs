@@ -3,7 +3,7 @@
 mod handed;
 
 use super::clock::Now;
-use super::json::{self, Object};
+use super::json::{self, Object, Value};
 use super::legacy::{self, Kind};
 use super::mapping::shape::{Context, Side};
 use super::mapping::{Command, Event, Table};
@@ -158,11 +158,12 @@ impl Hub {
     ) -> Result<Passed, (Reason, String)> {
         let limits = &self.setting.limits;
         limits.may_be_a_line(&message.payload)?;
-        let text = json::check(&message.payload, limits.depth)
+        let body = json::read(&message.payload, limits.depth)
             .map_err(|e| (Reason::NotJson, e.to_string()))?;
-        let payload =
-            Object::parse(text).map_err(|e| (Reason::BadValue, format!("the payload is {e}")))?;
-        let Some((event, late)) = self.event_at(&message.topic, &payload) else {
+        if let Err(error) = &body.object {
+            return Err((Reason::BadValue, format!("the payload is {error}")));
+        }
+        let Some((event, late)) = self.event_at(&message.topic, body.as_object()) else {
             if self.table.has_event_at(&message.topic) {
                 return Err((Reason::BadValue, format!("no row of {} fits", message.topic)));
             }
@@ -173,7 +174,7 @@ impl Hub {
             Some(name) if self.own.is_dom0() => name.clone(),
             _ => self.own.clone(),
         };
-        let mut data = Vec::with_capacity(text.len() + 64);
+        let mut data = Vec::with_capacity(body.text.len() + 64);
         let context = Context {
             now,
             source: source.as_str(),
@@ -181,7 +182,7 @@ impl Hub {
             instead: &[],
             limit: limits.line,
         };
-        event.shape.translate(Side::Mqtt, text, &context, &mut data).map_err(reason_of)?;
+        event.shape.translate(Side::Mqtt, &body, &context, &mut data).map_err(reason_of)?;
         let everyone = DomainName::everyone();
         let line = legacy::write(
             Kind::Notification,
@@ -279,8 +280,7 @@ impl Hub {
             instead: &[],
             limit: self.setting.limits.line,
         };
-        let parsed = (&*body, &Object::parse(&body));
-        let publishes = events(&self.table, "erreur", parsed, &context);
+        let publishes = events(&self.table, "erreur", &Value::parse(&body), &context);
         // A mapping without the error notification has nowhere to publish to: the log has it.
         for (event, payload) in publishes.unwrap_or_default() {
             let Some(topic) = event.topic.clone() else { continue };

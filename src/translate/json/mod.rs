@@ -4,7 +4,6 @@
 //! be nested 100 000 levels deep), texts with a lone surrogate (`"caf\udce9.txt"`), which it refuses to
 //! decode into a `String` but gladly gives as bytes, and taking apart what has been checked (`walk`).
 
-mod visit;
 mod walk;
 mod write;
 
@@ -15,8 +14,6 @@ use serde::de::{Deserializer as _, IgnoredAny, Visitor};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
-use visit::NestedVisitor;
-use walk::after_string;
 
 /// Why a text is not JSON that the gateway takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,78 +29,58 @@ pub enum NotJson {
     Syntax(String),
 }
 
-/// Checks that `bytes` are one JSON value, nested at most `max_depth` levels, and gives them as text.
+/// A value as it stands in the text, and taken apart if it is an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value<'a> {
+    /// Its text, without the blanks around it.
+    pub text: &'a str,
+    /// Its members.
+    pub object: Result<Object<'a>, NotAnObject>,
+}
+
+impl<'a> Value<'a> {
+    /// A value of a text that has been read.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Self {
+        Self { text, object: Object::parse(text) }
+    }
+
+    /// Its members; one that is no object has none.
+    #[must_use]
+    pub fn as_object(&self) -> &Object<'a> {
+        const NONE: &Object<'_> = &Object::empty();
+        self.object.as_ref().unwrap_or(NONE)
+    }
+}
+
+/// Reads one JSON value, nested at most `max_depth` levels.
 ///
 /// # Errors
 /// [`NotJson`] says what is wrong.
-pub fn check(bytes: &[u8], max_depth: usize) -> Result<&str, NotJson> {
-    let text = text(bytes, max_depth)?;
-    check_syntax(text)?;
-    Ok(text)
+pub fn read(bytes: &[u8], max_depth: usize) -> Result<Value<'_>, NotJson> {
+    let mut values = read_inside(bytes, &[], max_depth)?;
+    Ok(values.pop().unwrap_or(Value { text: "", object: Err(NotAnObject::OtherKind) }))
 }
 
-fn check_syntax(text: &str) -> Result<(), NotJson> {
-    serde_json::from_str::<IgnoredAny>(text).map_err(|e| NotJson::Syntax(e.to_string()))?;
-    Ok(())
-}
-
-fn text(bytes: &[u8], max_depth: usize) -> Result<&str, NotJson> {
-    let text = std::str::from_utf8(bytes).map_err(|e| NotJson::NotUtf8(e.valid_up_to()))?;
-    if depth(bytes) > max_depth {
-        return Err(NotJson::TooDeep(max_depth));
-    }
-    Ok(text)
-}
-
-/// A text, and what [`Object::parse`] says of it.
-pub type Parsed<'p, 'a> = (&'a str, &'p Result<Object<'a>, NotAnObject>);
-
-/// An object, and the object that is one of its members, if that is there.
-pub type Nested<'a> = (Object<'a>, Option<Result<Object<'a>, NotAnObject>>);
-
-/// What [`check`] and then [`Object::parse`] say, of an object and of its member `inner`; a good object,
-/// which may be long, is read once for all.
+/// Reads one JSON value as [`read`] does, and values inside it while it is at it, for they may be long:
+/// its first member that has one of the names that `path` begins with, in that the next, and so on as far
+/// as they are there. The outermost is the first.
 ///
 /// # Errors
-/// [`NotJson`], or why it is no object. The member may also be absent.
-pub fn nested<'a>(
+/// As for [`read`].
+pub fn read_inside<'a>(
     bytes: &'a [u8],
-    inner: &str,
+    path: &[&[&str]],
     max_depth: usize,
-) -> Result<Result<Nested<'a>, NotAnObject>, NotJson> {
-    let text = text(bytes, max_depth)?;
-    let (mut outside, mut inside) = (Vec::new(), Vec::new());
-    let visitor = NestedVisitor { outside: &mut outside, inner, inside: &mut inside };
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let read = reader.deserialize_map(visitor).and_then(|()| reader.end());
-    if read.is_ok() && duplicate(&outside).is_none() && duplicate(&inside).is_none() {
-        return Ok(Ok((Object(outside), Some(Ok(Object(inside))))));
+) -> Result<Vec<Value<'a>>, NotJson> {
+    let text = std::str::from_utf8(bytes).map_err(|e| NotJson::NotUtf8(e.valid_up_to()))?;
+    // It is taken apart first, whatever it is, and what was found counts if it is JSON.
+    let (values, depth) = walk::values(text, path);
+    if depth > max_depth {
+        return Err(NotJson::TooDeep(max_depth));
     }
-    // Something is wrong, or the member is absent or no object.
-    check_syntax(text)?;
-    Ok(Object::parse(text).map(|object| {
-        let inside = object.get(inner).map(Object::parse);
-        (object, inside)
-    }))
-}
-
-/// How deep the brackets of a text go, strings left out. The text need not be JSON.
-fn depth(bytes: &[u8]) -> usize {
-    let (mut level, mut deepest) = (0usize, 0usize);
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        at += 1;
-        match byte {
-            b'"' => at = after_string(bytes, at),
-            b'[' | b'{' => {
-                level += 1;
-                deepest = deepest.max(level);
-            }
-            b']' | b'}' => level = level.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
+    serde_json::from_str::<IgnoredAny>(text).map_err(|e| NotJson::Syntax(e.to_string()))?;
+    Ok(values)
 }
 
 /// A member of an object: its key as it stands in the text and decoded, and its value as it stands.
@@ -139,8 +116,8 @@ impl NotAnObject {
 }
 
 impl<'a> Object<'a> {
-    /// Takes an object apart, one level deep. `text` is JSON that [`check`] has passed, or a part of it:
-    /// it is not checked again.
+    /// Takes an object apart, one level deep. `text` is JSON that [`read`] has read, or a value in it: it is
+    /// not checked again.
     ///
     /// # Errors
     /// [`NotAnObject`]: another kind of value, or a key that stands twice.
@@ -250,11 +227,12 @@ fn elements(text: &str) -> Option<Vec<&str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::value::RawValue;
 
     #[test]
     fn a_lone_surrogate_is_kept_as_it_is_and_can_be_compared() {
         let text = r#"{"a\udce9":"caf\udce9.txt","b":1.50e3}"#;
-        assert!(check(text.as_bytes(), 8).is_ok());
+        assert!(read(text.as_bytes(), 8).is_ok());
         let object = Object::parse(text).unwrap();
         assert_eq!(object.get("b"), Some("1.50e3"));
         let odd: Vec<_> = object.members().map(|m| m.value).collect();
@@ -265,22 +243,23 @@ mod tests {
 
     #[test]
     fn depth_counts_brackets_outside_strings() {
-        assert!(check(br#"{"a":"[[[[","b":[[]]}"#, 3).is_ok());
-        assert_eq!(check(br#"[[[[]]]]"#, 3), Err(NotJson::TooDeep(3)));
+        assert!(read(br#"{"a":"[[[[","b":[[]]}"#, 3).is_ok());
+        assert_eq!(read(br#"[[[[]]]]"#, 3), Err(NotJson::TooDeep(3)));
         let deep = "[".repeat(100_000);
-        assert_eq!(check(deep.as_bytes(), 128), Err(NotJson::TooDeep(128)));
+        assert_eq!(read(deep.as_bytes(), 128), Err(NotJson::TooDeep(128)));
     }
 
     #[test]
     fn what_is_not_json_is_said() {
         for bad in ["", "{", "{}x", "\u{feff}{}", "{\"a\":\"\u{1}\"}", "nul", "01"] {
-            assert!(matches!(check(bad.as_bytes(), 8), Err(NotJson::Syntax(_))), "{bad:?}");
+            assert!(matches!(read(bad.as_bytes(), 8), Err(NotJson::Syntax(_))), "{bad:?}");
         }
-        assert_eq!(check(b"{\"\xff\":1}", 8), Err(NotJson::NotUtf8(2)));
+        assert_eq!(read(b"{\"\xff\":1}", 8), Err(NotJson::NotUtf8(2)));
     }
 
     #[test]
-    fn an_object_read_at_once_is_what_it_is_read_twice() {
+    fn what_is_read_at_once_is_what_is_read_one_after_the_other() {
+        let path: &[&[&str]] = &[&["a", "b"], &["c"]];
         for text in [
             "",
             "{",
@@ -290,29 +269,53 @@ mod tests {
             "{} {}",
             "[1]",
             "[1]x",
+            " 7 ",
             "{\"a\":01}",
             "{\"a\":\"\u{1}\"}",
             r#"{"a":1}]"#,
             r#"{"\x":1}"#,
             r#"{"a":1,"a":2}"#,
             r#"{"a":1,"a":}"#,
+            r#"{"a":{"c":1},"a":{"c":2}}"#,
+            r#"{"a" {"c":1}}"#,
             r#"{1:2}"#,
+            r#"{{}:2}"#,
+            r#"{"a":{1:2}}"#,
             "\"a\"",
             r#"{"\ud800":"\ud800"}"#,
-            r#"{"a":{"b":[[[[]]]]}}"#,
+            r#"{"a":{"c":[[[[]]]]}}"#,
+            r#"{"a":{"c":[[[]]]}}"#,
             r#"{"a":nul}"#,
-            r#"{"b":1,"a":{"c":1,"d":[]},"e":2}"#,
+            r#"{"x":1,"b":{"c" : 1 ,"d":[] } ,"a":{"c":[7]}}"#,
+            r#"{"a":7,"b":{"c":1}}"#,
+            r#"{"a":{"d":1}}"#,
+            r#"{ "\u0061" :{"c":{"a":{}}}}"#,
             r#"{"a":{"c":1,"c":2}}"#,
             r#"{"a":{},"a":{}}"#,
             r#"{"a":{"c":01}}"#,
             r#"{"a":1,}"#,
         ] {
-            let twice = check(text.as_bytes(), 5).map(Object::parse);
-            let nested = nested(text.as_bytes(), "a", 5);
-            let inner =
-                |o: &Object<'_>| o.get("a").map(|a| Object::parse(a).map_err(|_| ()).is_ok());
-            let found = nested.map(|n| n.map(|n| n.1.map(|a| a.is_ok())));
-            assert_eq!(found, twice.map(|o| o.map(|o| inner(&o))), "{text}");
+            let outermost = serde_json::from_str::<&RawValue>(text).ok();
+            let mut expected: Vec<Value<'_>> =
+                outermost.map(|raw| Value::parse(raw.get())).into_iter().collect();
+            for names in path {
+                let wanted = |m: &&Member<'_>| names.iter().any(|n| *m.key == *n.as_bytes());
+                let around = expected.last().cloned();
+                let inside =
+                    around.and_then(|v| v.as_object().members().find(wanted).map(|m| m.value));
+                expected.extend(inside.map(Value::parse));
+            }
+            match read_inside(text.as_bytes(), path, 5) {
+                Ok(values) => {
+                    // What is inside an object that is none does not count.
+                    assert_eq!(values.get(..expected.len()), Some(&*expected), "{text}");
+                    let last = expected.last().map(|v| &v.object);
+                    let is_none = matches!(last, Some(Err(NotAnObject::Duplicate(_))));
+                    assert!(is_none || values.len() == expected.len(), "{text}");
+                }
+                Err(NotJson::TooDeep(_)) => assert!(text.contains("[[[["), "{text}"),
+                Err(_) => assert_eq!(expected, [], "{text}"),
+            }
         }
     }
 

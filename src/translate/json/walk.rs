@@ -3,18 +3,25 @@
 //!
 //! With any other text nothing is promised but an end.
 
-use super::{Member, NotAnObject, Object, decode, duplicate};
+use super::{Member, NotAnObject, Object, Value, decode, duplicate, is};
 
-/// Goes through the inside of an object or an array.
+/// Goes through a text, into its objects and arrays or past them.
 struct Walk<'a> {
     text: &'a str,
     at: usize,
+    /// How many objects and arrays it is inside of, and the most that there were.
+    level: usize,
+    deepest: usize,
 }
 
 impl<'a> Walk<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, at: 0, level: 0, deepest: 0 }
+    }
+
     /// Inside the object or array that the text is, by how that begins.
     fn into(text: &'a str, opening: u8) -> Option<Self> {
-        let mut walk = Self { text, at: 0 };
+        let mut walk = Self::new(text);
         walk.enter(opening).then_some(walk)
     }
 
@@ -29,7 +36,15 @@ impl<'a> Walk<'a> {
     fn enter(&mut self, opening: u8) -> bool {
         let enters = self.next_byte() == Some(opening);
         self.at += usize::from(enters);
+        self.level += usize::from(enters);
+        self.deepest = self.deepest.max(self.level);
         enters
+    }
+
+    /// Past the end of an object or array of which there is nothing left.
+    fn leave(&mut self) {
+        self.at += 1;
+        self.level = self.level.saturating_sub(1);
     }
 
     /// The next value, a key being one; `None` at the end of the object or array.
@@ -39,7 +54,11 @@ impl<'a> Walk<'a> {
         let size = match first {
             b']' | b'}' => return None,
             b'"' => after_string(rest, 1),
-            b'[' | b'{' => after_brackets(rest),
+            b'[' | b'{' => {
+                let (size, depth) = after_brackets(rest);
+                self.deepest = self.deepest.max(self.level + depth);
+                size
+            }
             _ => {
                 let end = |b: &u8| is_between(b) || matches!(b, b']' | b'}');
                 rest.iter().position(end).unwrap_or(rest.len())
@@ -50,12 +69,16 @@ impl<'a> Walk<'a> {
         value
     }
 
-    /// An object's members. `members` may be those of another that is likely to have the same keys: these
-    /// have been looked at already.
-    fn members(&mut self, members: &mut Vec<Member<'a>>) -> Result<(), NotAnObject> {
+    /// An object's members; `value` goes past the value of a key. `members` may be those of another that is
+    /// likely to have the same keys: these have been looked at already.
+    fn members(
+        &mut self,
+        members: &mut Vec<Member<'a>>,
+        mut value: impl FnMut(&mut Self, &'a str) -> Option<&'a str>,
+    ) -> Result<(), NotAnObject> {
         let (mut count, mut known) = (0, true);
         while let Some(raw_key) = self.value() {
-            let value = self.value().ok_or(NotAnObject::OtherKind)?;
+            let value = value(self, raw_key).ok_or(NotAnObject::OtherKind)?;
             match members.get_mut(count) {
                 Some(member) if member.raw_key == raw_key => member.value = value,
                 _ => {
@@ -73,6 +96,34 @@ impl<'a> Walk<'a> {
         }
         Ok(())
     }
+
+    /// The next value, taken apart, after those inside it that are on the path.
+    fn values(&mut self, path: &[&[&str]], found: &mut Vec<Value<'a>>) -> Option<&'a str> {
+        let first = self.next_byte()?;
+        let start = self.at;
+        let object = if first == b'{' {
+            self.enter(b'{');
+            let (names, further) = path.split_first().map_or((&[][..], path), |(n, f)| (*n, f));
+            let (mut members, mut within) = (Vec::new(), false);
+            let read = self.members(&mut members, |walk, raw_key| {
+                let key = decode(raw_key).unwrap_or_default();
+                if !within && names.iter().any(|name| is(name.as_bytes(), &key)) {
+                    within = true;
+                    walk.values(further, found)
+                } else {
+                    walk.value()
+                }
+            });
+            self.leave();
+            read.map(|()| Object(members))
+        } else {
+            self.value()?;
+            Err(NotAnObject::OtherKind)
+        };
+        let text = self.text.get(start..self.at)?;
+        found.push(Value { text, object });
+        Some(text)
+    }
 }
 
 /// What stands between values.
@@ -81,7 +132,7 @@ fn is_between(byte: &u8) -> bool {
 }
 
 /// Where the string ends of which `at` is inside.
-pub(super) fn after_string(bytes: &[u8], mut at: usize) -> usize {
+fn after_string(bytes: &[u8], mut at: usize) -> usize {
     loop {
         at = next_of_string(bytes, at);
         match bytes.get(at) {
@@ -115,27 +166,38 @@ fn next_of_string(bytes: &[u8], start: usize) -> usize {
     start + far.map_or(rest.len(), |at| seen + at)
 }
 
-/// How long the object or array is with which the bytes begin.
-fn after_brackets(bytes: &[u8]) -> usize {
-    let (mut level, mut at) = (0usize, 0);
+/// How long the object or array is with which the bytes begin, and how deep its brackets go.
+fn after_brackets(bytes: &[u8]) -> (usize, usize) {
+    let (mut level, mut deepest, mut at) = (0usize, 0, 0);
     while let Some(byte) = bytes.get(at) {
         at += 1;
         match byte {
             b'"' => at = after_string(bytes, at),
-            b'[' | b'{' => level += 1,
-            b']' | b'}' if level <= 1 => return at,
+            b'[' | b'{' => {
+                level += 1;
+                deepest = deepest.max(level);
+            }
+            b']' | b'}' if level <= 1 => return (at, deepest),
             b']' | b'}' => level -= 1,
             _ => {}
         }
     }
-    bytes.len()
+    (bytes.len(), deepest)
+}
+
+/// The value that a text is and those inside it on the path, the outermost first; and how deep it is.
+pub(super) fn values<'a>(text: &'a str, path: &[&[&str]]) -> (Vec<Value<'a>>, usize) {
+    let (mut walk, mut found) = (Walk::new(text), Vec::new());
+    walk.values(path, &mut found);
+    found.reverse();
+    (found, walk.deepest)
 }
 
 /// An object's members.
 pub(super) fn members(text: &str) -> Result<Vec<Member<'_>>, NotAnObject> {
     let mut members = Vec::new();
     let mut walk = Walk::into(text, b'{').ok_or(NotAnObject::OtherKind)?;
-    walk.members(&mut members)?;
+    walk.members(&mut members, |walk, _| walk.value())?;
     Ok(members)
 }
 
@@ -169,12 +231,11 @@ pub fn for_each_object<'a, E>(text: &'a str, each: EachObject<'_, 'a, E>) -> Res
         let read = match first {
             b'{' => {
                 walk.enter(b'{');
-                walk.members(&mut object.0)
+                walk.members(&mut object.0, |walk, _| walk.value())
             }
             _ => Err(NotAnObject::OtherKind),
         };
-        // Past its end.
-        walk.at += 1;
+        walk.leave();
         match read {
             Ok(()) => each(Ok(&object))?,
             Err(error) => {
@@ -190,22 +251,22 @@ pub fn for_each_object<'a, E>(text: &'a str, each: EachObject<'_, 'a, E>) -> Res
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::Value;
+    use serde_json::Value as Any;
     use serde_json::value::RawValue;
     use std::collections::BTreeMap;
 
-    fn values() -> impl Strategy<Value = Value> {
+    fn values() -> impl Strategy<Value = Any> {
         let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<f64>().prop_map(Value::from),
-            r#"[a-z"\\{}\[\],: é/]{0,40}"#.prop_map(Value::from),
+            Just(Any::Null),
+            any::<bool>().prop_map(Any::from),
+            any::<f64>().prop_map(Any::from),
+            r#"[a-z"\\{}\[\],: é/]{0,40}"#.prop_map(Any::from),
         ];
         leaf.prop_recursive(4, 64, 6, |inner| {
             let object = prop::collection::btree_map(r#"[a-d"\\:{]{0,3}"#, inner.clone(), 0..6);
             prop_oneof![
-                prop::collection::vec(inner, 0..6).prop_map(Value::from),
-                object.prop_map(Value::from_iter),
+                prop::collection::vec(inner, 0..6).prop_map(Any::from),
+                object.prop_map(Any::from_iter),
             ]
         })
     }
@@ -246,9 +307,22 @@ mod tests {
         found.into_iter().for_each(same);
     }
 
+    fn depth(value: &Any) -> usize {
+        match value {
+            Any::Array(all) => 1 + all.iter().map(depth).max().unwrap_or(0),
+            Any::Object(all) => 1 + all.values().map(depth).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     proptest! {
         #[test]
         fn a_walk_finds_what_a_reader_finds(value in values()) {
+            for path in [&[][..], &[&["a"][..], &["b", "c"]]] {
+                let text = serde_json::to_string_pretty(&value).unwrap();
+                let (found, deepest) = super::values(&text, path);
+                assert_eq!((found[0].text, deepest), (&*text, depth(&value)));
+            }
             same(&value.to_string());
             same(&serde_json::to_string_pretty(&value).unwrap());
             same(&value.to_string().replace('/', "\\/").replace('é', "\\u00e9"));

@@ -8,7 +8,7 @@ use super::scalar::Scalar;
 use super::value::{self, Convert};
 use super::write::{Body, Writer, give};
 use crate::translate::clock::Now;
-use crate::translate::json::{self, NotAnObject, Object, Parsed};
+use crate::translate::json::{self, NotAnObject, Object, Value};
 use std::collections::BTreeSet;
 
 /// A value that one side has and the other has not.
@@ -158,36 +158,22 @@ impl Shape {
         self.rules.iter().any(|r| r.place[side] == Place::Whole)
     }
 
-    /// Translates the body `text`, read on `from`, and appends it to `out` as the other side writes it.
+    /// Translates a body, read on `from`, and appends it to `out` as the other side writes it.
     ///
     /// # Errors
     /// [`Fault`]; what was appended by then must be thrown away.
     pub fn translate(
         &self,
         from: Side,
-        text: &str,
+        body: &Value<'_>,
         context: &Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
-        let parsed = if self.is_whole(from) { Ok(Object::default()) } else { Object::parse(text) };
-        self.translate_parsed(from, (text, &parsed), context, out)
-    }
-
-    /// The same, for a body that has been taken apart already.
-    ///
-    /// # Errors
-    /// As for [`Shape::translate`].
-    pub fn translate_parsed(
-        &self,
-        from: Side,
-        (text, parsed): Parsed<'_, '_>,
-        context: &Context<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Fault> {
+        let text = body.text;
         if self.is_whole(from) {
             return self.body(from, &Body { text, object: &Object::default() }, context, out);
         }
-        let object = parsed.as_ref().map_err(NotAnObject::clone)?;
+        let object = body.object.as_ref().map_err(NotAnObject::clone)?;
         self.body(from, &Body { text, object }, context, out)
     }
 

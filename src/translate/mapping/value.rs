@@ -3,7 +3,7 @@
 use super::scalar::Scalar;
 use super::shape::{Context, Fault, Shape, Side};
 use super::write::Body;
-use crate::translate::json;
+use crate::translate::json::{self, Value};
 use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::read::DecoderReader;
 use base64::{DecodeError, Engine as _};
@@ -229,7 +229,9 @@ fn each(
         done
     };
     let was_an_array = if shape.takes_text(from) {
-        json::for_each(raw, &mut |text| element(&|out| shape.translate(from, text, context, out)))
+        json::for_each(raw, &mut |text| {
+            element(&|out| shape.translate(from, &Value::parse(text), context, out))
+        })
     } else {
         // A list may be long: reading each element once takes half the time of reading it twice.
         json::for_each_object(raw, &mut |object| {

@@ -76,7 +76,7 @@ impl Proxy {
     /// The row of a command to other legacy domains.
     pub(super) fn row_of_line(&self, read: &Read<'_>) -> Option<&Arc<Command>> {
         let (dialect, message) = (self.table.default_dialect(), &read.message);
-        self.table.command_named(dialect, &message.name, message.data())
+        self.table.command_named(dialect, &message.name, message.body.as_object())
     }
 
     /// Why an answer may not go to another legacy domain: such a call may not come from there.
@@ -116,7 +116,7 @@ impl Proxy {
             Route::Everyone | Route::Mqtt(_) => &everyone,
         };
         let from = read.from(self);
-        let events = self.table.events_named(&read.message.name, read.message.data());
+        let events = self.table.events_named(&read.message.name, read.message.body.as_object());
         let rows: Vec<Arc<Event>> = match events {
             EventRows::Rows(rows) => rows,
             EventRows::NotMapped | EventRows::NoneFits => Vec::new(),

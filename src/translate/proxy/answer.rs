@@ -21,7 +21,7 @@ impl Proxy {
     /// A response to a domain that is not legacy here: whose call does it answer?
     pub(super) fn answer(&mut self, read: &Read<'_>, to: Option<&DomainName>, now: Now) {
         let name = read.message.name.clone();
-        let calls = self.answered_calls(&name, to, read.message.data());
+        let calls = self.answered_calls(&name, to, read.message.body.as_object());
         // A call that began before the table may be answered as the table does not know.
         if calls.is_empty() && !self.table.is_a_response(&name) {
             let detail = format!("no row maps the response {name:?}");
@@ -82,7 +82,7 @@ impl Proxy {
         let call = self.given.get(at)?;
         let row = &Arc::clone(&call.row);
         let wire = Wire::Response(read.message.name.clone());
-        let answer = legacy_answer(row, &wire, read.message.data(), Some(&call.values))?;
+        let answer = legacy_answer(row, &wire, read.message.body.as_object(), Some(&call.values))?;
         let payload = match self.to_mqtt(answer, read, Some(&call.values), now) {
             Ok(payload) => payload,
             Err((reason, detail)) => {
@@ -175,15 +175,15 @@ impl Proxy {
         request: Option<&Values>,
         now: Now,
     ) -> Translated<Vec<u8>> {
-        let parsed = (read.message.body, &read.message.object);
-        let mut payload = Vec::with_capacity(parsed.0.len() + 64);
+        let body = &read.message.body;
+        let mut payload = Vec::with_capacity(body.text.len() + 64);
         let context = self.context(now, &read.message.source, request);
         if let Some(list) = &answer.one_for_each {
             payload.push(b'{');
             json::push_string(&mut payload, list);
             payload.extend_from_slice(b":[");
         }
-        let done = answer.shape.translate_parsed(Side::Legacy, parsed, &context, &mut payload);
+        let done = answer.shape.translate(Side::Legacy, body, &context, &mut payload);
         done.map_err(reason_of)?;
         if answer.one_for_each.is_some() {
             payload.extend_from_slice(b"]}");
@@ -203,7 +203,7 @@ impl Proxy {
             let from = read.from(this);
             this.refuse(reason, detail, from, head(read.line));
         };
-        let data = read.message.data();
+        let data = read.message.body.as_object();
         let table = Arc::clone(&self.table);
         let wire = Wire::Response(name.to_owned());
         let dialect = to.map_or(table.default_dialect(), |to| table.dialect_of(to));
@@ -218,7 +218,7 @@ impl Proxy {
                 Err((Reason::NoPendingCall, format!("no call is answered by {name:?}")))
             }
             None => {
-                let shown = crate::translate::mapping::value::head(read.message.body);
+                let shown = crate::translate::mapping::value::head(read.message.body.text);
                 Err((Reason::BadValue, format!("no answer {name:?} is like {shown}")))
             }
         };
@@ -279,7 +279,7 @@ impl Proxy {
         to: &DomainName,
         now: Now,
     ) -> Option<DomainName> {
-        let data = read.message.data();
+        let data = read.message.body.as_object();
         let wire = Wire::Response(read.message.name.clone());
         let fitting = |(at, g): (usize, &Given)| {
             let open = matches!(g.origin, Origin::Direct) && matches!(g.state, State::Open { .. });
@@ -304,7 +304,7 @@ impl Proxy {
             return;
         }
         let table = Arc::clone(&self.table);
-        let data = read.message.data();
+        let data = read.message.body.as_object();
         let wire = Wire::Response(read.message.name.clone());
         // Observers are the seed's: they find an answer by its requester's name.
         let dialects = 0..table.dialects().count();

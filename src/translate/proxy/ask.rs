@@ -142,20 +142,21 @@ impl Proxy {
         let message = &read.message;
         let mut requests: Vec<Request> = Vec::new();
         for dialect in dialects {
-            let Some(row) = self.table.command_named(dialect, &message.name, message.data()) else {
+            let Some(row) =
+                self.table.command_named(dialect, &message.name, message.body.as_object())
+            else {
                 continue;
             };
             if requests.iter().any(|r| r.row.root == row.root) {
                 continue;
             }
-            if let Err(error) = &message.object {
+            if let Err(error) = &message.body.object {
                 return Err((Reason::BadValue, format!("the arguments are {error}")));
             }
             let source = read.source.clone().unwrap_or_else(DomainName::anonymous);
             let context = self.context(now, source.as_str(), None);
-            let parsed = (message.body, &message.object);
-            let mut payload = Vec::with_capacity(parsed.0.len() + 64);
-            let done = row.request.translate_parsed(Side::Legacy, parsed, &context, &mut payload);
+            let mut payload = Vec::with_capacity(message.body.text.len() + 64);
+            let done = row.request.translate(Side::Legacy, &message.body, &context, &mut payload);
             done.map_err(reason_of)?;
             requests.push(Request { row: Arc::clone(row), payload });
         }
@@ -198,7 +199,7 @@ impl Proxy {
             id: token.0,
             requester: requester.clone(),
             handler: handler.unwrap_or_else(DomainName::dom0),
-            values: keep(&row, Side::Legacy, read.message.data()),
+            values: keep(&row, Side::Legacy, read.message.body.as_object()),
             correlation,
             token,
             held: None,

@@ -6,7 +6,7 @@ use super::line::{Read, Route};
 use super::tell::Reply;
 use super::{Action, Identity, Passed, Proxy, Sent};
 use crate::translate::clock::Now;
-use crate::translate::json::{self, Object, Parsed};
+use crate::translate::json::{self, Object, Value};
 use crate::translate::legacy::{self, Kind};
 use crate::translate::mapping::shape::{Context, Side, Values};
 use crate::translate::mapping::table::EventRows;
@@ -107,7 +107,7 @@ impl Proxy {
     fn events(&self, read: &Read<'_>, now: Now) -> Result<Publishes, (Reason, String)> {
         let message = &read.message;
         let context = self.context(now, &message.source, None);
-        events(&self.table, &message.name, (message.body, &message.object), &context)
+        events(&self.table, &message.name, &message.body, &context)
     }
 
     /// What is wrong with a notification apart from its sender, if it goes to MQTT: that counts first.
@@ -130,7 +130,7 @@ impl Proxy {
         if matches!(self.identity, Identity::Behind { .. }) {
             return self.ignore(Why::OtherHandler, &Some(from.as_str().to_owned()));
         }
-        let data = read.message.data();
+        let data = read.message.body.as_object();
         let fault = match data.get("pret") {
             Some("0" | "1") => None,
             Some(other) => {
@@ -159,7 +159,7 @@ impl Proxy {
         );
         self.actions.push(Action::PassAll(Passed::Copy(line)));
         let context = self.context(now, from.as_str(), None);
-        let publishes = events(&self.table, STATE, (&body, &Object::parse(&body)), &context);
+        let publishes = events(&self.table, STATE, &Value::parse(&body), &context);
         match publishes {
             Ok(publishes) if !publishes.is_empty() && self.has_any_room() => {
                 self.publish_all(publishes, &from, head(read.line));
@@ -170,7 +170,7 @@ impl Proxy {
 
     /// A notification may end a call from MQTT. Says whether it did.
     fn end_by_notification(&mut self, read: &Read<'_>, now: Now) -> bool {
-        let data = read.message.data();
+        let data = read.message.body.as_object();
         let wire = Wire::Event(read.message.name.clone());
         let fitting = |(at, g): (usize, &Given)| {
             if !matches!(g.state, State::Open { .. }) {
@@ -208,7 +208,8 @@ impl Proxy {
         let body = answer.shape.only_named(Side::Legacy, data);
         let context = self.context(now, &read.message.source, Some(&call.values));
         let mut payload = Vec::with_capacity(body.len() + 64);
-        let made = answer.shape.translate(Side::Legacy, &body, &context, &mut payload);
+        let made =
+            answer.shape.translate(Side::Legacy, &Value::parse(&body), &context, &mut payload);
         let (topic, correlation) = (call.reply.clone(), call.correlation.clone());
         let values = call.values.clone();
         let reply =
@@ -230,16 +231,14 @@ impl Proxy {
         now: Now,
     ) {
         let text = std::str::from_utf8(payload).unwrap_or_default();
-        let object = Object::parse(text);
-        let members = object.as_ref().unwrap_or(const { &Object::empty() });
-        let Some((announced, values, open)) = self.announced_call(event, members) else {
+        let body = Value::parse(text);
+        let Some((announced, values, open)) = self.announced_call(event, body.as_object()) else {
             return line.into_iter().for_each(|line| self.copy(line, now));
         };
         let mut data = Vec::with_capacity(text.len() + 64);
         let mut context = self.context(now, source.as_str(), Some(&values));
         context.instead = &announced.legacy;
-        let parsed = (text, &object);
-        let own = event.shape.translate_parsed(Side::Mqtt, parsed, &context, &mut data);
+        let own = event.shape.translate(Side::Mqtt, &body, &context, &mut data);
         let line = match own {
             Ok(()) => Some(legacy::write(
                 Kind::Notification,
@@ -301,16 +300,18 @@ fn is_about(announced: &Announced, payload: &Object<'_>, values: &Values) -> boo
 pub(in crate::translate) fn events(
     table: &Table,
     name: &str,
-    (body, object): Parsed<'_, '_>,
+    body: &Value<'_>,
     context: &Context<'_>,
 ) -> Result<Publishes, (Reason, String)> {
-    let rows = match table.events_named(name, object.as_ref().unwrap_or(&Object::empty())) {
+    let rows = match table.events_named(name, body.as_object()) {
         EventRows::NotMapped => {
             return Err((Reason::NotMapped, format!("no row maps the event {name:?}")));
         }
-        _ if object.is_err() => return Err((Reason::BadValue, "the data is not an object".into())),
+        _ if body.object.is_err() => {
+            return Err((Reason::BadValue, "the data is not an object".into()));
+        }
         EventRows::NoneFits => {
-            let shown = crate::translate::mapping::value::head(body);
+            let shown = crate::translate::mapping::value::head(body.text);
             return Err((Reason::BadValue, format!("no row of {name:?} is for {shown}")));
         }
         EventRows::Rows(rows) => rows,
@@ -321,8 +322,8 @@ pub(in crate::translate) fn events(
         if row.topic.is_none() {
             continue;
         }
-        let mut payload = Vec::with_capacity(body.len() + 64);
-        match row.shape.translate_parsed(Side::Legacy, (body, object), context, &mut payload) {
+        let mut payload = Vec::with_capacity(body.text.len() + 64);
+        match row.shape.translate(Side::Legacy, body, context, &mut payload) {
             Ok(()) => publishes.push((row, payload)),
             Err(error) => fault = fault.or(Some(reason_of(error))),
         }

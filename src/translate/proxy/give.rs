@@ -6,7 +6,7 @@ use super::calls::{Given, Origin, Pending as _, State, keep};
 use super::tell::Reply;
 use super::{Action, HandedOver, Identity, Proxy};
 use crate::translate::clock::Now;
-use crate::translate::json::{self, Object, Parsed};
+use crate::translate::json::{self, Object, Value};
 use crate::translate::legacy::{self, Kind};
 use crate::translate::mapping::scalar::all_hold;
 use crate::translate::mapping::shape::Side;
@@ -41,14 +41,12 @@ impl Proxy {
 
     fn request(&mut self, message: Received, root: &str, suffix: Option<&str>, now: Now) {
         let bytes = message.payload.clone();
-        let text = self.readable(&bytes);
-        let body = text.as_ref().copied().unwrap_or_default();
-        let object = Object::parse(body);
-        let payload = object.as_ref().unwrap_or(const { &Object::empty() });
+        let body = self.readable(&bytes);
+        let payload = body.as_ref().map_or(const { &Object::empty() }, Value::as_object);
         let table = Arc::clone(&self.table);
         let guess = named_by(&message, root, suffix, payload, None);
         let Some(row) = table.command_at(root, guess.name.as_ref(), payload) else {
-            let (reason, detail) = match &text {
+            let (reason, detail) = match &body {
                 Err(fault) => fault.clone(),
                 Ok(_) if table.has_command_at(root) => {
                     (Reason::BadValue, format!("no row of {root} fits the request"))
@@ -74,14 +72,12 @@ impl Proxy {
         let reply =
             Reply { topic: &asker.reply, correlation: message.correlation.as_ref(), values: None };
         let values = keep(row, Side::Mqtt, payload);
-        let fault = match (&text, &object) {
-            (Err(fault), _) => Some(fault.clone()),
-            (_, Err(error)) => Some((Reason::BadValue, format!("the payload is {error}"))),
-            _ => None,
-        };
-        let line = match fault {
-            Some(fault) => Err(fault),
-            None => self.request_line(row, (body, &object), &asker, &handler, now),
+        let line = match &body {
+            Err(fault) => Err(fault.clone()),
+            Ok(Value { object: Err(error), .. }) => {
+                Err((Reason::BadValue, format!("the payload is {error}")))
+            }
+            Ok(body) => self.request_line(row, body, &asker, &handler, now),
         };
         let allow = |()| match self.forbids_request(&asker.known(), row, &handler) {
             Some(detail) => Err((Reason::NotAllowed, detail)),
@@ -146,7 +142,7 @@ impl Proxy {
     fn request_line(
         &self,
         row: &Command,
-        parsed: Parsed<'_, '_>,
+        body: &Value<'_>,
         asker: &Asker,
         handler: &DomainName,
         now: Now,
@@ -156,17 +152,17 @@ impl Proxy {
             Identity::Behind { own, .. } => own.clone(),
         };
         let (from, to) = (source.as_str(), handler.as_str());
-        let mut line = legacy::begin(Kind::Command, from, to, &row.legacy, parsed.0.len());
+        let mut line = legacy::begin(Kind::Command, from, to, &row.legacy, body.text.len());
         let context = self.context(now, from, None);
-        let done = row.request.translate_parsed(Side::Mqtt, parsed, &context, &mut line);
+        let done = row.request.translate(Side::Mqtt, body, &context, &mut line);
         done.map_err(reason_of)?;
         self.fits(legacy::end(line))
     }
 
-    /// A payload from MQTT as text, if it is JSON and may become a line.
-    pub(super) fn readable<'p>(&self, payload: &'p [u8]) -> Result<&'p str, (Reason, String)> {
+    /// A payload from MQTT, if it is JSON and may become a line.
+    pub(super) fn readable<'p>(&self, payload: &'p [u8]) -> Result<Value<'p>, (Reason, String)> {
         self.limits.may_be_a_line(payload)?;
-        json::check(payload, self.limits.depth).map_err(|e| (Reason::NotJson, e.to_string()))
+        json::read(payload, self.limits.depth).map_err(|e| (Reason::NotJson, e.to_string()))
     }
 
     /// A line that is not over the limit.
@@ -317,7 +313,7 @@ impl Proxy {
         if let Some(row) = command.filter(|r| r.exclusive) {
             let trimmed = line.strip_suffix(b"\n").unwrap_or(&line).to_vec();
             let message = legacy::parse(&trimmed, self.limits.depth);
-            let arguments = message.map(|m| m.data().clone()).unwrap_or_default();
+            let arguments = message.map(|m| m.body.as_object().clone()).unwrap_or_default();
             let call = Given {
                 id: self.number(),
                 requester: Some(from),

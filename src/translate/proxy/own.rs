@@ -65,12 +65,12 @@ impl Proxy {
         from: &DomainName,
         now: Now,
     ) -> Result<Bytes, (Reason, String)> {
-        let body = json::check(&message.payload, self.limits.depth)
+        let body = json::read(&message.payload, self.limits.depth)
             .map_err(|e| (Reason::NotJson, e.to_string()))?;
         let (source, to) = (from.as_str(), self.name().as_str());
-        let mut line = legacy::begin(Kind::Command, source, to, &row.legacy, body.len());
+        let mut line = legacy::begin(Kind::Command, source, to, &row.legacy, body.text.len());
         let context = self.context(now, source, None);
-        row.request.translate(Side::Mqtt, body, &context, &mut line).map_err(reason_of)?;
+        row.request.translate(Side::Mqtt, &body, &context, &mut line).map_err(reason_of)?;
         self.fits(legacy::end(line))
     }
 

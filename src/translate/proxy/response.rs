@@ -5,7 +5,7 @@ use super::asker::sender;
 use super::calls::{Asked, Match, choose, compare, mqtt_answer};
 use super::{Action, Identity, Proxy};
 use crate::translate::clock::Now;
-use crate::translate::json::{self, Object, Parsed};
+use crate::translate::json::{self, Object, Value};
 use crate::translate::legacy::{self, Kind};
 use crate::translate::mapping::shape::{Fault, Side, Values};
 use crate::translate::mapping::{Answer, Command, Wire};
@@ -30,19 +30,17 @@ impl Proxy {
         now: Now,
     ) {
         let done = Action::Acknowledge(delivery);
-        let text = match self.readable(&message.payload) {
-            Ok(text) => text,
+        let body = match self.readable(&message.payload) {
+            Ok(body) => body,
             Err(fault) => {
                 self.bad_response(message, root, suffix, &fault, now);
                 return self.actions.push(done);
             }
         };
-        let object = Object::parse(text);
-        let parsed = (text, &object);
-        let payload = object.as_ref().unwrap_or(const { &Object::empty() });
+        let payload = body.as_object();
         let to = suffix.and_then(|s| DomainName::parse(s).ok());
         let Some(at) = self.asked_by(message, root, to.as_ref(), payload) else {
-            self.response_without_call(message, root, to.as_ref(), parsed, delivery, now);
+            self.response_without_call(message, root, to.as_ref(), &body, delivery, now);
             return;
         };
         let Some(call) = self.asked.get(at) else { return };
@@ -50,9 +48,9 @@ impl Proxy {
         let source = self.responder(message, &call.handler);
         let lines = match mqtt_answer(&row, payload, Some(&call.values)) {
             Some(answer) => self
-                .lines(answer, parsed, &call.requester, &source, Some(&call.values), now)
+                .lines(answer, &body, &call.requester, &source, Some(&call.values), now)
                 .map(|lines| (lines, answer.ends)),
-            None => Err((Reason::BadValue, unknown_answer(&row, text))),
+            None => Err((Reason::BadValue, unknown_answer(&row, body.text))),
         };
         match lines {
             Ok((lines, ends)) => {
@@ -135,12 +133,12 @@ impl Proxy {
         message: &Received,
         root: &str,
         to: Option<&DomainName>,
-        (text, object): Parsed<'_, '_>,
+        body: &Value<'_>,
         delivery: Delivery,
         now: Now,
     ) {
         let table = Arc::clone(&self.table);
-        let payload = object.as_ref().unwrap_or(const { &Object::empty() });
+        let payload = body.as_object();
         let done = Action::Acknowledge(delivery);
         let ended = self.ended.iter().rev().find(|e| {
             let same = match (&message.correlation, &e.correlation) {
@@ -179,9 +177,9 @@ impl Proxy {
         let found = row.and_then(|row| Some((row, mqtt_answer(row, payload, None)?)));
         let lines = match found {
             Some((row, answer)) => {
-                let handler = handler(row, text.as_bytes()).unwrap_or_else(DomainName::dom0);
+                let handler = handler(row, body.text.as_bytes()).unwrap_or_else(DomainName::dom0);
                 let source = self.responder(message, &handler);
-                let lines = self.lines(answer, (text, object), &to, &source, None, now);
+                let lines = self.lines(answer, body, &to, &source, None, now);
                 lines.and_then(|lines| match self.forbids_answer(&source, row, &to) {
                     Some(detail) if !lines.is_empty() => Err((Reason::NotAllowed, detail)),
                     _ => Ok((lines, source)),
@@ -209,7 +207,7 @@ impl Proxy {
     fn lines(
         &self,
         answer: &Answer,
-        (text, object): Parsed<'_, '_>,
+        body: &Value<'_>,
         requester: &DomainName,
         source: &DomainName,
         request: Option<&Values>,
@@ -224,19 +222,19 @@ impl Proxy {
             Wire::Silent => return Ok(Vec::new()),
         };
         let mut lines = Vec::new();
-        let mut line = |parsed: Parsed<'_, '_>| {
+        let mut line = |body: &Value<'_>| {
             let (from, to) = (source.as_str(), requester.as_str());
-            let mut line = legacy::begin(kind, from, to, name, parsed.0.len());
+            let mut line = legacy::begin(kind, from, to, name, body.text.len());
             let context = self.context(now, from, request);
-            let done = answer.shape.translate_parsed(Side::Mqtt, parsed, &context, &mut line);
+            let done = answer.shape.translate(Side::Mqtt, body, &context, &mut line);
             done.map_err(reason_of)?;
             lines.push(self.fits(legacy::end(line))?);
             Ok(())
         };
         match &answer.one_for_each {
-            None => line((text, object))?,
+            None => line(body)?,
             Some(list) => {
-                let object = object.as_ref().map_err(|e| (Reason::BadValue, e.to_string()))?;
+                let object = body.object.as_ref().map_err(|e| (Reason::BadValue, e.to_string()))?;
                 let Some(items) = object.get(list) else {
                     return Err((Reason::MissingArgument, format!("{list:?} is missing")));
                 };
@@ -244,7 +242,7 @@ impl Proxy {
                     let why = format!("there is no place for the member {}", extra.raw_key);
                     return Err((Reason::BadValue, why));
                 }
-                if !json::for_each(items, &mut |item| line((item, &Object::parse(item))))? {
+                if !json::for_each(items, &mut |item| line(&Value::parse(item)))? {
                     return Err((Reason::BadValue, format!("{list:?} is not an array")));
                 }
             }

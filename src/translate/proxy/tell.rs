@@ -3,7 +3,7 @@
 use super::calls::{Given, Origin};
 use super::{Action, Identity, Passed, Proxy, Sent};
 use crate::translate::clock::Now;
-use crate::translate::json;
+use crate::translate::json::{self, Value};
 use crate::translate::legacy::{self, Kind};
 use crate::translate::mapping::Command;
 use crate::translate::mapping::shape::{Given as Source, Shape, Side, Values};
@@ -126,7 +126,7 @@ impl Proxy {
         });
         let name = self.name().clone();
         let context = self.context(now, name.as_str(), Some(&known));
-        let made = shape.translate(Side::Legacy, "{}", &context, &mut payload);
+        let made = shape.translate(Side::Legacy, &Value::parse("{}"), &context, &mut payload);
         made.ok().map(|()| payload)
     }
 
