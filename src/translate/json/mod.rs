@@ -7,7 +7,7 @@
 mod walk;
 mod write;
 
-pub use walk::{for_each, for_each_object};
+pub use walk::{Keys, for_each, for_each_object};
 pub use write::{push_on_line, push_string, push_text, string};
 
 use serde::de::{Deserializer as _, IgnoredAny, Visitor};
@@ -135,6 +135,18 @@ impl<'a> Object<'a> {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a str> {
         self.0.iter().find(|m| is(&m.key, key.as_bytes())).map(|m| m.value)
+    }
+
+    /// Which member it is.
+    #[must_use]
+    pub fn position(&self, key: &str) -> Option<usize> {
+        self.0.iter().position(|m| is(&m.key, key.as_bytes()))
+    }
+
+    /// The member at a position.
+    #[must_use]
+    pub fn member(&self, at: usize) -> Option<&Member<'a>> {
+        self.0.get(at)
     }
 
     /// The members in their order.

@@ -70,13 +70,14 @@ impl<'a> Walk<'a> {
     }
 
     /// An object's members; `value` goes past the value of a key. `members` may be those of another that is
-    /// likely to have the same keys: these have been looked at already.
+    /// likely to have the same keys: these have been looked at already. Says whether it has.
     fn members(
         &mut self,
         members: &mut Vec<Member<'a>>,
         mut value: impl FnMut(&mut Self, &'a str) -> Option<&'a str>,
-    ) -> Result<(), NotAnObject> {
-        let (mut count, mut known) = (0, true);
+    ) -> Result<Keys, NotAnObject> {
+        let (mut count, before) = (0, members.len());
+        let mut keys = Keys::Same;
         while let Some(raw_key) = self.value() {
             let value = value(self, raw_key).ok_or(NotAnObject::OtherKind)?;
             match members.get_mut(count) {
@@ -85,16 +86,21 @@ impl<'a> Walk<'a> {
                     let key = decode(raw_key).ok_or(NotAnObject::OtherKind)?;
                     members.truncate(count);
                     members.push(Member { raw_key, key, value });
-                    known = false;
+                    keys = Keys::New;
                 }
             }
             count += 1;
         }
-        members.truncate(count);
-        if !known && let Some(key) = duplicate(members) {
+        if keys == Keys::New
+            && let Some(key) = duplicate(members)
+        {
             return Err(NotAnObject::twice(key));
         }
-        Ok(())
+        if count < before {
+            members.truncate(count);
+            keys = Keys::New;
+        }
+        Ok(keys)
     }
 
     /// The next value, taken apart, after those inside it that are on the path.
@@ -115,7 +121,7 @@ impl<'a> Walk<'a> {
                 }
             });
             self.leave();
-            read.map(|()| Object(members))
+            read.map(|_| Object(members))
         } else {
             self.value()?;
             Err(NotAnObject::OtherKind)
@@ -217,14 +223,27 @@ pub fn for_each<'a, E>(
     Ok(true)
 }
 
-type EachObject<'e, 'a, E> = &'e mut dyn FnMut(Result<&Object<'a>, NotAnObject>) -> Result<(), E>;
+/// Whether an object has the keys of the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// The same, in the same order and spelling.
+    Same,
+    /// Others.
+    New,
+}
+
+/// An element of an array, if it is an object.
+type Element<'o, 'a> = Result<(&'o Object<'a>, Keys), NotAnObject>;
 
 /// Hands each element of an array to `each`, taken apart, in order, without holding them. An element
 /// that is no object is the last.
 ///
 /// # Errors
 /// As for [`for_each`].
-pub fn for_each_object<'a, E>(text: &'a str, each: EachObject<'_, 'a, E>) -> Result<bool, E> {
+pub fn for_each_object<'a, E>(
+    text: &'a str,
+    each: &mut dyn FnMut(Element<'_, 'a>) -> Result<(), E>,
+) -> Result<bool, E> {
     let Some(mut walk) = Walk::into(text, b'[') else { return Ok(false) };
     let mut object = Object::default();
     while let Some(first) = walk.next_byte().filter(|b| *b != b']') {
@@ -237,7 +256,7 @@ pub fn for_each_object<'a, E>(text: &'a str, each: EachObject<'_, 'a, E>) -> Res
         };
         walk.leave();
         match read {
-            Ok(()) => each(Ok(&object))?,
+            Ok(keys) => each(Ok((&object, keys)))?,
             Err(error) => {
                 each(Err(error))?;
                 break;
@@ -296,7 +315,7 @@ mod tests {
         let expected: Vec<_> = expected.unwrap_or_default().iter().map(|e| e.get()).collect();
         assert_eq!(found, expected, "{text}");
         for_each_object(text, &mut |object| {
-            objects.push(object.map(|object| object.0.clone()));
+            objects.push(object.map(|(object, _)| object.0.clone()));
             Ok::<_, ()>(())
         })
         .unwrap();

@@ -1,7 +1,7 @@
 //! The two sides, and where a value stands on each.
 
-use super::write::Body;
-use crate::translate::json;
+use super::shape::Shape;
+use crate::translate::json::{self, Object};
 use std::ops::{Index, IndexMut};
 
 /// The two sides of the gateway.
@@ -67,22 +67,18 @@ pub enum Place {
 }
 
 impl Place {
-    pub(super) fn read<'a>(&self, body: &Body<'_, 'a>) -> Option<&'a str> {
-        match self {
-            Self::Whole => Some(body.text),
-            Self::Members { written, read } => {
-                written.iter().chain(read).find_map(|name| body.object.get(name))
-            }
-        }
+    /// Which member it is. The whole body is none.
+    fn find(&self, object: &Object<'_>) -> Option<usize> {
+        self.names().find_map(|name| object.position(name))
     }
 
     /// Two names of one thing, of which only one is read, that say different things.
-    pub(super) fn contradiction(&self, body: &Body<'_, '_>) -> Option<(&str, &str)> {
+    pub(super) fn contradiction(&self, object: &Object<'_>) -> Option<(&str, &str)> {
         let Self::Members { written, read } = self else { return None };
         if read.is_empty() {
             return None;
         }
-        let value = |name: &String| body.object.get(name);
+        let value = |name: &String| object.get(name);
         let first = written.iter().chain(read).find(|n| value(n).is_some())?;
         let differs =
             |n: &&String| value(n).is_some_and(|v| value(first).is_some_and(|f| !json::same(f, v)));
@@ -96,5 +92,23 @@ impl Place {
             Self::Members { written, read } => (written, read),
         };
         written.iter().chain(read)
+    }
+}
+
+/// Where the values of a shape stand in an object: it is the same for every object with the same keys, of
+/// which a list may have very many.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    /// For each rule, the member that it reads.
+    pub read: Vec<Option<usize>>,
+    /// The members that the shape does not name.
+    pub rest: Vec<usize>,
+}
+
+impl Layout {
+    pub fn new(shape: &Shape, from: Side, object: &Object<'_>) -> Self {
+        let read = shape.rules.iter().map(|rule| rule.place[from].find(object)).collect();
+        let rest = object.members().enumerate().filter(|(_, m)| !shape.knows(from, &m.key));
+        Self { read, rest: rest.map(|(at, _)| at).collect() }
     }
 }

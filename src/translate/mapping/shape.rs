@@ -3,6 +3,7 @@
 //! A shape is symmetrical: each thing is said once and serves both directions. Values that it does
 //! not translate are copied as they stand.
 
+use super::place::Layout;
 pub use super::place::{Both, Place, Side};
 use super::scalar::Scalar;
 use super::value::{self, Convert};
@@ -169,12 +170,13 @@ impl Shape {
         context: &Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
-        let text = body.text;
-        if self.is_whole(from) {
-            return self.body(from, &Body { text, object: &Object::default() }, context, out);
-        }
-        let object = body.object.as_ref().map_err(NotAnObject::clone)?;
-        self.body(from, &Body { text, object }, context, out)
+        let object = match &body.object {
+            _ if self.is_whole(from) => const { &Object::empty() },
+            Ok(object) => object,
+            Err(error) => return Err(error.clone().into()),
+        };
+        let layout = &Layout::new(self, from, object);
+        self.body(from, &Body { text: body.text, object, layout }, context, out)
     }
 
     /// Whether translating from a side takes a body's text, and not only its members.
@@ -195,8 +197,8 @@ impl Shape {
     ) -> Result<(), Fault> {
         let to = from.other();
         if self.is_whole(to) {
-            let whole = self.rules.iter().find(|r| r.place[to] == Place::Whole);
-            return whole.map_or(Ok(()), |rule| self.whole(rule, from, body, context, out));
+            let whole = self.rules.iter().enumerate().find(|(_, r)| r.place[to] == Place::Whole);
+            return whole.map_or(Ok(()), |rule| whole_of(rule, from, body, context, out));
         }
         let mut writer = Writer::new(out, to, context.instead);
         for (name, constant) in &self.fixed[to] {
@@ -205,7 +207,7 @@ impl Shape {
                 Ok(())
             })?;
         }
-        for rule in &self.rules {
+        for rule in self.rules.iter().enumerate() {
             self.member(rule, from, body, context, &mut writer)?;
         }
         self.repeated(to, context, body, &mut writer)?;
@@ -213,31 +215,15 @@ impl Shape {
             writer.member(name, context, body, |out| give(given, context, body, out))?;
         }
         if !self.is_whole(from) {
-            self.carry_the_rest(from, body.object, &mut writer)?;
+            self.carry_the_rest(from, body, &mut writer)?;
         }
         writer.end();
         Ok(())
     }
 
-    fn whole(
-        &self,
-        rule: &Rule,
-        from: Side,
-        body: &Body<'_, '_>,
-        context: &Context<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Fault> {
-        let value = rule.place[from].read(body).ok_or_else(|| missing(rule, from))?;
-        if let Some(extra) = body.object.members().find(|m| !self.knows(from, &m.key)) {
-            let name = String::from_utf8_lossy(&extra.key);
-            return Err(Fault::Bad(format!("there is no place for the member {name:?}")));
-        }
-        value::convert(&rule.convert, from, value, context, out)
-    }
-
     fn member<'s>(
         &self,
-        rule: &'s Rule,
+        (number, rule): (usize, &'s Rule),
         from: Side,
         body: &Body<'_, '_>,
         context: &Context<'_>,
@@ -245,10 +231,10 @@ impl Shape {
     ) -> Result<(), Fault> {
         let to = from.other();
         let Place::Members { written, .. } = &rule.place[to] else { return Ok(()) };
-        if let Some((a, b)) = rule.place[from].contradiction(body) {
+        if let Some((a, b)) = rule.place[from].contradiction(body.object) {
             return Err(Fault::Bad(format!("{a:?} and {b:?} say different things")));
         }
-        let Some(value) = rule.place[from].read(body) else {
+        let Some(value) = body.value(number, &rule.place[from]) else {
             let repeated = |r: &Repeat| r.written && written.contains(&r.member);
             if self.repeats[to].iter().any(repeated) {
                 return Ok(());
@@ -295,7 +281,7 @@ impl Shape {
         self.reserved[side].iter().any(|name| json::is(name.as_bytes(), key))
     }
 
-    fn knows(&self, side: Side, key: &[u8]) -> bool {
+    pub(super) fn knows(&self, side: Side, key: &[u8]) -> bool {
         self.own[side].iter().any(|name| json::is(name.as_bytes(), key))
     }
 
@@ -303,10 +289,10 @@ impl Shape {
     fn carry_the_rest(
         &self,
         from: Side,
-        object: &Object<'_>,
+        body: &Body<'_, '_>,
         writer: &mut Writer<'_, '_, '_>,
     ) -> Result<(), Fault> {
-        for member in object.members().filter(|m| !self.knows(from, &m.key)) {
+        for member in body.rest() {
             if self.is_reserved(from.other(), &member.key) || writer.has(&member.key) {
                 let name = String::from_utf8_lossy(&member.key);
                 return Err(Fault::Bad(format!(
@@ -325,6 +311,22 @@ impl LeaveOut {
             |(name, wanted): &(String, Scalar)| object.get(name).is_some_and(|v| wanted.is(v));
         self.value.is(value) && self.when.iter().all(holds)
     }
+}
+
+/// A body that is one value on the other side.
+fn whole_of(
+    (number, rule): (usize, &Rule),
+    from: Side,
+    body: &Body<'_, '_>,
+    context: &Context<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    let value = body.value(number, &rule.place[from]).ok_or_else(|| missing(rule, from))?;
+    if let Some(extra) = body.rest().next() {
+        let name = String::from_utf8_lossy(&extra.key);
+        return Err(Fault::Bad(format!("there is no place for the member {name:?}")));
+    }
+    value::convert(&rule.convert, from, value, context, out)
 }
 
 fn name_of(rule: &Rule, side: Side) -> String {

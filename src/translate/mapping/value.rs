@@ -1,9 +1,10 @@
 //! What is done to one value on its way: most are carried as they stand.
 
+use super::place::Layout;
 use super::scalar::Scalar;
 use super::shape::{Context, Fault, Shape, Side};
 use super::write::Body;
-use crate::translate::json::{self, Value};
+use crate::translate::json::{self, Keys, Value};
 use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::read::DecoderReader;
 use base64::{DecodeError, Engine as _};
@@ -233,11 +234,15 @@ fn each(
             element(&|out| shape.translate(from, &Value::parse(text), context, out))
         })
     } else {
-        // A list may be long: reading each element once takes half the time of reading it twice.
+        // A list may be long, and its objects are mostly alike.
+        let mut layout = Layout::default();
         json::for_each_object(raw, &mut |object| {
+            if let Ok((object, Keys::New)) = object {
+                layout = Layout::new(shape, from, object);
+            }
             element(&|out| {
-                let body = Body { text: "", object: object.as_ref().map_err(|e| e.clone())? };
-                shape.body(from, &body, context, out)
+                let (object, _) = object.as_ref().map_err(|e| e.clone())?;
+                shape.body(from, &Body { text: "", object, layout: &layout }, context, out)
             })
         })
     }?;

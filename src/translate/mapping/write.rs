@@ -1,12 +1,30 @@
 //! Writing the body of a message: members, and values that the other side has not.
 
+use super::place::{Layout, Place};
 use super::shape::{Context, Fault, Given, Side};
-use crate::translate::json::{self, Object};
+use crate::translate::json::{self, Member, Object};
 
 /// A body that is read: as it stands, and taken apart if it is an object.
 pub(super) struct Body<'b, 'a> {
     pub text: &'a str,
     pub object: &'b Object<'a>,
+    pub layout: &'b Layout,
+}
+
+impl<'a> Body<'_, 'a> {
+    /// The value that a shape's rule of this number reads from there.
+    pub fn value(&self, rule: usize, place: &Place) -> Option<&'a str> {
+        if *place == Place::Whole {
+            return Some(self.text);
+        }
+        let at = self.layout.read.get(rule).copied().flatten()?;
+        self.object.member(at).map(|member| member.value)
+    }
+
+    /// The members that the shape does not name.
+    pub fn rest(&self) -> impl Iterator<Item = &Member<'a>> {
+        self.layout.rest.iter().filter_map(|at| self.object.member(*at))
+    }
 }
 
 /// Appends a value that does not come from the message's own member.
