@@ -2,7 +2,11 @@
 
 use clap::Parser as _;
 use passerelle::cli::Cli;
+use passerelle::edge::heap::Heap;
 use std::process::ExitCode;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
 
 fn main() -> ExitCode {
     Cli::parse().run()

@@ -1,4 +1,8 @@
-//! What is freed goes back to the system, so that the byte budget is what the process takes.
+//! The program's memory: what is freed goes back to the system, so that the byte budget is what the process
+//! takes; and what is very large comes from it in huge pages.
+
+use rustix::mm::{Advice, madvise};
+use std::alloc::{GlobalAlloc, Layout, System};
 
 /// What is this large has pages of its own: it grows without being copied, and goes when it is freed.
 ///
@@ -19,3 +23,51 @@ pub fn keep_small() {
 /// musl does so of itself.
 #[cfg(not(target_env = "gnu"))]
 pub fn keep_small() {}
+
+/// The system's allocator. A message of many megabytes is there two or three times for a moment, and the
+/// kernel takes longer to bring in its pages, 4 KiB at a time, than the gateway takes for all the rest: so
+/// the kernel is asked for pages of 2 MiB, if it has any.
+pub struct Heap;
+
+/// In an allocation as large there is a whole page of 2 MiB wherever it lies.
+const HUGE: usize = 4 << 20;
+const PAGE: usize = 4096;
+
+// SAFETY: all that is promised is the system allocator's, which is given the same arguments, and whose
+// results are handed on as they are.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        in_huge_pages(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        in_huge_pages(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        let block = unsafe { System.realloc(block, layout, size) };
+        // What grows by doubling, as a line does, is half empty, and may stay so.
+        if size / 2 > layout.size() { in_huge_pages(block, size) } else { block }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[allow(unsafe_code)]
+fn in_huge_pages(block: *mut u8, size: usize) -> *mut u8 {
+    if size >= HUGE && !block.is_null() {
+        let before = block.addr() % PAGE;
+        let first = block.wrapping_sub(before);
+        // SAFETY: the advice changes no byte of the pages, only how they are brought in. A kernel without
+        // huge pages refuses it, which is as well.
+        let _ = unsafe { madvise(first.cast(), before + size, Advice::LinuxHugepage) };
+    }
+    block
+}
