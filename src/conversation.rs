@@ -216,7 +216,8 @@ fn render_publish(client: &str, publish: &Publish, out: &mut Vec<u8>) {
     match json::read(&publish.payload, usize::MAX) {
         Ok(payload) => {
             out.extend_from_slice(b",\"payload\":");
-            json::push_on_line(out, payload.text);
+            out.extend_from_slice(payload.text.as_bytes());
+            json::join_lines(out);
         }
         Err(_) => field(out, "raw", &String::from_utf8_lossy(&publish.payload)),
     }

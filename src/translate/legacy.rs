@@ -148,9 +148,10 @@ pub fn begin(kind: Kind, source: &str, destination: &str, name: &str, size: usiz
     out
 }
 
-/// Ends a line that [`begin`] has begun.
+/// Ends a line that [`begin`] has begun. The body may have been on several.
 #[must_use]
 pub fn end(mut line: Vec<u8>) -> Bytes {
+    json::join_lines(&mut line);
     line.extend_from_slice(b"}}\n");
     line.into()
 }

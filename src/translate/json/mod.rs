@@ -8,7 +8,7 @@ mod walk;
 mod write;
 
 pub use walk::{Keys, for_each, for_each_object};
-pub use write::{push_on_line, push_string, push_text, string};
+pub use write::{join_lines, push_string, push_text, string};
 
 use serde::de::{Deserializer as _, IgnoredAny, Visitor};
 use std::borrow::Cow;

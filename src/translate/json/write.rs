@@ -66,13 +66,10 @@ pub fn string(text: &str) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// Appends a value to a line: line ends between tokens, which JSON allows and a line does not, are
-/// left out. Inside a string JSON allows none, so nothing that counts is lost.
-pub fn push_on_line(out: &mut Vec<u8>, value: &str) {
-    let bytes = value.as_bytes();
-    if memchr::memchr2(b'\n', b'\r', bytes).is_none() {
-        out.extend_from_slice(bytes);
-    } else {
-        out.extend(bytes.iter().copied().filter(|b| !matches!(b, b'\n' | b'\r')));
+/// Makes JSON one line: line ends between tokens, which JSON allows and a line does not, are taken out.
+/// Inside a string JSON allows none, so nothing that counts is lost.
+pub fn join_lines(json: &mut Vec<u8>) {
+    if memchr::memchr2(b'\n', b'\r', json).is_some() {
+        json.retain(|b| !matches!(b, b'\n' | b'\r'));
     }
 }

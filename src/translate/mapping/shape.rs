@@ -200,7 +200,7 @@ impl Shape {
             let whole = self.rules.iter().enumerate().find(|(_, r)| r.place[to] == Place::Whole);
             return whole.map_or(Ok(()), |rule| whole_of(rule, from, body, context, out));
         }
-        let mut writer = Writer::new(out, to, context.instead);
+        let mut writer = Writer::new(out, context.instead);
         for (name, constant) in &self.fixed[to] {
             writer.member(name, context, body, |out| {
                 constant.write(out);

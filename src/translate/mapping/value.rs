@@ -52,7 +52,7 @@ pub fn convert(
     out: &mut Vec<u8>,
 ) -> Result<(), Fault> {
     match rule {
-        Convert::Carry => carry(from, raw, out),
+        Convert::Carry => carry(raw, out),
         Convert::Values { pairs, also, open } => {
             let also: &[_] = if from == Side::Mqtt { also } else { &[] };
             values(pairs, also, *open, from, raw, out)?;
@@ -60,7 +60,7 @@ pub fn convert(
         Convert::Null(stand_in) => match from {
             Side::Legacy if raw == "null" => stand_in.write(out),
             Side::Mqtt if stand_in.is(raw) => out.extend_from_slice(b"null"),
-            _ => carry(from, raw, out),
+            _ => carry(raw, out),
         },
         Convert::Base64 { zlib } => match from {
             Side::Legacy => encode(raw, *zlib, out)?,
@@ -74,7 +74,7 @@ pub fn convert(
             });
             match name {
                 Some((_, name)) => json::push_string(out, name),
-                None => carry(from, raw, out),
+                None => carry(raw, out),
             }
         }
         Convert::Prefix(text) => match raw.strip_prefix('"') {
@@ -83,17 +83,14 @@ pub fn convert(
                 out.pop();
                 out.extend_from_slice(rest.as_bytes());
             }
-            _ => carry(from, raw, out),
+            _ => carry(raw, out),
         },
     }
     Ok(())
 }
 
-fn carry(from: Side, raw: &str, out: &mut Vec<u8>) {
-    match from {
-        Side::Legacy => out.extend_from_slice(raw.as_bytes()),
-        Side::Mqtt => json::push_on_line(out, raw),
-    }
+fn carry(raw: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(raw.as_bytes());
 }
 
 fn values(
@@ -113,7 +110,7 @@ fn values(
         return Ok(());
     }
     if open {
-        carry(from, raw, out);
+        carry(raw, out);
         return Ok(());
     }
     let known: Vec<String> = pairs.iter().map(|p| ends(p).0.json()).collect();

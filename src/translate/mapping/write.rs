@@ -1,7 +1,7 @@
 //! Writing the body of a message: members, and values that the other side has not.
 
 use super::place::{Layout, Place};
-use super::shape::{Context, Fault, Given, Side};
+use super::shape::{Context, Fault, Given};
 use crate::translate::json::{self, Member, Object};
 
 /// A body that is read: as it stands, and taken apart if it is an object.
@@ -39,12 +39,12 @@ pub(super) fn give(
         Given::Copy(name) => {
             let value = if name == "." { Some(body.text) } else { body.object.get(name) };
             let value = value.ok_or_else(|| Fault::Missing(format!("{name:?} is missing")))?;
-            json::push_on_line(out, value);
+            out.extend_from_slice(value.as_bytes());
         }
         Given::Request(name) => {
             let values = context.request.ok_or(Fault::NeedsCall)?;
             let value = values.iter().find(|(n, _)| n == name).ok_or(Fault::NeedsCall)?;
-            json::push_on_line(out, &value.1);
+            out.extend_from_slice(value.1.as_bytes());
         }
         Given::Source => json::push_string(out, context.source),
         Given::Now => json::push_string(out, &context.now.rfc3339()),
@@ -55,7 +55,6 @@ pub(super) fn give(
 /// Writes an object, each name once.
 pub(super) struct Writer<'o, 'c, 's> {
     out: &'o mut Vec<u8>,
-    side: Side,
     empty: bool,
     /// What the row has written. What is carried comes from an object and so cannot stand twice: it is
     /// not looked for, or a message of a million members would take a million times as long.
@@ -64,9 +63,9 @@ pub(super) struct Writer<'o, 'c, 's> {
 }
 
 impl<'o, 'c, 's> Writer<'o, 'c, 's> {
-    pub fn new(out: &'o mut Vec<u8>, side: Side, instead: &'c [(String, Given)]) -> Self {
+    pub fn new(out: &'o mut Vec<u8>, instead: &'c [(String, Given)]) -> Self {
         out.push(b'{');
-        Self { out, side, empty: true, names: Vec::with_capacity(8), instead }
+        Self { out, empty: true, names: Vec::with_capacity(8), instead }
     }
 
     pub fn has(&self, name: &[u8]) -> bool {
@@ -103,10 +102,7 @@ impl<'o, 'c, 's> Writer<'o, 'c, 's> {
         self.begin();
         self.out.extend_from_slice(raw_key.as_bytes());
         self.out.push(b':');
-        match self.side {
-            Side::Legacy => json::push_on_line(self.out, value),
-            Side::Mqtt => self.out.extend_from_slice(value.as_bytes()),
-        }
+        self.out.extend_from_slice(value.as_bytes());
     }
 
     pub fn end(self) {
