@@ -214,9 +214,7 @@ impl Shape {
         for (name, given) in &self.add[to] {
             writer.member(name, context, body, |out| give(given, context, body, out))?;
         }
-        if !self.is_whole(from) {
-            self.carry_the_rest(from, body, &mut writer)?;
-        }
+        self.carry_the_rest(from, body, &mut writer)?;
         writer.end();
         Ok(())
     }
