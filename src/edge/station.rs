@@ -173,7 +173,7 @@ impl Station {
             self.see_store(&life);
             self.take(turn, &mut life, &buffer).await;
             if read {
-                self.pause(&mut life);
+                self.pause(&mut life, more);
             }
             self.act(&mut life).await;
             // What one reading of the channel passes on, to this domain too, is many letters: they must

@@ -21,13 +21,14 @@ impl Station {
         }
     }
 
-    /// A domain that says very much waits while others speak: they, and the broker, have their turn.
-    pub(super) fn pause(&self, life: &mut Life) {
+    /// A domain that says very much waits while others speak: they, and the broker, have their turn. Not
+    /// one that waits for its answers, however fast it calls: there is no `more` of it.
+    pub(super) fn pause(&self, life: &mut Life, more: bool) {
         let now = self.clock.now();
         let spoken = self.spoken.borrow().clone();
         let other = spoken.filter(|(name, _)| *name != self.name);
         let others = other.is_some_and(|(_, at)| now.monotonic.saturating_sub(at) < WHILE);
-        let pace = self.proxy.pace(others, now);
+        let pace = self.proxy.pace(others && more, now);
         if pace == Pace::Calm {
             self.spoken.send_replace(Some((self.name.clone(), now.monotonic)));
         }
