@@ -1,20 +1,16 @@
-//! One connection to the broker: a fresh client for each attempt.
+//! One connection to the broker, or the attempt to make one: what is under way on it.
 //!
-//! The library's event loop must not be cancelled in the middle of a write, and what it keeps for
-//! a reconnect is lost when the broker has no session. So each attempt has its own, and becomes a
-//! stream of events: it lives in the [`Link`], keeps its place whenever nobody waits for it, and is
-//! driven by the task of whoever does. Dropping the [`Link`] ends the connection.
+//! What the library keeps for a reconnect is lost when the broker has no session. So each attempt begins
+//! with nothing, and what must arrive is in the outbox. Dropping the [`Link`] ends the connection.
 
 use super::Error;
-use super::settings::{Filter, REQUESTS, Settings, WINDOW, filter, options};
+use super::connection::Connection;
+use super::settings::{Filter, Settings, WINDOW, filter};
 use super::wire::{Limits, properties, qos, refusal};
 use crate::translate::publish::Publish;
-use futures_util::stream::{Stream, StreamExt as _, unfold};
-use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::{QoS, v5 as wire, v5::Packet};
-use rumqttc::v5::{AsyncClient, Event, EventLoop};
+use rumqttc::v5::{Event, Request};
 use std::collections::{HashMap, VecDeque};
-use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -37,16 +33,11 @@ pub(super) struct Link {
     subscribed: Vec<Filter>,
     /// What it has not yet answered.
     asked: Asked,
-    /// Places of the outbox that were handed to the library and have no packet id yet.
+    /// Places of the outbox that were handed over and have no packet id yet.
     handed: VecDeque<u64>,
     /// Places of the outbox by packet id.
     flying: HashMap<u16, u64>,
-    /// Acknowledgements that the library has no room for, packet id and QoS, in their order.
-    unsent: VecDeque<(u16, QoS)>,
-    /// How many acknowledgements were handed to the library and are not yet written.
-    acknowledging: usize,
-    client: AsyncClient,
-    events: Pin<Box<dyn Stream<Item = Result<Event, Error>> + Send>>,
+    connection: Connection,
 }
 
 /// A packet about subscriptions that has no answer yet: there is one at a time.
@@ -56,20 +47,9 @@ enum Asked {
     Unsubscribe(String),
 }
 
-/// What became of a publish that was to be sent.
-pub(super) enum Sent {
-    /// The library has it.
-    Handed,
-    /// The broker would never take it.
-    Refused(String),
-    /// The library takes nothing now.
-    Full,
-}
-
 impl Link {
     /// Starts to connect.
     pub fn open(settings: &Settings, number: u64) -> Self {
-        let (client, event_loop) = AsyncClient::new(options(settings), REQUESTS);
         Self {
             number,
             expiry: settings.session_expiry,
@@ -80,16 +60,13 @@ impl Link {
             asked: Asked::Nothing,
             handed: VecDeque::new(),
             flying: HashMap::new(),
-            unsent: VecDeque::new(),
-            acknowledging: 0,
-            client,
-            events: Box::pin(events(event_loop)),
+            connection: Connection::open(settings, false),
         }
     }
 
     /// The next event; `None` once the connection has ended and its error was given. Cancel-safe.
     pub async fn event(&mut self) -> Option<Result<Event, Error>> {
-        self.events.next().await
+        self.connection.event().await
     }
 
     /// The broker has accepted the connection.
@@ -113,14 +90,15 @@ impl Link {
         if self.ready || !nothing_asked || under_way > 0 || self.accepted.is_none() {
             return;
         }
-        // The filters are valid, so an error means that the connection has ended; its event follows.
         if new.is_empty() {
             let Some(topic) = settings.gone.first().cloned() else { return };
-            let _ = self.client.try_unsubscribe(topic.as_str());
+            let unsubscribe = wire::Unsubscribe::new(topic.as_str(), None);
+            self.connection.request(Request::Unsubscribe(unsubscribe));
             self.subscribed.retain(|filter| filter.topic != topic);
             self.asked = Asked::Unsubscribe(topic);
         } else {
-            let _ = self.client.try_subscribe_many(new.iter().map(filter));
+            let subscribe = wire::Subscribe::new_many(new.iter().map(filter), None);
+            self.connection.request(Request::Subscribe(subscribe));
             self.subscribed.extend(new.iter().cloned());
             self.asked = Asked::Subscribe(new);
         }
@@ -154,23 +132,27 @@ impl Link {
         self.ready && self.limits.is_some_and(|limits| under_way < limits.window)
     }
 
-    /// Hands a publish to the library.
-    pub fn send(&mut self, place: u64, publish: &Publish, left: Option<Duration>) -> Sent {
+    /// Sends a publish.
+    ///
+    /// # Errors
+    /// Why the broker would never take it.
+    pub fn send(
+        &mut self,
+        place: u64,
+        publish: &Publish,
+        left: Option<Duration>,
+    ) -> Result<(), String> {
         let properties = properties(publish, left);
-        let Some(limits) = &self.limits else {
-            return Sent::Full;
-        };
-        if let Some(why) = refusal(publish, &properties, limits) {
-            return Sent::Refused(why);
+        if let Some(why) = self.limits.and_then(|limits| refusal(publish, &properties, &limits)) {
+            return Err(why);
         }
+        let (topic, qos) = (publish.topic.as_str(), qos(publish.qos));
         let payload = publish.payload.clone();
-        let (topic, qos, retain) = (publish.topic.as_str(), qos(publish.qos), publish.retain);
-        let sent = self.client.try_publish_with_properties(topic, qos, retain, payload, properties);
-        if sent.is_err() {
-            return Sent::Full;
-        }
+        let mut packet = wire::Publish::new(topic, qos, payload, Some(properties));
+        packet.retain = publish.retain;
+        self.connection.request(Request::Publish(packet));
         self.handed.push_back(place);
-        Sent::Handed
+        Ok(())
     }
 
     /// The library has written a publish; gives its place if there will be no PUBACK (QoS 0).
@@ -194,32 +176,12 @@ impl Link {
         self.flying.values().min().copied()
     }
 
-    /// Sends an acknowledgement, as soon as there is room. Mosquitto 2.0.11 keeps to the receive
-    /// maximum only until the first: with 10, it sent 10, then 100, then 1000. Without a count of our
-    /// own their acknowledgements would overflow the library's channel, and each one lost there makes the
-    /// broker's window smaller for good.
+    /// Sends an acknowledgement.
     pub fn acknowledge(&mut self, pkid: u16, qos: QoS) {
-        self.unsent.push_back((pkid, qos));
-        self.send_acknowledgements();
-    }
-
-    /// The library has written an acknowledgement.
-    pub fn acknowledged(&mut self) {
-        self.acknowledging = self.acknowledging.saturating_sub(1);
-        self.send_acknowledgements();
-    }
-
-    fn send_acknowledgements(&mut self) {
-        while self.acknowledging < usize::from(WINDOW)
-            && let Some((pkid, qos)) = self.unsent.pop_front()
-        {
-            let message = wire::Publish { pkid, qos, ..Default::default() };
-            if self.client.try_ack(&message).is_err() {
-                tracing::debug!(pkid, "the connection has ended before the PUBACK");
-                return;
-            }
-            self.acknowledging += 1;
-        }
+        self.connection.request(match qos {
+            QoS::ExactlyOnce => Request::PubRec(wire::PubRec::new(pkid, None)),
+            _ => Request::PubAck(wire::PubAck::new(pkid, None)),
+        });
     }
 
     /// Waits until the broker has accepted the connection. Says whether it has.
@@ -239,46 +201,10 @@ impl Link {
     /// Says good-bye, after all that was handed over and acknowledged, and waits until the broker
     /// has closed: then it has read it, and sends no will.
     pub async fn disconnect(mut self, limit: Duration) {
-        let closed = async {
-            while !self.unsent.is_empty() {
-                match self.event().await {
-                    Some(Ok(Event::Outgoing(Outgoing::PubAck(_)))) => self.acknowledged(),
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return,
-                }
-            }
-            if self.client.try_disconnect().is_ok() {
-                while let Some(Ok(_)) = self.event().await {}
-            }
-        };
+        self.connection.request(Request::Disconnect);
+        let closed = async { while let Some(Ok(_)) = self.event().await {} };
         if timeout(limit, closed).await.is_err() {
             tracing::debug!("the broker has not closed the connection in time");
         }
     }
-}
-
-/// How far an event loop has come.
-enum Stage {
-    /// It lives.
-    Polled(Box<EventLoop>),
-    /// It has ended; what it read together with its end, PUBACKs say, is still there.
-    Ended(VecDeque<Event>, Option<Error>),
-}
-
-/// The event loop's events, and then its error. Whoever stops waiting for one cancels nothing.
-fn events(event_loop: EventLoop) -> impl Stream<Item = Result<Event, Error>> + Send {
-    unfold(Stage::Polled(Box::new(event_loop)), async |stage| {
-        let (mut rest, mut error) = match stage {
-            Stage::Polled(mut event_loop) => match event_loop.poll().await {
-                Ok(event) => return Some((Ok(event), Stage::Polled(event_loop))),
-                Err(error) => (event_loop.state.events, Some(Error::from(error))),
-            },
-            Stage::Ended(rest, error) => (rest, error),
-        };
-        let next = match rest.pop_front() {
-            Some(event) => Ok(event),
-            None => Err(error.take()?),
-        };
-        Some((next, Stage::Ended(rest, error)))
-    })
 }

@@ -7,10 +7,12 @@
 //! broker remembers.
 
 mod backoff;
+mod connection;
 mod error;
 mod event;
 mod link;
 mod outbox;
+mod output;
 mod retained;
 mod settings;
 mod wire;
@@ -23,7 +25,7 @@ use crate::translate::publish::{Publish, Token};
 use crate::translate::refusal::Reason;
 use backoff::{Backoff, End};
 use error::Error;
-use link::{Link, Sent};
+use link::Link;
 use outbox::Outbox;
 use rumqttc::Outgoing;
 use rumqttc::v5::Event as LibraryEvent;
@@ -248,7 +250,6 @@ impl Session {
                     self.go_on();
                 }
             }
-            Outgoing::PubAck(_) | Outgoing::PubRec(_) => link.acknowledged(),
             other => tracing::trace!(?other, "sent"),
         }
     }
@@ -304,14 +305,10 @@ impl Session {
                 return;
             };
             let token = publish.token;
-            match link.send(place, publish, left) {
-                Sent::Handed => {}
-                Sent::Full => return self.outbox.give_back(place),
-                Sent::Refused(why) => {
-                    self.outbox.remove(place);
-                    let reason = Reason::LineTooLong;
-                    self.events.push_back(Event::Refused { token, reason, why });
-                }
+            if let Err(why) = link.send(place, publish, left) {
+                self.outbox.remove(place);
+                let reason = Reason::LineTooLong;
+                self.events.push_back(Event::Refused { token, reason, why });
             }
         }
     }

@@ -61,14 +61,6 @@ impl Outbox {
         None
     }
 
-    /// Takes back the handing over of the last one that [`Outbox::next`] gave.
-    pub fn give_back(&mut self, place: u64) {
-        self.cursor = place;
-        if let Some(entry) = self.entries.get_mut(&place) {
-            entry.handed = None;
-        }
-    }
-
     /// Removes the one at a place. `None` if it has left.
     pub fn remove(&mut self, place: u64) -> Option<Publish> {
         let Entry { publish, .. } = self.entries.remove(&place)?;
@@ -174,14 +166,5 @@ mod tests {
         outbox.rewind();
         assert!(outbox.withdraw(Token(7)) && outbox.withdraw(Token(3)));
         assert_eq!(outbox.size(), (0, 0));
-    }
-
-    #[test]
-    fn what_is_given_back_comes_again() {
-        let now = Instant::now();
-        let mut outbox = filled(now);
-        let place = outbox.next(now).map(|(place, ..)| place).unwrap_or(9);
-        outbox.give_back(place);
-        assert_eq!(tokens(&mut outbox, now), [7, 3, 5]);
     }
 }

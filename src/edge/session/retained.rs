@@ -1,12 +1,14 @@
 //! A short look at what the broker has retained, without a session that it would keep.
 
-use super::error::Error;
-use super::settings::{Settings, options};
+use super::connection::Connection;
+use super::settings::Settings;
 use super::wire;
 use crate::translate::publish::Received;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, RetainForwardRule, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, Event, EventLoop};
+use rumqttc::v5::mqttbytes::v5::{
+    Filter, Packet, RetainForwardRule, Subscribe, SubscribeReasonCode,
+};
+use rumqttc::v5::{Event, Request};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -24,11 +26,8 @@ impl Retained {
     /// that, no window of unacknowledged messages can hold anything up.
     #[must_use]
     pub fn open(settings: &Settings, filters: Vec<String>) -> Self {
-        let mut options = options(settings);
-        options.set_clean_start(true);
-        let (client, event_loop) = AsyncClient::new(options, 16);
         let (sender, messages) = mpsc::channel(WAITING);
-        let poller = tokio::spawn(poll(event_loop, client, filters, sender));
+        let poller = tokio::spawn(poll(Connection::open(settings, true), filters, sender));
         Self { messages, _poller: AbortOnDropHandle::new(poller) }
     }
 
@@ -42,8 +41,7 @@ impl Retained {
 }
 
 async fn poll(
-    mut event_loop: EventLoop,
-    client: AsyncClient,
+    mut connection: Connection,
     filters: Vec<String>,
     messages: mpsc::Sender<Result<Option<Received>, String>>,
 ) {
@@ -54,17 +52,18 @@ async fn poll(
         preserve_retain: true,
         retain_forward_rule,
     };
-    let all = |rule: RetainForwardRule| -> Vec<Filter> {
-        filters.iter().map(|f| subscription(f, rule.clone())).collect()
+    let all = |rule: RetainForwardRule| {
+        let filters = filters.iter().map(|f| subscription(f, rule.clone()));
+        Request::Subscribe(Subscribe::new_many(filters, None))
     };
     let mut answers = 0;
     loop {
-        let next = match event_loop.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                let _ = client.try_subscribe_many(all(RetainForwardRule::OnEverySubscribe));
+        let next = match connection.event().await {
+            Some(Ok(Event::Incoming(Packet::ConnAck(_)))) => {
+                connection.request(all(RetainForwardRule::OnEverySubscribe));
                 continue;
             }
-            Ok(Event::Incoming(Packet::SubAck(suback))) => {
+            Some(Ok(Event::Incoming(Packet::SubAck(suback)))) => {
                 let refused =
                     |code: &SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
                 answers += 1;
@@ -73,15 +72,18 @@ async fn poll(
                     // The broker answers in order: the retained messages of the first subscription
                     // come before the answer to the second.
                     None if answers == 1 => {
-                        let _ = client.try_subscribe_many(all(RetainForwardRule::Never));
+                        connection.request(all(RetainForwardRule::Never));
                         continue;
                     }
                     None => Ok(None),
                 }
             }
-            Ok(Event::Incoming(Packet::Publish(publish))) => Ok(Some(wire::received(publish))),
-            Ok(_) => continue,
-            Err(error) => Err(Error::from(error).to_string()),
+            Some(Ok(Event::Incoming(Packet::Publish(publish)))) => {
+                Ok(Some(wire::received(publish)))
+            }
+            Some(Ok(_)) => continue,
+            Some(Err(error)) => Err(error.to_string()),
+            None => return,
         };
         let last = next.is_err();
         if messages.send(next).await.is_err() || last {

@@ -2,9 +2,7 @@
 
 use crate::translate::password::Password;
 use bytes::Bytes;
-use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::{QoS, v5 as wire, valid_filter};
-use rumqttc::{NetworkOptions, Transport};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,16 +10,11 @@ use std::time::Duration;
 /// How many publishes a session has under way at once, and how many messages the broker may send
 /// it ahead of the acknowledgements. The library's default of 65 535 costs 10 MB for each session.
 pub const WINDOW: u16 = 100;
-/// What the request channel of the library must hold at most: a window of publishes, a window of
-/// acknowledgements, one SUBSCRIBE and one DISCONNECT. With this, `try_send` never finds it full.
-pub(super) const REQUESTS: usize = 2 * WINDOW as usize + 16;
-/// Seconds until an attempt to connect is given up.
-const CONNECT_TIMEOUT: u64 = 5;
 
 /// Where the broker listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BrokerAddress {
-    /// A UNIX stream socket. The path must be UTF-8: the client library knows no other.
+    /// A UNIX stream socket.
     Unix(PathBuf),
     /// A TCP port.
     Tcp {
@@ -113,45 +106,34 @@ impl Settings {
     }
 }
 
-/// The library's options.
-pub(super) fn options(settings: &Settings) -> MqttOptions {
-    let id = settings.client_id.clone();
-    let mut options = match &settings.address {
-        BrokerAddress::Unix(path) => {
-            let mut options = MqttOptions::new(id, path.to_string_lossy(), 0);
-            options.set_transport(Transport::Unix);
-            options
-        }
-        // The library glues host and port together with a colon.
-        BrokerAddress::Tcp { host, port } if host.contains(':') => {
-            MqttOptions::new(id, format!("[{host}]"), *port)
-        }
-        BrokerAddress::Tcp { host, port } => MqttOptions::new(id, host, *port),
+/// After how much silence a PINGREQ is sent.
+pub(super) fn keep_alive(settings: &Settings) -> Duration {
+    let seconds = settings.keep_alive.as_secs().clamp(5, u64::from(u16::MAX));
+    Duration::from_secs(seconds)
+}
+
+/// The packet that begins a connection.
+pub(super) fn connect(settings: &Settings, clean: bool) -> wire::Packet {
+    let connect = wire::Connect {
+        keep_alive: u16::try_from(keep_alive(settings).as_secs()).unwrap_or(u16::MAX),
+        client_id: settings.client_id.clone(),
+        clean_start: clean,
+        properties: Some(wire::ConnectProperties {
+            session_expiry_interval: Some(whole_seconds(settings.session_expiry)),
+            receive_maximum: Some(WINDOW),
+            max_packet_size: Some(settings.max_packet),
+            ..wire::ConnectProperties::new()
+        }),
     };
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    // The library panics below 5 s and cuts off above 16 bits.
-    let keep_alive = settings.keep_alive.as_secs().clamp(5, u64::from(u16::MAX));
-    options
-        .set_network_options(network)
-        .set_connection_timeout(CONNECT_TIMEOUT)
-        .set_keep_alive(Duration::from_secs(keep_alive))
-        .set_clean_start(false)
-        .set_session_expiry_interval(Some(whole_seconds(settings.session_expiry)))
-        .set_receive_maximum(Some(WINDOW))
-        .set_max_packet_size(Some(settings.max_packet.max(1024)))
-        .set_manual_acks(true)
-        .set_outgoing_inflight_upper_limit(WINDOW);
-    if let Some(Credentials { user, password }) = &settings.credentials {
-        // The library writes no password where this is empty, as it must be.
-        options.set_credentials(user, password.as_ref().map_or("", Password::reveal));
-    }
-    if let Some(will) = &settings.will {
+    let will = settings.will.as_ref().map(|will| {
         let payload = will.payload.to_vec();
-        let (topic, retain) = (will.topic.clone(), will.retain);
-        options.set_last_will(wire::LastWill::new(topic, payload, QoS::AtLeastOnce, retain, None));
-    }
-    options
+        wire::LastWill::new(will.topic.as_str(), payload, QoS::AtLeastOnce, will.retain, None)
+    });
+    let login = settings.credentials.as_ref().map(|Credentials { user, password }| {
+        // The library writes no password where this is empty, as it must be.
+        wire::Login::new(user, password.as_ref().map_or("", Password::reveal))
+    });
+    wire::Packet::Connect(connect, will, login)
 }
 
 /// A subscription in the library's words.

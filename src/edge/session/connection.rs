@@ -1,0 +1,191 @@
+//! The packets of one connection to the broker.
+//!
+//! What is in them and what follows from them is the client library's: its codec and its state machine. Its
+//! event loop is not used. It writes each packet with a system call of its own, keeps as much memory as the
+//! largest of them took for as long as the connection lasts, and must not be cancelled while it writes.
+
+use super::error::Error;
+use super::output::Output;
+use super::settings::{BrokerAddress, Settings, WINDOW, connect, keep_alive};
+use futures_util::{FutureExt as _, StreamExt as _};
+use rumqttc::v5::mqttbytes::Error as WireError;
+use rumqttc::v5::mqttbytes::v5::{Codec, ConnectReturnCode, Packet};
+use rumqttc::v5::{ConnectionError, Event, MqttState, Request, StateError};
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_util::codec::FramedRead;
+
+/// How long an attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// While so many bytes wait to be written, no more are made.
+const WAITING: usize = 64 * 1024;
+
+/// A connection, or the attempt to make one. Dropping it ends it.
+pub(super) struct Connection {
+    requests: VecDeque<Request>,
+    stage: Stage,
+}
+
+enum Stage {
+    Opening(Pin<Box<dyn Future<Output = Result<Open, ConnectionError>> + Send>>),
+    Open(Box<Open>),
+    /// What it read together with its end, PUBACKs say, is still there.
+    Ended(VecDeque<Event>, Option<Error>),
+}
+
+impl Connection {
+    /// Starts to connect. `clean`: the broker is to forget what it has kept for the client.
+    pub fn open(settings: &Settings, clean: bool) -> Self {
+        let settings = settings.clone();
+        let opening = async move {
+            let opened = timeout(CONNECT_TIMEOUT, Open::connect(&settings, clean)).await;
+            opened.unwrap_or_else(|elapsed| Err(elapsed.into()))
+        };
+        Self { requests: VecDeque::new(), stage: Stage::Opening(Box::pin(opening)) }
+    }
+
+    /// Sends something as soon as the connection is open.
+    pub fn request(&mut self, request: Request) {
+        self.requests.push_back(request);
+    }
+
+    /// The next event; `None` once the connection has ended and its error was given. Cancel-safe.
+    pub async fn event(&mut self) -> Option<Result<Event, Error>> {
+        loop {
+            match &mut self.stage {
+                Stage::Opening(opening) => {
+                    self.stage = match opening.as_mut().await {
+                        Ok(open) => Stage::Open(Box::new(open)),
+                        Err(error) => Stage::Ended(VecDeque::new(), Some(error.into())),
+                    };
+                }
+                Stage::Open(open) => {
+                    if let Some(event) = open.state.events.pop_front() {
+                        return Some(Ok(event));
+                    }
+                    if let Err(error) = open.go_on(&mut self.requests).await {
+                        let events = std::mem::take(&mut open.state.events);
+                        let error = ConnectionError::from(error).into();
+                        self.stage = Stage::Ended(events, Some(error));
+                    }
+                }
+                Stage::Ended(events, error) => {
+                    let event = events.pop_front().map(Ok);
+                    return event.or_else(|| error.take().map(Err));
+                }
+            }
+        }
+    }
+}
+
+struct Open {
+    reader: FramedRead<Box<dyn AsyncRead + Send + Unpin>, Codec>,
+    writer: Box<dyn AsyncWrite + Send + Unpin>,
+    state: MqttState,
+    output: Output,
+    keep_alive: Duration,
+    ping: Pin<Box<Sleep>>,
+}
+
+impl Open {
+    /// Connects, and waits until the broker has accepted that.
+    async fn connect(settings: &Settings, clean: bool) -> Result<Self, ConnectionError> {
+        let (reader, writer) = dial(&settings.address).await?;
+        let most = Some(settings.max_packet);
+        let codec = Codec { max_incoming_size: most, max_outgoing_size: None };
+        let keep_alive = keep_alive(settings);
+        let mut open = Self {
+            reader: FramedRead::new(reader, codec),
+            writer,
+            state: MqttState::new(WINDOW, true),
+            output: Output::default(),
+            keep_alive,
+            ping: Box::pin(sleep(keep_alive)),
+        };
+        open.output.push(connect(settings, clean)).map_err(StateError::from)?;
+        while !open.output.is_empty() {
+            let written = open.writer.write(open.output.chunk()).await?;
+            open.output.written(written)?;
+        }
+        let packet = packet(open.reader.next().await)?;
+        match &packet {
+            Packet::ConnAck(connack) if connack.code == ConnectReturnCode::Success => {
+                let wanted = connack.properties.as_ref().and_then(|said| said.server_keep_alive);
+                if let Some(seconds) = wanted {
+                    open.keep_alive = Duration::from_secs(seconds.into());
+                }
+            }
+            Packet::ConnAck(connack) => {
+                return Err(ConnectionError::ConnectionRefused(connack.code));
+            }
+            _ => return Err(ConnectionError::NotConnAck(Box::new(packet))),
+        }
+        open.take(packet)?;
+        open.ping.as_mut().reset(Instant::now() + open.keep_alive);
+        Ok(open)
+    }
+
+    /// Does what can be done next. What waits is written at once, however many packets it is, and so is read
+    /// what has come. Cancel-safe.
+    async fn go_on(&mut self, requests: &mut VecDeque<Request>) -> Result<(), StateError> {
+        while self.output.waiting() < WAITING
+            && let Some(request) = requests.pop_front()
+        {
+            self.send(request)?;
+        }
+        tokio::select! {
+            biased;
+            written = self.writer.write(self.output.chunk()), if !self.output.is_empty() => {
+                self.output.written(written?)?;
+            }
+            read = self.reader.next() => {
+                self.take(packet(read)?)?;
+                for _ in 1..WINDOW {
+                    let Some(read) = self.reader.next().now_or_never() else { break };
+                    self.take(packet(read)?)?;
+                }
+            }
+            () = &mut self.ping => {
+                self.ping.as_mut().reset(Instant::now() + self.keep_alive);
+                self.send(Request::PingReq)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, request: Request) -> Result<(), StateError> {
+        let packet = self.state.handle_outgoing_packet(request)?;
+        packet.map_or(Ok(()), |packet| self.output.push(packet)).map_err(StateError::from)
+    }
+
+    fn take(&mut self, packet: Packet) -> Result<(), StateError> {
+        let answer = self.state.handle_incoming_packet(packet)?;
+        answer.map_or(Ok(()), |packet| self.output.push(packet)).map_err(StateError::from)
+    }
+}
+
+fn packet(read: Option<Result<Packet, WireError>>) -> Result<Packet, StateError> {
+    read.ok_or(StateError::ConnectionAborted)?.map_err(StateError::Deserialization)
+}
+
+type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
+
+async fn dial(address: &BrokerAddress) -> io::Result<Halves> {
+    Ok(match address {
+        BrokerAddress::Unix(path) => {
+            let (reader, writer) = UnixStream::connect(path).await?.into_split();
+            (Box::new(reader), Box::new(writer))
+        }
+        BrokerAddress::Tcp { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            let (reader, writer) = stream.into_split();
+            (Box::new(reader), Box::new(writer))
+        }
+    })
+}
