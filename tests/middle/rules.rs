@@ -397,3 +397,16 @@ fn a_restart_may_cut_what_a_domain_says_anywhere() {
         }
     }
 }
+
+#[test]
+fn a_call_goes_on_while_its_answer_comes_and_nothing_is_no_part_of_it() {
+    let mut play = Play::new(&["sys-usb"]);
+    let list = request("system/disks/list_disks", "vm-app", "1", "{}");
+    assert!(play.mqtt(&list).concat().contains("liste_disques"));
+    play.gateway.receive(&name("sys-usb"), b"{\"type\":");
+    for part in ["\"reponse\"", ""] {
+        assert_eq!(play.elapse(20), [""; 0], "{part:?}");
+        play.gateway.receive(&name("sys-usb"), part.as_bytes());
+    }
+    assert!(play.elapse(11).concat().contains(r#""refused":"expired""#));
+}

@@ -255,6 +255,9 @@ impl Proxy {
 
     /// Bytes from the channel, cut anywhere.
     pub fn receive(&mut self, bytes: &[u8], now: Now) {
+        if bytes.is_empty() {
+            return;
+        }
         if self.decoder.is_inside_a_line() {
             self.still_answering(now);
         }
