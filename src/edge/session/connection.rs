@@ -7,6 +7,7 @@
 use super::error::Error;
 use super::output::Output;
 use super::settings::{BrokerAddress, Settings, WINDOW, connect, keep_alive};
+use bytes::BytesMut;
 use futures_util::{FutureExt as _, StreamExt as _};
 use rumqttc::v5::mqttbytes::Error as WireError;
 use rumqttc::v5::mqttbytes::v5::{Codec, ConnectReturnCode, Packet};
@@ -22,7 +23,8 @@ use tokio_util::codec::FramedRead;
 
 /// How long an attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// While so many bytes wait to be written, no more are made.
+/// While so many bytes wait to be written, no more are made; and when so many have been read, it is the turn
+/// of who waits for them.
 const WAITING: usize = 64 * 1024;
 
 /// A connection, or the attempt to make one. Dropping it ends it.
@@ -116,7 +118,7 @@ impl Open {
         match &packet {
             Packet::ConnAck(connack) if connack.code == ConnectReturnCode::Success => {
                 let wanted = connack.properties.as_ref().and_then(|said| said.server_keep_alive);
-                if let Some(seconds) = wanted {
+                if let Some(seconds @ 1..) = wanted {
                     open.keep_alive = Duration::from_secs(seconds.into());
                 }
             }
@@ -140,19 +142,28 @@ impl Open {
         }
         tokio::select! {
             biased;
+            // However much there is to read: the broker counts what it hears.
+            () = &mut self.ping => {
+                self.ping.as_mut().reset(Instant::now() + self.keep_alive);
+                self.send(Request::PingReq)?;
+            }
             written = self.writer.write(self.output.chunk()), if !self.output.is_empty() => {
                 self.output.written(written?)?;
             }
             read = self.reader.next() => {
-                self.take(packet(read)?)?;
-                for _ in 1..WINDOW {
-                    let Some(read) = self.reader.next().now_or_never() else { break };
-                    self.take(packet(read)?)?;
+                let (mut read, mut taken) = (Some(read), 0);
+                while let Some(next) = read.take() {
+                    let packet = packet(next)?;
+                    taken += weight(&packet);
+                    self.take(packet)?;
+                    if taken < WAITING {
+                        read = self.reader.next().now_or_never();
+                    } else {
+                        // The rest of it would keep the memory of a large packet that it stands behind.
+                        let rest = self.reader.read_buffer_mut();
+                        *rest = BytesMut::from(&**rest);
+                    }
                 }
-            }
-            () = &mut self.ping => {
-                self.ping.as_mut().reset(Instant::now() + self.keep_alive);
-                self.send(Request::PingReq)?;
             }
         }
         Ok(())
@@ -171,6 +182,15 @@ impl Open {
 
 fn packet(read: Option<Result<Packet, WireError>>) -> Result<Packet, StateError> {
     read.ok_or(StateError::ConnectionAborted)?.map_err(StateError::Deserialization)
+}
+
+/// About how many bytes a packet takes in memory.
+fn weight(packet: &Packet) -> usize {
+    const ALWAYS: usize = 512;
+    match packet {
+        Packet::Publish(publish) => ALWAYS + publish.payload.len(),
+        _ => ALWAYS,
+    }
 }
 
 type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
