@@ -83,6 +83,28 @@ async fn a_line_that_is_over_leaves_nothing_behind() -> Outcome {
     scene.end(&[("not_json", 8)]).await
 }
 
+#[tokio::test]
+async fn a_large_message_leaves_nothing_behind_in_its_session() -> Outcome {
+    let mut scene = Scene::start().await?;
+    let message = "x".repeat(12 * MIB);
+    let mut all = Vec::new();
+    for n in 0..8 {
+        let domain = scene.legacy(&format!("vm-large-{n}")).await?;
+        domain.line(&notification(
+            &domain.name,
+            "vm-far",
+            "erreur",
+            &json!({"niveau": 40, "module": "m", "message": message}),
+        ));
+        let notice = scene.reader.inbox.next("the large one").await?;
+        assert!(notice.payload.len() > message.len());
+        scene.others.go_on().await?;
+        all.push(domain);
+        eprintln!("now: {} KiB", scene.dom0.gateway.memory()? >> 10);
+    }
+    scene.end(&[]).await
+}
+
 const DEEP: usize = 100_000;
 
 /// An array of arrays, and so on.
