@@ -25,7 +25,7 @@ pub enum Event {
     /// A message. The broker holds it until it is acknowledged, and sends about
     /// [`WINDOW`](super::WINDOW) of them ahead (Mosquitto 2.0.11 up to twice as many and more).
     Received(Received, Delivery),
-    /// The broker has taken a publish. With QoS 0 it means that it was written.
+    /// The broker has taken a publish. With QoS 0 it means that it is being written.
     Acknowledged {
         /// Of which publish.
         token: Token,

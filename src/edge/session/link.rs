@@ -155,8 +155,8 @@ impl Link {
         Ok(())
     }
 
-    /// The library has written a publish; gives its place if there will be no PUBACK (QoS 0).
-    /// The library writes them in the order in which it was handed them.
+    /// A publish has become a packet; gives its place if there will be no PUBACK (QoS 0). They do so in
+    /// the order in which they were handed over.
     pub fn written(&mut self, pkid: u16) -> Option<u64> {
         let place = self.handed.pop_front()?;
         if pkid == 0 {

@@ -112,8 +112,8 @@ impl Session {
         if let State::Linked(link) = &mut self.state
             && link.number == delivery.connection
         {
-            // QoS 2 never comes, with subscriptions of QoS 1. If it does, PUBREC is the answer and
-            // the library goes on from there.
+            // QoS 2 never comes, with subscriptions of QoS 1. If it does, PUBREC is the answer, and
+            // the library's state machine goes on from there.
             match delivery.qos {
                 0 => {}
                 1 => link.acknowledge(delivery.pkid, QoS::AtLeastOnce),
