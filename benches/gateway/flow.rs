@@ -31,11 +31,11 @@ pub fn notifications(floor: &mut Floor, extent: Extent) -> Res<Vec<Row>> {
     let (mut theirs, mut twofold, mut ours) = (Vec::new(), Vec::new(), Vec::new());
     let legacy = world.first()?;
     for _ in 0..extent.rounds {
-        theirs.push(rate(&mut listener, count, |arrived| bare.publish(count, BARE, arrived))?);
-        twofold.push(rate(&mut twice, count, |arrived| {
+        theirs.push(rate(&mut listener, count, |_| bare.publish(count, BARE))?);
+        twofold.push(rate(&mut twice, count, |_| {
             thread::scope(|scope| {
                 let too = scope.spawn(|| second.receive(count, &AtomicUsize::new(0)));
-                bare.publish(count, TWICE, arrived)?;
+                bare.publish(count, TWICE)?;
                 too.join().map_err(|_| "the second listener has failed")?
             })
         })?);

@@ -116,12 +116,12 @@ impl MqttEnd {
     }
 
     /// Publishes so many notifications, as fast as their acknowledgements allow.
-    pub fn publish(&mut self, count: usize, topic: &str, arrived: &AtomicUsize) -> Res {
+    pub fn publish(&mut self, count: usize, topic: &str) -> Res {
         let (client, events, name) = (&self.client, &mut self.events, &self.name);
         let (mut sent, mut acknowledged) = (0, 0);
         drive(&self.runtime, async {
             while acknowledged < count {
-                while sent < count && sent < arrived.load(Ordering::Relaxed) + crate::AHEAD {
+                while sent < count {
                     let properties = PublishProperties {
                         user_properties: vec![("source".to_owned(), name.clone())],
                         ..PublishProperties::default()
