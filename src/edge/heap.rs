@@ -12,9 +12,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]
 pub fn keep_small() {
-    const LARGE: i32 = 128 * 1024;
+    const OWN: i32 = 128 * 1024;
     // SAFETY: it sets a number of the allocator's, and no other thread runs yet.
-    let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+    let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, OWN) };
     if set == 0 {
         tracing::warn!("the allocator keeps its own ways: more memory may be in use");
     }
@@ -30,7 +30,7 @@ pub fn keep_small() {}
 pub struct Heap;
 
 /// In an allocation as large there is a whole page of 2 MiB wherever it lies.
-const HUGE: usize = 4 << 20;
+const LARGE: usize = 4 << 20;
 const PAGE: usize = 4096;
 
 // SAFETY: all that is promised is the system allocator's, which is given the same arguments, and whose
@@ -39,19 +39,20 @@ const PAGE: usize = 4096;
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
-        in_huge_pages(unsafe { System.alloc(layout) }, layout.size())
+        advise(unsafe { System.alloc(layout) }, layout.size(), Advice::LinuxHugepage)
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
-        in_huge_pages(unsafe { System.alloc_zeroed(layout) }, layout.size())
+        advise(unsafe { System.alloc_zeroed(layout) }, layout.size(), Advice::LinuxHugepage)
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as above.
         let block = unsafe { System.realloc(block, layout, size) };
         // What grows by doubling, as a line does, is half empty, and may stay so.
-        if size / 2 > layout.size() { in_huge_pages(block, size) } else { block }
+        let doubled = size / 2 <= layout.size();
+        advise(block, size, if doubled { Advice::LinuxNoHugepage } else { Advice::LinuxHugepage })
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -61,13 +62,13 @@ unsafe impl GlobalAlloc for Heap {
 }
 
 #[allow(unsafe_code)]
-fn in_huge_pages(block: *mut u8, size: usize) -> *mut u8 {
-    if size >= HUGE && !block.is_null() {
+fn advise(block: *mut u8, size: usize, advice: Advice) -> *mut u8 {
+    if size >= LARGE && !block.is_null() {
         let before = block.addr() % PAGE;
         let first = block.wrapping_sub(before);
         // SAFETY: the advice changes no byte of the pages, only how they are brought in. A kernel without
         // huge pages refuses it, which is as well.
-        let _ = unsafe { madvise(first.cast(), before + size, Advice::LinuxHugepage) };
+        let _ = unsafe { madvise(first.cast(), before + size, advice) };
     }
     block
 }

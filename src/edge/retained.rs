@@ -1,7 +1,7 @@
 //! Reading what the broker has retained, and what is published there from then on.
 
 use super::secrets::Secrets;
-use super::session::{BrokerAddress, Retained, Settings};
+use super::session::{BrokerAddress, ReadRoom, Retained, Settings};
 use super::supervisor::address;
 use crate::config::Config;
 use crate::translate::publish::Received;
@@ -37,6 +37,7 @@ impl Look {
             keep_alive: config.broker.keep_alive,
             session_expiry: Duration::ZERO,
             max_packet: LARGEST,
+            read_room: ReadRoom::new(LARGEST),
             filters: Vec::new(),
             gone: BTreeSet::new(),
             will: None,

@@ -301,7 +301,7 @@ impl Station {
             Turn::Directory => self.see_directory(),
             Turn::Level => {
                 let level = *self.level.borrow_and_update();
-                self.proxy.set_level(level);
+                self.proxy.set_level(level, now);
             }
             Turn::Stored => self.take_stored(life).await,
             Turn::Back(ended) => self.store_is_back(&ended, life),
@@ -320,12 +320,13 @@ impl Station {
     }
 
     async fn control(&mut self, control: Control, life: &mut Life) {
+        let now = self.clock.now();
         match control {
             Control::Appeared => life.port.appeared(),
             Control::Disappeared => life.port.disappeared(),
             Control::Removed => {
                 while let Ok(letter) = self.mailbox.try_recv() {
-                    self.proxy.accept(letter.passed, self.clock.now());
+                    self.proxy.accept(letter.passed, now);
                 }
                 self.mailbox.close();
                 life.removed = true;
@@ -335,7 +336,7 @@ impl Station {
             }
             Control::Reload(again) => {
                 let Again { setting, kept, credentials, .. } = *again;
-                self.proxy.reload(&setting);
+                self.proxy.reload(&setting, now);
                 self.settings.credentials = credentials.clone();
                 self.settings.session_expiry = kept;
                 if let Some(session) = &mut life.session {

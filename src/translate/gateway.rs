@@ -108,12 +108,12 @@ impl Gateway {
     }
 
     fn apply(&mut self) {
-        let setting = self.setting.clone();
+        let (setting, now) = (self.setting.clone(), self.now);
         let names: Vec<_> = self.stations.iter().map(|s| s.name.clone()).collect();
         for name in names {
-            self.with(&name, |station| station.proxy.reload(&setting));
+            self.with(&name, |station| station.proxy.reload(&setting, now));
         }
-        self.hub.reload(&setting, self.now);
+        self.hub.reload(&setting, now);
         self.run_hub();
     }
 

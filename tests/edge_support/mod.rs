@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::Bytes;
-use passerelle::edge::session::{BrokerAddress, Event, Filter, Session, Settings};
+use passerelle::edge::session::{BrokerAddress, Event, Filter, ReadRoom, Session, Settings};
 use passerelle::translate::publish::{Publish, Qos, Token};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -79,6 +79,7 @@ impl Broker {
             keep_alive: Duration::from_secs(10),
             session_expiry: Duration::from_secs(300),
             max_packet: 32 << 20,
+            read_room: ReadRoom::new(32 << 20),
             filters: filters.iter().map(filter).collect(),
             gone: BTreeSet::new(),
             will: None,

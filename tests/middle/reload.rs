@@ -249,7 +249,7 @@ fn what_passes_between_domains_carries_its_row() {
     let old = setting(&scan("old", "exclusive = true"), Limits::default());
     let new = setting("", Limits::default());
     let (mut gui, mut server) = (proxy("vm-gui", &old), proxy("vm-scan", &old));
-    server.reload(&new);
+    server.reload(&new, now());
     server.take_actions();
     for _ in 0..2 {
         let mut actions = line(&mut gui, &asks("old"));
@@ -287,13 +287,13 @@ fn what_waits_is_weighed_by_the_limits_that_hold() {
     gui.accept(Passed::Copy(vec![b'x'; told].into()), now());
 
     let tight = Limits { outbox: 1, queue: 1, line: 10, calls: 1, ..Limits::default() };
-    gui.reload(&setting(&rows, tight));
+    gui.reload(&setting(&rows, tight), now());
     assert!(published(&line(&mut gui, &ask)).is_empty(), "a line is too long now");
     let mut roomy = Limits { outbox: 1, queue: 1, ..Limits::default() };
-    gui.reload(&setting(&rows, roomy.clone()));
+    gui.reload(&setting(&rows, roomy.clone()), now());
     assert!(published(&line(&mut gui, &ask)).is_empty(), "the outbox is full now");
     roomy.outbox = Limits::default().outbox;
-    gui.reload(&setting(&rows, roomy));
+    gui.reload(&setting(&rows, roomy), now());
     assert_eq!(published(&line(&mut gui, &ask)).len(), 1);
     for token in tokens {
         gui.acknowledged(token, true, now());
@@ -316,14 +316,14 @@ fn a_session_is_subscribed_to_what_the_mapping_and_the_pending_calls_need() {
     let [old, new] = ["old", "new"].map(|v| setting(&scan(v, ""), Limits::default()));
     let mut gui = proxy("vm-gui", &old);
     line(&mut gui, &command("vm-gui", "vm-far", "scan", r#"{"fichier_old":"f"}"#));
-    gui.reload(&new);
+    gui.reload(&new, now());
     let needed = ["business/scan/new/response/vm-gui", "business/scan/old/response/vm-gui"];
     assert_eq!(filters(&gui.take_actions()), set(&needed));
     gui.deliver(verdict("old", None), 1, now());
     let last = gui.take_actions().pop();
     assert_eq!(last, Some(Action::Subscribe(set(&needed[..1]))));
     // Back, with nothing pending.
-    gui.reload(&old);
+    gui.reload(&old, now());
     assert_eq!(filters(&gui.take_actions()), set(&needed[1..]));
 }
 

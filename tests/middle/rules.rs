@@ -40,12 +40,21 @@ fn a_domain_that_holds_more_than_its_share_is_refused_until_there_is_room_again(
         let actions = proxy.take_actions();
         actions.iter().any(|a| matches!(a, Action::Publish(_)))
     };
-    proxy.set_level(Some(3000));
+    proxy.set_level(Some(3000), now);
     assert!(published(&mut proxy), "there is room for one");
     assert!(!published(&mut proxy), "not for two");
     assert_eq!(proxy.counters().refused.get(&Reason::StoreFull), Some(&1));
-    proxy.set_level(None);
+    proxy.set_level(None, now);
     assert!(published(&mut proxy), "all together hold little again");
+    proxy.receive(&[b'x'; 4000], now);
+    proxy.set_level(Some(4000), now);
+    assert_eq!(proxy.counters().refused.get(&Reason::LineTooLong), None);
+    proxy.set_level(Some(3999), now);
+    assert_eq!(proxy.counters().refused.get(&Reason::LineTooLong), Some(&1), "it says no more");
+    proxy.set_level(None, now);
+    proxy.receive(b"\n", now);
+    assert!(published(&mut proxy), "the rest of it is gone");
+    assert_eq!(proxy.counters().refused.get(&Reason::LineTooLong), Some(&1));
 }
 
 #[test]

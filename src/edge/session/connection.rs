@@ -5,12 +5,11 @@
 //! largest of them took for as long as the connection lasts, and must not be cancelled while it writes.
 
 use super::error::Error;
+use super::input::{Arrived, Input, Share};
 use super::output::Output;
 use super::settings::{BrokerAddress, Settings, WINDOW, connect, keep_alive};
-use bytes::BytesMut;
-use futures_util::{FutureExt as _, StreamExt as _};
-use rumqttc::v5::mqttbytes::Error as WireError;
-use rumqttc::v5::mqttbytes::v5::{Codec, ConnectReturnCode, Packet};
+use futures_util::FutureExt as _;
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet};
 use rumqttc::v5::{ConnectionError, Event, MqttState, Request, StateError};
 use std::collections::VecDeque;
 use std::io;
@@ -19,13 +18,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use tokio_util::codec::FramedRead;
 
 /// How long an attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// While so many bytes wait to be written, no more are made; and when so many have been read, it is the turn
 /// of who waits for them.
 const WAITING: usize = 64 * 1024;
+/// What a packet takes in memory besides its bytes, about.
+const PACKET: usize = 256;
 
 /// A connection, or the attempt to make one. Dropping it ends it.
 pub(super) struct Connection {
@@ -86,7 +86,9 @@ impl Connection {
 }
 
 struct Open {
-    reader: FramedRead<Box<dyn AsyncRead + Send + Unpin>, Codec>,
+    input: Input,
+    /// Of what the caller was given last.
+    share: Option<Share>,
     writer: Box<dyn AsyncWrite + Send + Unpin>,
     state: MqttState,
     output: Output,
@@ -98,11 +100,10 @@ impl Open {
     /// Connects, and waits until the broker has accepted that.
     async fn connect(settings: &Settings, clean: bool) -> Result<Self, ConnectionError> {
         let (reader, writer) = dial(&settings.address).await?;
-        let most = Some(settings.max_packet);
-        let codec = Codec { max_incoming_size: most, max_outgoing_size: None };
         let keep_alive = keep_alive(settings);
         let mut open = Self {
-            reader: FramedRead::new(reader, codec),
+            input: Input::new(reader, settings.max_packet, settings.read_room.clone()),
+            share: None,
             writer,
             state: MqttState::new(WINDOW, true),
             output: Output::default(),
@@ -114,7 +115,7 @@ impl Open {
             let written = open.writer.write(open.output.chunk()).await?;
             open.output.written(written)?;
         }
-        let packet = packet(open.reader.next().await)?;
+        let Arrived { packet, .. } = open.input.next().await?;
         match &packet {
             Packet::ConnAck(connack) if connack.code == ConnectReturnCode::Success => {
                 let wanted = connack.properties.as_ref().and_then(|said| said.server_keep_alive);
@@ -133,8 +134,9 @@ impl Open {
     }
 
     /// Does what can be done next. What waits is written at once, however many packets it is, and so is read
-    /// what has come. Cancel-safe.
+    /// what has come. The caller is done with what was read before. Cancel-safe.
     async fn go_on(&mut self, requests: &mut VecDeque<Request>) -> Result<(), StateError> {
+        self.share = None;
         while self.output.waiting() < WAITING
             && let Some(request) = requests.pop_front()
         {
@@ -150,18 +152,17 @@ impl Open {
             written = self.writer.write(self.output.chunk()), if !self.output.is_empty() => {
                 self.output.written(written?)?;
             }
-            read = self.reader.next() => {
+            read = self.input.next() => {
                 let (mut read, mut taken) = (Some(read), 0);
                 while let Some(next) = read.take() {
-                    let packet = packet(next)?;
-                    taken += weight(&packet);
+                    let Arrived { packet, size, share } = next?;
+                    taken += PACKET + size;
+                    self.share = share;
                     self.take(packet)?;
                     if taken < WAITING {
-                        read = self.reader.next().now_or_never();
+                        read = self.input.next().now_or_never();
                     } else {
-                        // The rest of it would keep the memory of a large packet that it stands behind.
-                        let rest = self.reader.read_buffer_mut();
-                        *rest = BytesMut::from(&**rest);
+                        self.input.let_go();
                     }
                 }
             }
@@ -177,19 +178,6 @@ impl Open {
     fn take(&mut self, packet: Packet) -> Result<(), StateError> {
         let answer = self.state.handle_incoming_packet(packet)?;
         answer.map_or(Ok(()), |packet| self.output.push(packet)).map_err(StateError::from)
-    }
-}
-
-fn packet(read: Option<Result<Packet, WireError>>) -> Result<Packet, StateError> {
-    read.ok_or(StateError::ConnectionAborted)?.map_err(StateError::Deserialization)
-}
-
-/// About how many bytes a packet takes in memory.
-fn weight(packet: &Packet) -> usize {
-    const ALWAYS: usize = 512;
-    match packet {
-        Packet::Publish(publish) => ALWAYS + publish.payload.len(),
-        _ => ALWAYS,
     }
 }
 

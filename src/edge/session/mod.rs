@@ -10,6 +10,7 @@ mod backoff;
 mod connection;
 mod error;
 mod event;
+mod input;
 mod link;
 mod outbox;
 mod output;
@@ -18,6 +19,7 @@ mod settings;
 mod wire;
 
 pub use event::{Delivery, Event};
+pub use input::ReadRoom;
 pub use retained::Retained;
 pub use settings::{BrokerAddress, Credentials, Filter, Settings, WINDOW, Will};
 

@@ -1,5 +1,6 @@
 //! What a session is told when it is made, and what of it the client library must know.
 
+use super::input::ReadRoom;
 use crate::translate::password::Password;
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::{QoS, v5 as wire, valid_filter};
@@ -71,6 +72,8 @@ pub struct Settings {
     pub session_expiry: Duration,
     /// The largest packet that the broker may send, in bytes. It *drops* larger ones.
     pub max_packet: u32,
+    /// Where the packets have room that are read at the same time.
+    pub read_room: ReadRoom,
     /// The subscriptions, made again on each connection.
     pub filters: Vec<Filter>,
     /// Filters of before, which the broker may still have from an earlier connection: they are

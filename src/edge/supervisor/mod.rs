@@ -12,6 +12,7 @@ use super::hub::ToHub;
 use super::log::Log;
 use super::port::Place;
 use super::secrets::Secrets;
+use super::session::ReadRoom;
 use super::station::{self, Control, ToSupervisor};
 use super::store::Folder;
 use super::tunnel;
@@ -76,6 +77,7 @@ struct Supervisor {
     level: watch::Sender<Option<usize>>,
     spoken: watch::Sender<Option<(DomainName, Duration)>>,
     limit: watch::Receiver<Option<Instant>>,
+    read_room: ReadRoom,
     gone: Counters,
     /// Domains that spoke MQTT to an earlier run, and have not been seen in this one.
     on_mqtt: BTreeSet<DomainName>,
@@ -125,6 +127,7 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
         level: watch::channel(None).0,
         spoken: watch::channel(None).0,
         limit: limit.clone(),
+        read_room: ReadRoom::new(start::max_packet(config.limits.line)),
         gone: Counters::default(),
         on_mqtt: BTreeSet::new(),
         store: None,

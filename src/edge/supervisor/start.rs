@@ -92,6 +92,7 @@ impl Supervisor {
             keep_alive: self.config.broker.keep_alive,
             session_expiry: self.config.broker.session_expiry.min(kept),
             max_packet: max_packet(self.config.limits.line),
+            read_room: self.read_room.clone(),
             filters: Filter::others(filters),
             gone: BTreeSet::new(),
             will: None,
@@ -200,7 +201,7 @@ impl Supervisor {
 
 /// What the broker may send in one packet: well over a line, for Base64 and properties; anything larger
 /// it would drop without a word.
-fn max_packet(line: usize) -> u32 {
+pub(super) fn max_packet(line: usize) -> u32 {
     const PROPERTIES: usize = 256 * 1024;
     u32::try_from(line.saturating_mul(2).saturating_add(PROPERTIES)).unwrap_or(u32::MAX)
 }

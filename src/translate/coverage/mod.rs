@@ -95,6 +95,11 @@ impl Coverage {
     /// Bytes pass, cut anywhere.
     pub fn hear(&mut self, domain: &DomainName, from: Speaker, bytes: &[u8], now: Now) {
         self.ear(domain, from).decoder.push(bytes);
+        self.take_lines(domain, from, now);
+        self.share(now);
+    }
+
+    fn take_lines(&mut self, domain: &DomainName, from: Speaker, now: Now) {
         loop {
             let ear = self.ear(domain, from);
             let Some(frame) = ear.decoder.next() else { break };
@@ -107,7 +112,6 @@ impl Coverage {
                 (Speaker::Router, Frame::TooLong(_)) => {}
             }
         }
-        self.share();
     }
 
     fn line(&mut self, domain: &DomainName, line: &Bytes, fresh: bool, now: Now) {
@@ -152,7 +156,7 @@ impl Coverage {
     }
 
     /// Has those who hold the longest lines give way while all together hold too much.
-    fn share(&mut self) {
+    fn share(&mut self, now: Now) {
         let ears = self.ears.values().flat_map(|(a, b)| [a, b]);
         let mut held: Vec<usize> = ears.map(|e| e.decoder.held()).collect();
         let new = level(self.setting.limits.memory, &mut held);
@@ -163,6 +167,12 @@ impl Coverage {
         let line = self.setting.limits.line;
         for ear in self.ears.values_mut().flat_map(|(a, b)| [a, b]) {
             ear.decoder.set_limit(new.map_or(line, |level| level.min(line)));
+        }
+        // Who has said more already may never say any more.
+        let domains: Vec<_> = self.ears.keys().cloned().collect();
+        for domain in &domains {
+            self.take_lines(domain, Speaker::Domain, now);
+            self.take_lines(domain, Speaker::Router, now);
         }
     }
 }

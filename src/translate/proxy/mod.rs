@@ -263,13 +263,23 @@ impl Proxy {
         }
         self.last_arrival = now.monotonic;
         self.decoder.push(bytes);
+        self.take_lines(now);
+    }
+
+    fn take_lines(&mut self, now: Now) {
         while let Some(frame) = self.decoder.next() {
             self.counters.received += 1;
             match frame {
                 Frame::Line(line) => self.line(line, now),
                 Frame::TooLong(start) => {
                     self.heard.note(Spoke::Unreadable, Reason::LineTooLong.as_str(), now);
-                    let detail = format!("a line may have {} bytes", self.limits.line);
+                    let detail = match self.level.filter(|level| *level < self.limits.line) {
+                        Some(level) => format!(
+                            "all domains together hold more than `limits.memory`: a line may have \
+                             {level} bytes for now"
+                        ),
+                        None => format!("a line may have {} bytes", self.limits.line),
+                    };
                     let from = self.name().clone();
                     self.refuse(Reason::LineTooLong, detail, from, head(&start));
                 }

@@ -1,6 +1,7 @@
 //! Another mapping and other limits, while calls are pending.
 
 use super::{Action, Proxy, Setting, buckets};
+use crate::translate::clock::Now;
 use crate::translate::limits::weight;
 use crate::translate::subscriptions;
 use std::collections::BTreeSet;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 impl Proxy {
     /// From now on the mapping, the policy and the limits of `setting` hold; its names do not change. Pending calls
     /// go on under the rows that they began with, and what waits already stays, whatever its size.
-    pub fn reload(&mut self, setting: &Setting) {
+    pub fn reload(&mut self, setting: &Setting, now: Now) {
         self.table = Arc::clone(&setting.table);
         self.policy = Arc::clone(&setting.policy);
         let (old, new) = (&self.limits, &setting.limits);
@@ -20,7 +21,7 @@ impl Proxy {
         self.queue.set_limit(self.limits.queue);
         let limit = self.limits.outbox;
         self.outbox = self.sent.values().map(|(size, _)| weight(*size, limit)).sum();
-        self.set_level(self.level);
+        self.set_level(self.level, now);
         let wanted = subscriptions::of_channel(&self.table, &self.identity);
         let answers = self.asked.iter().map(|a| subscriptions::of_answers(&a.row, &self.identity));
         self.surplus = answers.filter(|filter| !wanted.contains(filter)).collect();

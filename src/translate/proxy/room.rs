@@ -15,9 +15,11 @@ impl Proxy {
 
     /// The most bytes that may be held for now: `None` is as many as the limits allow. It is set while
     /// all domains together hold too many, so that those who hold the most are refused first.
-    pub fn set_level(&mut self, level: Option<usize>) {
+    /// A line that is longer already is given up at once: its sender may never say any more.
+    pub fn set_level(&mut self, level: Option<usize>, now: Now) {
         self.level = level;
         self.decoder.set_limit(level.map_or(self.limits.line, |l| l.min(self.limits.line)));
+        self.take_lines(now);
     }
 
     /// Whether `size` more bytes would be more than the domain's share.

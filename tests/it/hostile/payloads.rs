@@ -172,3 +172,21 @@ async fn what_makes_a_line_too_long_is_refused_and_leaves_nothing_behind() -> Ou
     assert_eq!(usb.inbox.count(|_| true), 0);
     scene.end(&[("line_too_long", 6)]).await
 }
+
+#[tokio::test]
+async fn large_messages_for_many_are_not_all_in_memory_at_once() -> Outcome {
+    let mut scene = Scene::start().await?;
+    let hostile = scene.mqtt("vm-hostile").await?;
+    let long = "x".repeat(31 << 20);
+    let mut friends = Vec::new();
+    for n in 0..8 {
+        let name = format!("vm-friend-{n}");
+        friends.push(scene.legacy(&name).await?);
+        scene.dom0.broker.subscribed(&name, [format!("{CREATE}/response/{name}")]).await?;
+    }
+    for friend in &friends {
+        let answer = Message::new(format!("{CREATE}/response/{}", friend.name), long.clone());
+        hostile.publisher().publish(answer.from("vm-hostile")).await?;
+    }
+    scene.end(&[("line_too_long", 8)]).await
+}
