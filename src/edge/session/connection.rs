@@ -26,6 +26,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WAITING: usize = 64 * 1024;
 /// What a packet takes in memory besides its bytes, about.
 const PACKET: usize = 256;
+/// What has come together is seldom so many events, of some 400 bytes each: the room for more of them is not
+/// kept, nor are the 100 places that the library begins with.
+const EVENTS: usize = 16;
 
 /// A connection, or the attempt to make one. Dropping it ends it.
 pub(super) struct Connection {
@@ -137,6 +140,9 @@ impl Open {
     /// what has come. The caller is done with what was read before. Cancel-safe.
     async fn go_on(&mut self, requests: &mut VecDeque<Request>) -> Result<(), StateError> {
         self.share = None;
+        if self.state.events.capacity() > EVENTS {
+            self.state.events = VecDeque::new();
+        }
         while self.output.waiting() < WAITING
             && let Some(request) = requests.pop_front()
         {
