@@ -2,6 +2,7 @@
 
 use super::{Action, Identity, Passed, Proxy};
 use crate::translate::clock::Now;
+use crate::translate::frame::Frame;
 use crate::translate::legacy::{self, Kind, Message};
 use crate::translate::mapping::Command;
 use crate::translate::name::DomainName;
@@ -44,6 +45,28 @@ impl Read<'_> {
 }
 
 impl Proxy {
+    /// Takes the lines that have come whole, and gives up one that is too long.
+    pub(super) fn take_lines(&mut self, now: Now) {
+        while let Some(frame) = self.decoder.next() {
+            self.counters.received += 1;
+            match frame {
+                Frame::Line(line) => self.line(line, now),
+                Frame::TooLong(start) => {
+                    self.heard.note(Spoke::Unreadable, Reason::LineTooLong.as_str(), now);
+                    let detail = match self.level.filter(|level| *level < self.limits.line) {
+                        Some(level) => format!(
+                            "all domains together hold more than `limits.memory`: a line may have \
+                             {level} bytes for now"
+                        ),
+                        None => format!("a line may have {} bytes", self.limits.line),
+                    };
+                    let from = self.name().clone();
+                    self.refuse(Reason::LineTooLong, detail, from, head(&start));
+                }
+            }
+        }
+    }
+
     /// A whole line, counted as received.
     pub(super) fn line(&mut self, line: Bytes, now: Now) {
         let message = match legacy::parse(&line, self.limits.depth) {

@@ -33,7 +33,7 @@ pub use store::Room;
 
 use super::bucket::Bucket;
 use super::clock::Now;
-use super::frame::{Decoder, Frame};
+use super::frame::Decoder;
 use super::limits::{Limits, weight};
 use super::mapping::Table;
 use super::mapping::shape::{Context, Values};
@@ -43,7 +43,7 @@ use super::publish::{Publish, Received, Token};
 use super::queue::{Delivery, Entry, Purpose, Queue};
 use super::refusal::{Counters, Reason, Why, head};
 use super::roster::Roster;
-use super::status::{Heard, Spoke};
+use super::status::Heard;
 use bytes::Bytes;
 use calls::{Asked, Calls, Ended, Given};
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -264,27 +264,6 @@ impl Proxy {
         self.last_arrival = now.monotonic;
         self.decoder.push(bytes);
         self.take_lines(now);
-    }
-
-    fn take_lines(&mut self, now: Now) {
-        while let Some(frame) = self.decoder.next() {
-            self.counters.received += 1;
-            match frame {
-                Frame::Line(line) => self.line(line, now),
-                Frame::TooLong(start) => {
-                    self.heard.note(Spoke::Unreadable, Reason::LineTooLong.as_str(), now);
-                    let detail = match self.level.filter(|level| *level < self.limits.line) {
-                        Some(level) => format!(
-                            "all domains together hold more than `limits.memory`: a line may have \
-                             {level} bytes for now"
-                        ),
-                        None => format!("a line may have {} bytes", self.limits.line),
-                    };
-                    let from = self.name().clone();
-                    self.refuse(Reason::LineTooLong, detail, from, head(&start));
-                }
-            }
-        }
     }
 
     /// The line that has begun is none. Says how many bytes of it there were.
