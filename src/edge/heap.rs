@@ -50,7 +50,8 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as above.
         let block = unsafe { System.realloc(block, layout, size) };
-        // What grows by doubling, as a line does, is half empty, and may stay so.
+        // What grows by doubling, as a line does, is half empty, and may stay so: no huge pages then, not
+        // even where they are the rule.
         let doubled = size / 2 <= layout.size();
         advise(block, size, if doubled { Advice::LinuxNoHugepage } else { Advice::LinuxHugepage })
     }

@@ -5,7 +5,7 @@
 //! largest of them took for as long as the connection lasts, and must not be cancelled while it writes.
 
 use super::error::Error;
-use super::input::{Arrived, Input, Share};
+use super::input::{Arrived, Input, LARGE, Share};
 use super::output::Output;
 use super::settings::{BrokerAddress, Settings, WINDOW, connect, keep_alive};
 use futures_util::FutureExt as _;
@@ -24,6 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// While so many bytes wait to be written, no more are made; and when so many have been read, it is the turn
 /// of who waits for them.
 const WAITING: usize = 64 * 1024;
+const _: () = assert!(LARGE >= WAITING, "what has a share is the last that is read at a time");
 /// What a packet takes in memory besides its bytes, about.
 const PACKET: usize = 256;
 /// What has come together is seldom so many events, of some 400 bytes each: the room for more of them is not

@@ -12,8 +12,8 @@ const CAPACITY: usize = 8 * 1024;
 /// A packet of so many bytes waits for its room.
 pub(super) const LARGE: usize = 64 * 1024;
 
-/// Room for the large packets that are read at the same time: a notification of many megabytes comes to
-/// every session that subscribes to it, and to all of them at once. A clone is the same room.
+/// Room for the large packets that are read at the same time: each domain has a session, and requests and
+/// answers of many megabytes may come to all of them at once. A clone is the same room.
 #[derive(Debug, Clone)]
 pub struct ReadRoom {
     bytes: Arc<Semaphore>,
