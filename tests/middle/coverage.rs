@@ -187,6 +187,18 @@ fn long_lines_give_way_while_all_together_hold_too_much() {
 }
 
 #[test]
+fn who_has_begun_a_long_line_and_says_no_more_gives_way_too() {
+    let mut coverage = with_limits(Limits { memory: 10_000, ..Limits::default() });
+    let [idle, other] = ["d0", "d1"].map(name);
+    coverage.hear(&idle, Speaker::Domain, &[b'x'; 8000], now());
+    coverage.hear(&other, Speaker::Domain, &[b'x'; 2000], now());
+    let unheard = |coverage: &Coverage| coverage.book().pages.get(&idle).map_or(0, |p| p.unheard);
+    assert_eq!(unheard(&coverage), 0, "it is as much as there may be");
+    coverage.hear(&other, Speaker::Domain, b"x", now());
+    assert!(unheard(&coverage) > 0);
+}
+
+#[test]
 fn examples_are_judged_again_by_the_mapping_of_now() {
     let mut coverage = coverage();
     let said = command("vm-gui", "vm-scan", "own", "{}") + "\n";
