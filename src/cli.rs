@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::cmd;
+use crate::cmd::{self, Out};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -37,20 +37,41 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what was asked for.
+    /// Does what the program's arguments ask for.
     #[must_use]
-    pub fn run(&self) -> ExitCode {
+    pub fn main() -> ExitCode {
+        let mut out = Out::new();
+        let code = match Self::try_parse() {
+            Ok(cli) => cli.run(&mut out),
+            Err(answer) => tell(&answer, &mut out),
+        };
+        out.end(code)
+    }
+
+    fn run(&self, out: &mut Out) -> ExitCode {
         match &self.command {
-            Command::Run(args) => cmd::run::run(args),
-            Command::Status(args) => cmd::status::run(args),
-            Command::Ready(args) => cmd::ready::run(args),
-            Command::Check(args) => cmd::check::run(args),
-            Command::Coverage(args) => cmd::coverage::run(args),
-            Command::Store(args) => cmd::store::run(args),
-            Command::Explain(args) => cmd::explain::run(args),
-            Command::Acl(args) => cmd::acl::run(args),
-            Command::Translate(args) => cmd::translate::run(args),
-            Command::Test(args) => cmd::test::run(args),
+            Command::Run(args) => cmd::run::run(args, out),
+            Command::Status(args) => cmd::status::run(args, out),
+            Command::Ready(args) => cmd::ready::run(args, out),
+            Command::Check(args) => cmd::check::run(args, out),
+            Command::Coverage(args) => cmd::coverage::run(args, out),
+            Command::Store(args) => cmd::store::run(args, out),
+            Command::Explain(args) => cmd::explain::run(args, out),
+            Command::Acl(args) => cmd::acl::run(args, out),
+            Command::Translate(args) => cmd::translate::run(args, out),
+            Command::Test(args) => cmd::test::run(args, out),
         }
     }
+}
+
+/// Shows the help or the version, or what is wrong with the arguments.
+fn tell(answer: &clap::Error, out: &mut Out) -> ExitCode {
+    let text = answer.render();
+    match answer.use_stderr() {
+        true => out.complain(text),
+        // Nothing in it is from outside.
+        false if out.is_terminal() => out.put(&text.ansi().to_string()),
+        false => out.say(text),
+    }
+    ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(u8::MAX))
 }

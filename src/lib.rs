@@ -3,6 +3,8 @@
 //! The way of a message: [`edge`] reads bytes or MQTT messages, [`translate`] decides what becomes
 //! of them, and [`edge`] does it.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod cmd;
 pub mod config;
@@ -10,4 +12,5 @@ pub mod conversation;
 pub mod diagnostic;
 pub mod document;
 pub mod edge;
+pub mod printable;
 pub mod translate;

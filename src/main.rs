@@ -1,6 +1,5 @@
 //! The program: reads its arguments and does what they say.
 
-use clap::Parser as _;
 use passerelle::cli::Cli;
 use passerelle::edge::heap::Heap;
 use std::process::ExitCode;
@@ -9,5 +8,5 @@ use std::process::ExitCode;
 static HEAP: Heap = Heap;
 
 fn main() -> ExitCode {
-    Cli::parse().run()
+    Cli::main()
 }

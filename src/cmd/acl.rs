@@ -1,6 +1,6 @@
 //! `passerelle acl`: what the broker is to grant each domain.
 
-use super::{GOOD, bad, load, unreadable};
+use super::{GOOD, Out, bad, load, unreadable};
 use crate::config::{Address, Channel, Config, domain_of};
 use crate::edge::secrets;
 use crate::translate::acl::{Acl, Grants};
@@ -8,7 +8,6 @@ use crate::translate::name::DomainName;
 use crate::translate::policy::Pattern;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -37,16 +36,16 @@ pub struct Args {
 /// Runs it: 0 if it is written, 1 if the configuration is wrong or everyone logs in as the gateway, 2 if
 /// a file cannot be read.
 #[must_use]
-pub fn run(args: &Args) -> ExitCode {
-    let config = match load(&args.config) {
+pub fn run(args: &Args, out: &mut Out) -> ExitCode {
+    let config = match load(&args.config, out) {
         Ok(config) => config,
         Err(code) => return code,
     };
     let (Some(user), Some(passwords)) = (&config.broker.user, &config.broker.passwords) else {
-        eprintln!(
-            "error: {}: the broker cannot tell the domains apart\nhelp: give each a password, and name the file with `broker.passwords`",
+        out.complain(format_args!(
+            "error: {}: the broker cannot tell the domains apart\nhelp: give each a password, and name the file with `broker.passwords`\n",
             config.source.name
-        );
+        ));
         return bad();
     };
     let text = if args.listener {
@@ -55,13 +54,12 @@ pub fn run(args: &Args) -> ExitCode {
         match domains(&config, user, &args.domain) {
             Ok(domains) => acl(&config, user, &domains),
             Err(error) => {
-                eprintln!("error: {error}");
+                out.complain(format_args!("error: {error}\n"));
                 return unreadable();
             }
         }
     };
-    // Whoever no longer reads it has seen enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    out.say(text);
     GOOD
 }
 

@@ -1,6 +1,6 @@
 //! `passerelle check`: what is wrong with mapping and configuration files.
 
-use super::{GOOD, bad, read, show, unreadable};
+use super::{GOOD, Out, bad, read, show, unreadable};
 use crate::config;
 use crate::diagnostic::Source;
 use crate::translate::mapping::Table;
@@ -20,14 +20,14 @@ pub struct Args {
 
 /// Runs it: 0 if nothing is wrong, 1 with findings, 2 if a file cannot be read.
 #[must_use]
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let mut mappings: Vec<Arc<Source>> = Vec::new();
     let mut findings = Vec::new();
     for path in &args.files {
         let source = match read(path) {
             Ok(source) => source,
             Err(error) => {
-                eprintln!("error: {error}");
+                out.complain(format_args!("error: {error}\n"));
                 return unreadable();
             }
         };
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> ExitCode {
             Ok(_) => {}
             Err(config::Error::Findings(found)) => findings.extend(found),
             Err(config::Error::Unreadable(error)) => {
-                eprintln!("error: {error}");
+                out.complain(format_args!("error: {error}\n"));
                 return unreadable();
             }
         }
@@ -50,6 +50,6 @@ pub fn run(args: &Args) -> ExitCode {
     if findings.is_empty() {
         return GOOD;
     }
-    print!("{}", show(&findings));
+    out.say(show(&findings));
     bad()
 }

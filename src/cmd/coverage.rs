@@ -2,13 +2,12 @@
 
 mod show;
 
-use super::{GOOD, bad, read, show as findings, unreadable};
+use super::{GOOD, Out, bad, read, show as findings, unreadable};
 use crate::config::{self, Config};
 use crate::edge::observe::FILE;
 use crate::translate::clock::Now;
 use crate::translate::coverage::{self, Book, Row};
 use crate::translate::proxy::Setting;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,19 +27,20 @@ pub struct Args {
 /// Runs it: 0 if the mapping covers everything that was heard, 1 if it does not, or if nothing was
 /// heard, 2 if a file cannot be read.
 #[must_use]
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let (config, book) = match load(args) {
         Ok(loaded) => loaded,
         Err(error) => {
-            eprint!("{error}");
+            out.complain(error);
             return unreadable();
         }
     };
     let now = now();
     let rows = book.judged(&setting(config), now);
-    let text = if args.json { show::json(&book, &rows) } else { show::table(&book, &rows, now) };
-    // Whoever no longer reads it has seen enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    match args.json {
+        true => out.say_json(show::json(&book, &rows)),
+        false => out.say(show::table(&book, &rows, now)),
+    }
     if is_covered(&book, &rows) { GOOD } else { bad() }
 }
 

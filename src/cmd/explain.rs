@@ -1,6 +1,6 @@
 //! `passerelle explain`: what the policy says of a message, and by which rule.
 
-use super::{GOOD, bad, load, unreadable};
+use super::{GOOD, Out, bad, load, unreadable};
 use crate::config::Config;
 use crate::translate::mapping::{Command, Event, Origin};
 use crate::translate::name::DomainName;
@@ -35,10 +35,10 @@ pub struct Args {
 
 /// Runs it: 0 if it is allowed, 1 if it is not, 2 if the configuration is wrong or a file cannot be read.
 #[must_use]
-pub fn run(args: &Args) -> ExitCode {
-    let Ok(config) = load(&args.config) else { return unreadable() };
+pub fn run(args: &Args, out: &mut Out) -> ExitCode {
+    let Ok(config) = load(&args.config, out) else { return unreadable() };
     let (text, allowed) = explain(&config, args);
-    print!("{text}");
+    out.say(text);
     if allowed { GOOD } else { bad() }
 }
 

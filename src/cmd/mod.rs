@@ -4,6 +4,7 @@ pub mod acl;
 pub mod check;
 pub mod coverage;
 pub mod explain;
+mod out;
 pub mod ready;
 pub mod run;
 pub mod status;
@@ -13,6 +14,7 @@ pub mod translate;
 
 use crate::config::{self, Config};
 use crate::diagnostic::{Finding, Source};
+pub use out::Out;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -49,15 +51,15 @@ pub fn read(path: &Path) -> Result<Arc<Source>, String> {
 ///
 /// # Errors
 /// The exit code: 1 if it is wrong, 2 if a file cannot be read.
-pub fn load(path: &Path) -> Result<Config, ExitCode> {
+pub fn load(path: &Path, out: &mut Out) -> Result<Config, ExitCode> {
     match config::load_file(path) {
         Ok(config) => Ok(config),
         Err(config::Error::Findings(findings)) => {
-            eprint!("{}", show(&findings));
+            out.complain(show(&findings));
             Err(bad())
         }
         Err(config::Error::Unreadable(error)) => {
-            eprintln!("error: {error}");
+            out.complain(format_args!("error: {error}\n"));
             Err(unreadable())
         }
     }

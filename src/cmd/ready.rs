@@ -1,7 +1,8 @@
 //! `passerelle ready`: whether the gateway can go.
 
-use super::{GOOD, bad, load, unreadable};
+use super::{GOOD, Out, bad, load, unreadable};
 use crate::edge::memory::{Kept, look, monotonic};
+use crate::printable;
 use crate::translate::status::{Record, Verdict};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -30,26 +31,28 @@ pub struct Args {
 /// Runs it: 0 if no domain has spoken legacy for long enough, seen by a gateway that runs; 1 if one
 /// has, or the gateway does not run or has not watched for so long; 2 if that cannot be told.
 #[must_use]
-pub fn run(args: &Args) -> ExitCode {
-    let Ok(config) = load(&args.config) else { return unreadable() };
+pub fn run(args: &Args, out: &mut Out) -> ExitCode {
+    let Ok(config) = load(&args.config, out) else { return unreadable() };
     let kept = match look(&config.state_dir) {
         Ok(kept) => kept,
         Err(error) => {
-            eprintln!("error: {error}");
+            out.complain(format_args!("error: {error}\n"));
             return unreadable();
         }
     };
     let Some(record) = &kept.record else {
-        println!("not ready: {}", nothing_kept(&kept, &config.state_dir));
+        out.say(format_args!("not ready: {}\n", nothing_kept(&kept, &config.state_dir)));
         return bad();
     };
     if kept.running && !kept.up_to_date {
         let folder = config.state_dir.display();
-        eprintln!("error: {folder}: the gateway runs and cannot write there: see its log");
+        out.complain(format_args!(
+            "error: {folder}: the gateway runs and cannot write there: see its log\n"
+        ));
         return unreadable();
     }
     let verdict = record.verdict(kept.running.then(monotonic), args.quiet_for);
-    print!("{}", answer(record, &verdict, kept.running, args.quiet_for));
+    out.say(answer(record, &verdict, kept.running, args.quiet_for));
     if kept.running && verdict.is_ready() { GOOD } else { bad() }
 }
 
@@ -84,7 +87,7 @@ fn answer(record: &Record, verdict: &Verdict, running: bool, quiet_for: Duration
         let _ = writeln!(out, "  {domain}: last {ago} ago, on {last}");
         for quiet in said.iter().take(SHOWN) {
             let seen = &quiet.seen;
-            let (kind, name) = (seen.spoke.as_str(), seen.name.escape_debug());
+            let (kind, name) = (seen.spoke.as_str(), printable::text(&seen.name));
             let (count, ago) = (seen.count, age(quiet.age));
             let _ = writeln!(out, "    {kind} {name}: {count} in all, last {ago} ago");
         }

@@ -1,6 +1,6 @@
 //! `passerelle run`: the gateway.
 
-use super::{GOOD, load, unreadable};
+use super::{GOOD, Out, load, unreadable};
 use crate::config::{Config, LogFormat};
 use crate::edge;
 use std::path::PathBuf;
@@ -23,15 +23,15 @@ pub struct Args {
 /// Runs it: 0 after SIGTERM, 1 if the configuration is wrong, 2 if a file cannot be read or the
 /// gateway cannot start.
 #[must_use]
-pub fn run(args: &Args) -> ExitCode {
-    let config = match load(&args.config) {
+pub fn run(args: &Args, out: &mut Out) -> ExitCode {
+    let config = match load(&args.config, out) {
         Ok(config) => config,
         Err(code) => return code,
     };
     match start(args, config) {
         Ok(()) => GOOD,
         Err(error) => {
-            eprintln!("error: {error}");
+            out.complain(format_args!("error: {error}\n"));
             unreadable()
         }
     }

@@ -1,7 +1,8 @@
 //! `passerelle store`: what is kept on disk, without a gateway or beside one.
 
-use super::{GOOD, bad, load, unreadable};
+use super::{GOOD, Out, bad, load, unreadable};
 use crate::edge::store::{Content, Kept, drop_domain, list};
+use crate::printable;
 use crate::translate::name::DomainName;
 use crate::translate::store::{Message, Purpose, Record, State};
 use serde_json::{Value, json};
@@ -48,33 +49,37 @@ struct Place {
 
 /// Runs it: 0 if it did what was asked for, 1 if there is no such thing, 2 if it could not look.
 #[must_use]
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let (Command::List(place) | Command::Show { place, .. } | Command::Drop { place, .. }) =
         &args.command;
-    let dir = match folder(place) {
+    let dir = match folder(place, out) {
         Ok(dir) => dir,
         Err(code) => return code,
     };
     let done = match &args.command {
-        Command::List(_) => show_list(&dir),
-        Command::Show { domain, .. } => name(domain.as_deref()).and_then(|name| show(&dir, name)),
-        Command::Drop { domain, .. } => name(Some(domain)).and_then(|name| throw(&dir, name)),
+        Command::List(_) => show_list(&dir, out),
+        Command::Show { domain, .. } => {
+            name(domain.as_deref()).and_then(|name| show(&dir, name, out))
+        }
+        Command::Drop { domain, .. } => name(Some(domain)).and_then(|name| throw(&dir, name, out)),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        out.complain(format_args!("error: {error}\n"));
         unreadable()
     })
 }
 
-fn folder(place: &Place) -> Result<PathBuf, ExitCode> {
+fn folder(place: &Place, out: &mut Out) -> Result<PathBuf, ExitCode> {
     if let Some(dir) = &place.dir {
         return Ok(dir.clone());
     }
     let file = place.config.clone().unwrap_or_default();
-    let config = load(&file)?;
+    let config = load(&file, out)?;
     config.store.map(|store| store.dir).ok_or_else(|| {
         let file = file.display();
-        eprintln!("error: {file}: there is no store: add [store] with `dir`, or give --dir");
+        out.complain(format_args!(
+            "error: {file}: there is no store: add [store] with `dir`, or give --dir\n"
+        ));
         bad()
     })
 }
@@ -83,9 +88,11 @@ fn name(text: Option<&str>) -> Result<Option<DomainName>, String> {
     text.map(|text| DomainName::parse(text).map_err(|error| error.to_string())).transpose()
 }
 
-fn show_list(dir: &Path) -> Result<ExitCode, String> {
+fn show_list(dir: &Path, out: &mut Out) -> Result<ExitCode, String> {
     let shown = list(dir)?;
-    println!("{:<24} {:>9} {:>7} {:>7} {:>12}", "DOMAIN", "MESSAGES", "CALLS", "LINES", "BYTES");
+    let head = ("DOMAIN", "MESSAGES", "CALLS", "LINES", "BYTES");
+    let (a, b, c, d, e) = head;
+    out.say(format_args!("{a:<24} {b:>9} {c:>7} {d:>7} {e:>12}\n"));
     for kept in &shown.domains {
         let count = |wanted: fn(&Record) -> bool| {
             kept.content.iter().filter(|content| wanted(&content.entry.is)).count()
@@ -97,36 +104,36 @@ fn show_list(dir: &Path) -> Result<ExitCode, String> {
         let messages = |r: &Record| matches!(r, Record::Message(m) if m.call.is_none());
         let lines = |r: &Record| matches!(r, Record::Line(_) | Record::Half(_));
         let (messages, calls, lines) = (count(messages), count(calls), count(lines));
-        println!(
-            "{:<24} {messages:>9} {calls:>7} {lines:>7} {:>12}",
+        out.say(format_args!(
+            "{:<24} {messages:>9} {calls:>7} {lines:>7} {:>12}\n",
             kept.name.as_str(),
             kept.size
-        );
+        ));
     }
-    tell_faults(&shown.domains);
+    tell_faults(&shown.domains, out);
     if shown.running {
-        println!("a gateway runs with it");
+        out.say("a gateway runs with it\n");
     }
     Ok(GOOD)
 }
 
-fn tell_faults(domains: &[Kept]) {
+fn tell_faults(domains: &[Kept], out: &mut Out) {
     for fault in domains.iter().flat_map(|kept| &kept.faults) {
-        eprintln!("damaged: {fault}");
+        out.complain(format_args!("damaged: {}\n", printable::text(fault)));
     }
 }
 
-fn show(dir: &Path, name: Option<DomainName>) -> Result<ExitCode, String> {
+fn show(dir: &Path, name: Option<DomainName>, out: &mut Out) -> Result<ExitCode, String> {
     let mut shown = list(dir)?;
     if let Some(name) = &name {
         shown.domains.retain(|kept| kept.name == *name);
     }
     for kept in &shown.domains {
         for content in &kept.content {
-            println!("{}", line(&kept.name, content));
+            out.say_json(format_args!("{}\n", line(&kept.name, content)));
         }
     }
-    tell_faults(&shown.domains);
+    tell_faults(&shown.domains, out);
     Ok(if name.is_some() && shown.domains.is_empty() { bad() } else { GOOD })
 }
 
@@ -178,15 +185,15 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn throw(dir: &Path, name: Option<DomainName>) -> Result<ExitCode, String> {
+fn throw(dir: &Path, name: Option<DomainName>, out: &mut Out) -> Result<ExitCode, String> {
     let Some(name) = name else { return Ok(bad()) };
     match drop_domain(dir, &name)? {
         Some(count) => {
-            println!("{count} records of {name} thrown away");
+            out.say(format_args!("{count} records of {name} thrown away\n"));
             Ok(GOOD)
         }
         None => {
-            println!("there is nothing of {name}");
+            out.say(format_args!("there is nothing of {name}\n"));
             Ok(bad())
         }
     }

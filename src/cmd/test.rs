@@ -1,7 +1,7 @@
 //! `passerelle test`: conversations written down, played and compared.
 
 use super::translate::{compile, policy};
-use super::{GOOD, bad, unreadable};
+use super::{GOOD, Out, bad, unreadable};
 use crate::conversation::{apply, as_expected, gateway, is_effect, object, parse, render};
 use crate::translate::json::{self, Object};
 use crate::translate::mapping::table::Speaks;
@@ -24,17 +24,17 @@ pub struct Args {
 /// Runs it: 0 if every conversation went as written, 1 if one did not, 2 if one cannot be read.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "it reads the conversations that the user names")]
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let mut files = Vec::new();
     for path in &args.paths {
         if let Err(error) = collect(path, &mut files) {
-            eprintln!("error: {}: {error}", path.display());
+            out.complain(format_args!("error: {}: {error}\n", path.display()));
             return unreadable();
         }
     }
     files.sort();
     if files.is_empty() {
-        eprintln!("error: there is no conversation (*.{ENDING}) here");
+        out.complain(format_args!("error: there is no conversation (*.{ENDING}) here\n"));
         return unreadable();
     }
     let mut failed = 0;
@@ -44,11 +44,11 @@ pub fn run(args: &Args) -> ExitCode {
             Ok(()) => {}
             Err(difference) => {
                 failed += 1;
-                println!("{}: {difference}\n", file.display());
+                out.say(format_args!("{}: {difference}\n\n", file.display()));
             }
         }
     }
-    println!("{} conversations, {failed} failed", files.len());
+    out.say(format_args!("{} conversations, {failed} failed\n", files.len()));
     if failed == 0 { GOOD } else { bad() }
 }
 

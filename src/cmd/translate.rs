@@ -1,13 +1,13 @@
 //! `passerelle translate`: the production path without sockets.
 
-use super::{GOOD, bad, read, show, unreadable};
+use super::{GOOD, Out, bad, read, show, unreadable};
 use crate::config;
 use crate::conversation::{apply, gateway, parse, render};
 use crate::translate::mapping::Table;
 use crate::translate::mapping::table::Speaks;
 use crate::translate::name::DomainName;
 use crate::translate::policy::Policy;
-use std::io::{BufRead as _, Write as _};
+use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -69,12 +69,12 @@ pub fn policy(file: &Path) -> Result<Policy, (String, ExitCode)> {
 
 /// Runs it: reads inputs from standard input, writes effects to standard output.
 #[must_use]
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let speaks = Speaks { default: None, domains: args.dialect.iter().cloned().collect() };
     let table = match compile(&args.mappings, &speaks) {
         Ok(table) => table,
         Err((message, code)) => {
-            eprint!("{message}");
+            out.complain(message);
             return code;
         }
     };
@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> ExitCode {
     match args.policy.as_deref().map(policy).transpose() {
         Ok(policy) => gateway.set_policy(policy.unwrap_or_default()),
         Err((message, code)) => {
-            eprint!("{message}");
+            out.complain(message);
             return code;
         }
     }
@@ -90,7 +90,6 @@ pub fn run(args: &Args) -> ExitCode {
         let files: Vec<_> = files.iter().map(PathBuf::from).collect();
         compile(&files, &speaks).map_err(|(message, _)| message)
     };
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut input = std::io::stdin().lock();
     let (mut line, mut number) = (String::new(), 0);
     loop {
@@ -100,7 +99,7 @@ pub fn run(args: &Args) -> ExitCode {
             Ok(0) => break,
             Ok(_) => {}
             Err(error) => {
-                eprintln!("error: line {number}: {error}");
+                out.complain(format_args!("error: line {number}: {error}\n"));
                 return bad();
             }
         }
@@ -110,18 +109,16 @@ pub fn run(args: &Args) -> ExitCode {
         let effects = match parse(&line).and_then(|input| apply(&mut gateway, input, load)) {
             Ok(effects) => effects,
             Err(error) => {
-                let _ = out.flush();
-                eprintln!("error: line {number}: {error}");
+                out.complain(format_args!("error: line {number}: {error}\n"));
                 return bad();
             }
         };
         for effect in effects {
-            if writeln!(out, "{}", render(&effect)).is_err() {
-                return bad();
-            }
+            out.say_json(format_args!("{}\n", render(&effect)));
         }
-        if out.flush().is_err() {
-            return bad();
+        // Whoever no longer reads it has seen enough.
+        if !out.flush() {
+            break;
         }
     }
     GOOD

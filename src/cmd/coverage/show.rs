@@ -1,5 +1,6 @@
 //! A book of messages for people, and for scripts.
 
+use crate::printable::text as shown;
 use crate::translate::clock::Now;
 use crate::translate::coverage::{Book, Key, Page, Row, Verdict, message, time};
 use crate::translate::legacy::Kind;
@@ -184,28 +185,11 @@ fn remarks(text: &mut String, name: &str, page: &Page) {
     }
 }
 
-/// Text of a domain's, with nothing in it that a terminal would obey.
-fn shown(text: &str) -> String {
-    let odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if odd(c) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
 /// At most so many characters.
 fn fit(text: &str, width: usize) -> String {
     let text = shown(text);
     if text.chars().count() <= width {
-        return text;
+        return text.into_owned();
     }
     let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
     cut.push('~');

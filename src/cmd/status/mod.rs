@@ -2,14 +2,14 @@
 
 mod table;
 
-use super::{GOOD, load};
+use super::{GOOD, Out, load};
 use crate::config::Config;
 use crate::edge::retained::Look;
+use crate::printable;
 use crate::translate::publish::Received;
 use crate::translate::status::Board;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -41,21 +41,26 @@ pub struct Args {
 /// Runs it: 0 if the gateway is online, 1 if the configuration is wrong, 2 if a file cannot be read, 3
 /// if the broker is out of reach, 4 if the gateway is offline or the broker does not know it.
 #[must_use]
-pub fn run(args: &Args) -> ExitCode {
-    let config = match load(&args.config) {
+pub fn run(args: &Args, out: &mut Out) -> ExitCode {
+    let config = match load(&args.config, out) {
         Ok(config) => config,
         Err(code) => return code,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let shown = match runtime {
-        Ok(runtime) if args.watch => runtime.block_on(watch(args, &config)),
-        Ok(runtime) => runtime.block_on(once(args, &config)),
+        Ok(runtime) if args.watch => runtime.block_on(watch(args, &config, out)),
+        Ok(runtime) => runtime.block_on(once(args, &config, out)),
         Err(error) => Err(format!("the runtime: {error}")),
     };
     shown.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        complain(&error, out);
         ExitCode::from(3)
     })
+}
+
+/// The broker may have put anything into it.
+fn complain(error: &str, out: &mut Out) {
+    out.complain(format_args!("error: {}\n", printable::text(error)));
 }
 
 /// What the broker has of a gateway.
@@ -88,16 +93,13 @@ impl Known {
         self.gateway.as_ref().is_some_and(|g| g["state"] == "online")
     }
 
-    fn show(&self, as_json: bool) -> String {
+    fn show(&self, as_json: bool, out: &mut Out) {
+        let Self { instance, gateway, domains } = self;
         if as_json {
-            let Self { instance, gateway, domains } = self;
-            return format!(
-                "{}\n",
-                json!({"instance": instance, "gateway": gateway, "domains": domains})
-            );
+            let all = json!({"instance": instance, "gateway": gateway, "domains": domains});
+            return out.say_json(format_args!("{all}\n"));
         }
-        let now = now();
-        table::table(&self.instance, self.gateway.as_ref(), &self.domains, now)
+        out.say(table::table(instance, gateway.as_ref(), domains, now()));
     }
 }
 
@@ -106,27 +108,21 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// Writes to standard output; whether somebody still reads it.
-fn print(text: &str) -> bool {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
-}
-
-async fn once(args: &Args, config: &Config) -> Result<ExitCode, String> {
+async fn once(args: &Args, config: &Config, out: &mut Out) -> Result<ExitCode, String> {
     let mut known = Known::new(config);
     let (_, messages) = Look::begin(config).await?;
     messages.iter().for_each(|m| known.take(m));
-    print(&known.show(args.json));
+    known.show(args.json, out);
     Ok(if known.is_online() { GOOD } else { ExitCode::from(4) })
 }
 
-async fn watch(args: &Args, config: &Config) -> Result<ExitCode, String> {
+async fn watch(args: &Args, config: &Config, out: &mut Out) -> Result<ExitCode, String> {
     let mut seconds = seconds();
     loop {
         seconds.tick().await;
-        match follow(args, config, &mut seconds).await {
+        match follow(args, config, &mut seconds, out).await {
             Ok(()) => return Ok(GOOD),
-            Err(error) => eprintln!("error: {error}"),
+            Err(error) => complain(&error, out),
         }
     }
 }
@@ -139,17 +135,24 @@ fn seconds() -> Interval {
 }
 
 /// Shows the status until nobody reads it any more.
-async fn follow(args: &Args, config: &Config, seconds: &mut Interval) -> Result<(), String> {
+async fn follow(
+    args: &Args,
+    config: &Config,
+    seconds: &mut Interval,
+    out: &mut Out,
+) -> Result<(), String> {
     let mut known = Known::new(config);
     let (mut look, messages) = Look::begin(config).await?;
     messages.iter().for_each(|m| known.take(m));
-    let on_terminal = std::io::stdout().is_terminal() && !args.json;
+    let on_terminal = out.is_terminal() && !args.json;
     let mut changed = true;
     loop {
         if changed || on_terminal {
-            let text = known.show(args.json);
-            let again = if on_terminal { format!("{CLEAR}{text}") } else { text };
-            if !print(&again) {
+            if on_terminal {
+                out.put(CLEAR);
+            }
+            known.show(args.json, out);
+            if !out.flush() {
                 return Ok(());
             }
         }

@@ -1,5 +1,6 @@
 //! The status as a table of at most 80 columns.
 
+use crate::printable::text as clean;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -40,7 +41,7 @@ pub(super) fn table(
             short(refused.map(Iterator::sum)),
         );
         if let Some(cause) = domain["cause"].as_str() {
-            notes.entry(cause).or_default().push(clean(name));
+            notes.entry(cause).or_default().push(clean(name).into_owned());
         }
     }
     for (cause, names) in notes {
@@ -92,7 +93,7 @@ fn head(out: &mut String, instance: &str, gateway: Option<&Value>, now: SystemTi
 fn state(domain: &Value) -> String {
     match domain["state"].as_str() {
         Some("waiting_for_connect") => "waiting for CONNECT".to_owned(),
-        Some(state) => clean(state),
+        Some(state) => clean(state).into_owned(),
         None => "unreadable".to_owned(),
     }
 }
@@ -127,16 +128,11 @@ fn short(number: Option<u64>) -> String {
     "-".to_owned()
 }
 
-/// Text that does nothing to a terminal.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 /// Text of at most so many characters; a `~` stands for what is cut off.
 fn fit(text: &str, width: usize) -> String {
     let text = clean(text);
     if text.chars().count() <= width {
-        return text;
+        return text.into_owned();
     }
     text.chars().take(width - 1).chain(['~']).collect()
 }

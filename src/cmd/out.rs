@@ -1,0 +1,87 @@
+//! What the subcommands print: all of it goes through here.
+
+use super::unreadable;
+use crate::printable;
+use std::fmt::Display;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Stdout, Write as _};
+use std::process::ExitCode;
+
+/// Standard output and standard error. Nothing that is shown does anything to a terminal, and output that
+/// breaks ends the program as [`Out::end`] says, never with a panic.
+#[derive(Debug)]
+pub struct Out {
+    stdout: BufWriter<Stdout>,
+    /// What has gone wrong first; nothing is written after it.
+    broken: Option<io::Error>,
+}
+
+impl Out {
+    /// The program's own.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { stdout: BufWriter::new(io::stdout()), broken: None }
+    }
+
+    /// Prints text of whole lines.
+    pub fn say(&mut self, lines: impl Display) {
+        self.put(&printable::lines(&lines.to_string()));
+    }
+
+    /// Prints JSON of whole lines.
+    pub fn say_json(&mut self, lines: impl Display) {
+        self.put(&printable::json(&lines.to_string()));
+    }
+
+    /// Prints what is not from outside, or has been made printable: it may have colours.
+    pub fn put(&mut self, text: &str) {
+        if self.broken.is_none() {
+            self.broken = self.stdout.write_all(text.as_bytes()).err();
+        }
+    }
+
+    /// Writes out what has been printed; whether it could, and more is wanted.
+    pub fn flush(&mut self) -> bool {
+        if self.broken.is_none() {
+            self.broken = self.stdout.flush().err();
+        }
+        self.broken.is_none()
+    }
+
+    /// Says something on standard error, after what has been printed. Nobody can be told if that fails.
+    pub fn complain(&mut self, lines: impl Display) {
+        self.flush();
+        let _ = io::stderr().write_all(printable::lines(&lines.to_string()).as_bytes());
+    }
+
+    /// Whether somebody looks at what is printed.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.stdout.get_ref().is_terminal()
+    }
+
+    /// The end: with this code, also if whoever read it has seen enough; with 2 if it could not be written.
+    #[must_use]
+    pub fn end(mut self, code: ExitCode) -> ExitCode {
+        self.flush();
+        match self.broken.take() {
+            Some(error) if error.kind() != ErrorKind::BrokenPipe => {
+                self.complain(format_args!("error: standard output: {error}\n"));
+                unreadable()
+            }
+            _ => code,
+        }
+    }
+}
+
+impl Default for Out {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Out {
+    /// A buffer that broke is not written again.
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
