@@ -110,5 +110,6 @@ install:
 	install -d $(INIT)
 	sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/etc/|$(SYSCONFDIR)/|' packaging/passerelle.initd > $(INIT)/passerelle
 	chmod 755 $(INIT)/passerelle
-	install -d $(DOC)
-	install -m 644 README.md MIGRATION.md BENCHMARKS.md CHANGELOG.md SECURITY.md LICENSE-MIT LICENSE-APACHE packaging/mosquitto.conf $(DOC)/
+	install -d $(DOC)/docs
+	install -m 644 *.md LICENSE-MIT LICENSE-APACHE packaging/mosquitto.conf $(DOC)/
+	install -m 644 docs/*.md $(DOC)/docs/

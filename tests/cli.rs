@@ -219,7 +219,7 @@ fn run_does_not_observe_where_it_cannot_keep_what_it_learns() {
     assert_eq!(shown, ended(2, "", error));
     let shown = passerelle(here.path(), &["coverage", "--config", "passerelle.toml"], "");
     let error = "error: absent/coverage.json: No such file or directory (os error 2)\n\
-                 help: `passerelle run` with [observe] writes it: see MIGRATION.md\n";
+                 help: `passerelle run` with [observe] writes it: see docs/observing.md\n";
     assert_eq!(shown, ended(2, "", error));
 }
 
@@ -265,11 +265,11 @@ fn translate_does_not_start_without_its_mapping() {
 }
 
 #[test]
-fn the_worked_example_of_the_readme_is_what_the_program_says() {
-    let readme = shipped("README.md");
+fn the_worked_example_is_what_the_program_says() {
+    let page = shipped("docs/cli.md");
     let block = |kind: &str| {
         let mark = format!("```{kind} worked\n");
-        let (_, rest) = readme.split_once(&mark).unwrap_or_else(|| panic!("no {mark}"));
+        let (_, rest) = page.split_once(&mark).unwrap_or_else(|| panic!("no {mark}"));
         rest.split_once("```").unwrap().0.to_owned()
     };
     let script = block("sh");
@@ -288,9 +288,9 @@ fn the_worked_example_of_the_readme_is_what_the_program_says() {
 }
 
 #[test]
-fn the_rows_of_the_readme_are_good() {
-    let readme = shipped("README.md");
-    let (_, rows) = readme.split_once("```toml\ndialect").unwrap();
+fn the_rows_of_the_documentation_are_good() {
+    let page = shipped("docs/mapping.md");
+    let (_, rows) = page.split_once("```toml\ndialect").unwrap();
     let rows = format!("dialect{}", rows.split_once("```").unwrap().0);
     let here = folder(&[("business.toml", &rows)]);
     let shown = passerelle(here.path(), &["check", &psec(), "business.toml"], "");
@@ -361,7 +361,7 @@ fn the_shipped_example_has_every_key_at_its_default() {
 }
 
 #[test]
-fn every_key_is_in_the_example_and_in_the_readme() {
+fn every_key_is_in_the_example_and_explained() {
     // An unknown key in each table: the findings name the known ones.
     let wrong = "x = 1\nmappings = [\"m\"]\n[broker]\nurl = \"tcp://h:1\"\nx = 1\n[limits]\nx = 1\n\
                  [log]\nx = 1\n[observe]\nx = 1\n[store]\nx = 1\n[[channel]]\nunix = \"/a/*-msg.sock\"\nx = 1\n";
@@ -376,21 +376,21 @@ fn every_key_is_in_the_example_and_in_the_readme() {
     let keys: BTreeSet<&str> =
         findings.iter().flat_map(|f| f.help.rsplit_once(": ").unwrap().1.split(", ")).collect();
     assert!(keys.len() > 25, "{keys:?}");
-    let (example, readme) = (shipped("packaging/passerelle.toml"), shipped("README.md"));
+    let (example, page) = (shipped("packaging/passerelle.toml"), shipped("docs/configuration.md"));
     for key in keys {
         let forms = [format!("{key} = "), format!("[{key}]")];
         assert!(forms.iter().any(|form| example.contains(form)), "the example has no {key}");
         let named =
             [format!("[{key}]"), format!("`{key}`"), format!("`{key} "), format!(".{key}`")];
-        assert!(named.iter().any(|form| readme.contains(form)), "the README has no {key}");
+        assert!(named.iter().any(|form| page.contains(form)), "docs/configuration.md has no {key}");
     }
 }
 
 #[test]
-fn every_refusal_reason_is_in_the_readme() {
-    let readme = shipped("README.md");
+fn every_refusal_reason_is_explained() {
+    let page = shipped("docs/troubleshooting.md");
     for reason in passerelle::translate::refusal::Reason::ALL {
-        assert!(readme.contains(&format!("| `{reason}` |")), "{reason}");
+        assert!(page.contains(&format!("| `{reason}` |")), "{reason}");
     }
 }
 
@@ -419,6 +419,7 @@ fn what_is_installed_is_what_the_documentation_names() {
         "etc/passerelle/mappings/psec.toml",
         "etc/init.d/passerelle",
         "usr/share/doc/passerelle/README.md",
+        "usr/share/doc/passerelle/docs/mapping.md",
         "usr/share/doc/passerelle/mosquitto.conf",
     ] {
         assert!(root.join(file).is_file(), "{file}");

@@ -6,7 +6,7 @@
 //! and configuration say. What a `text` block says must come out of the block before it, which is
 //! repeated until it does.
 //!
-//! With `PASSERELLE_BLESS` set, the document's table of calls is written anew.
+//! With `PASSERELLE_BLESS` set, the table of calls of docs/mqtt-api.md is written anew.
 
 #![allow(
     clippy::unwrap_used,
@@ -187,8 +187,11 @@ fn steps(document: &str) -> Vec<Step> {
             "```toml" => drop(block()),
             other => {
                 assert!(!other.starts_with("```"), "a block that nothing runs: {other}");
-                if let Some(scene) = other.strip_prefix("<!-- test: ") {
-                    steps.push(Step::Scene(scene.trim_end_matches(" -->").to_owned()));
+                let Some(scene) = other.strip_prefix("<!-- test: ") else { continue };
+                let scene = scene.trim_end_matches(" -->");
+                match scene.strip_prefix("run ") {
+                    Some(page) => steps.extend(self::steps(&shipped(page))),
+                    None => steps.push(Step::Scene(scene.to_owned())),
                 }
             }
         }
@@ -293,8 +296,8 @@ async fn the_migration_goes_as_written() -> Result<(), Box<dyn std::error::Error
 
 #[test]
 fn the_table_of_calls_is_the_mappings() {
-    let path = Path::new(ROOT).join("MIGRATION.md");
-    let document = shipped("MIGRATION.md");
+    let path = Path::new(ROOT).join("docs/mqtt-api.md");
+    let document = shipped("docs/mqtt-api.md");
     let (before, rest) = document.split_once("<!-- rows -->\n").unwrap();
     let (kept, after) = rest.split_once("<!-- end of rows -->").unwrap();
     let table = table();
@@ -302,7 +305,7 @@ fn the_table_of_calls_is_the_mappings() {
         let text = format!("{before}<!-- rows -->\n{table}<!-- end of rows -->{after}");
         fs::write(&path, text).unwrap();
     } else {
-        assert!(kept == table, "MIGRATION.md has\n{kept}\nbut the mapping says\n{table}");
+        assert!(kept == table, "docs/mqtt-api.md has\n{kept}\nbut the mapping says\n{table}");
     }
 }
 

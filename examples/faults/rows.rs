@@ -84,7 +84,9 @@ impl Row {
         match outcome {
             Ok(Some(account)) => print(name, times, &account, began.elapsed()),
             Ok(None) => {
-                println!("{name:<36} not tested: this machine lacks what it takes (see README.md)");
+                println!(
+                    "{name:<36} not tested: this machine lacks what it takes (see CONTRIBUTING.md)"
+                );
                 true
             }
             Err(missing) => {

@@ -52,7 +52,9 @@ fn load(args: &Args) -> Result<(Config, Book), String> {
     })?;
     let file = config.state_dir.join(FILE);
     let text = read(&file).map_err(|e| {
-        format!("error: {e}\nhelp: `passerelle run` with [observe] writes it: see MIGRATION.md\n")
+        format!(
+            "error: {e}\nhelp: `passerelle run` with [observe] writes it: see docs/observing.md\n"
+        )
     })?;
     let book = coverage::read(&text.text).map_err(|e| format!("error: {}: {e}\n", text.name))?;
     Ok((config, book))

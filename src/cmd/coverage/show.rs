@@ -145,11 +145,11 @@ fn advice(row: &Row) -> String {
             "move Dom0's controller to MQTT first: the gateway does not answer for it".into()
         }
         Verdict::LegacyOnly => format!(
-            "if a migrated domain needs it, write a row {what} for {name} (README, Mapping), or name a mapping file that has one: mappings/psec-extended.toml has disque and etat_domu"
+            "if a migrated domain needs it, write a row {what} for {name} (docs/mapping.md), or name a mapping file that has one: mappings/psec-extended.toml has disque and etat_domu"
         ),
         Verdict::Refused(Reason::NotMapped) => {
             format!(
-                "write a row {what} for {name} (README, Mapping), or name a mapping file that has one"
+                "write a row {what} for {name} (docs/mapping.md), or name a mapping file that has one"
             )
         }
         Verdict::Refused(Reason::NoPendingCall) => format!(
@@ -167,7 +167,7 @@ fn advice(row: &Row) -> String {
         Verdict::Refused(Reason::NotJson | Reason::NotAnEnvelope | Reason::UnknownType) => {
             "mend the program that writes it: it is no message".into()
         }
-        Verdict::Refused(reason) => format!("see {reason} in the README, Refusals"),
+        Verdict::Refused(reason) => format!("see {reason} in docs/troubleshooting.md"),
     }
 }
 
