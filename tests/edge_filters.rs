@@ -5,7 +5,7 @@
 mod edge_support;
 
 use edge_support::{Broker, next, publish, ready};
-use passerelle::edge::session::{Event, Filter, Session};
+use passerelle::edge::session::{Event, Filter, Replay, Session};
 use passerelle::translate::publish::Token;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,11 @@ use std::time::Duration;
 fn filters(names: &[&str]) -> Vec<Filter> {
     names
         .iter()
-        .map(|name| Filter { topic: (*name).to_owned(), no_local: false, each_time: false })
+        .map(|name| Filter {
+            topic: (*name).to_owned(),
+            no_local: false,
+            retained: Replay::WhenNew,
+        })
         .collect()
 }
 

@@ -2,7 +2,7 @@
 //! written.
 
 use super::memory::{Folder, Found, Saver, monotonic};
-use super::session::{Filter, Will};
+use super::session::{Filter, Replay, Will};
 use super::supervisor::Applied;
 use crate::translate::clock::Now;
 use crate::translate::name::DomainName;
@@ -61,7 +61,7 @@ impl Status {
     /// What the gateway's own session subscribes to, to find what an earlier run has left.
     pub fn filter(&self) -> Filter {
         let topic = self.board.own_filter();
-        Filter { topic, no_local: true, each_time: true }
+        Filter { topic, no_local: true, retained: Replay::EachTime }
     }
 
     pub fn report(&mut self, name: &DomainName, report: &Report, now: Now) {

@@ -3,6 +3,8 @@
 use super::json::{self, NotAnObject, Object, Value};
 use super::refusal::Reason;
 use bytes::Bytes;
+use serde::de::IgnoredAny;
+use std::ops::Range;
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,20 +101,68 @@ pub fn parse(line: &[u8], max_depth: usize) -> Result<Message<'_>, Unreadable> {
     Ok(Message { kind, source, destination, name, body })
 }
 
-/// Where a whole message begins in a line that is not JSON. A program that ends in the middle of a line,
-/// a backend that discards, and an echo that raw mode cuts off all leave a piece of a message before the
-/// next one. Within a message no text looks like another's beginning: its quotes would be escaped.
+/// How the messages begin that are looked for in a line that is not JSON.
+const BEGINNING: &[u8] = b"{\"type\":\"";
+
+/// A part of a line that is not JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it stands.
+    pub range: Range<usize>,
+    /// Whether it is a message of its own, though it need not be a good one.
+    pub whole: bool,
+}
+
+/// Takes a line apart that is not JSON, into whole messages and what is between them. Messages without a line
+/// end between them are glued. A program that ends in the middle of a line, a backend that discards, and an
+/// echo that raw mode cuts off all leave a piece of a message before the next one. Within a message no text
+/// looks like another's beginning: its quotes would be escaped.
 #[must_use]
-pub fn after_a_tear(line: &[u8], max_depth: usize) -> Option<usize> {
-    const BEGINNING: &[u8] = b"{\"type\":\"";
-    /// A listing has many objects with a `type`, but no more than one message is looked for.
-    const TRIES: usize = 4;
-    let begins = |at: &usize| {
-        let rest = line.get(at + BEGINNING.len()..).unwrap_or_default();
-        *at > 0 && Kind::ALL.iter().any(|kind| rest.starts_with(kind.as_str().as_bytes()))
-    };
-    let whole = |at: &usize| line.get(*at..).is_some_and(|rest| parse(rest, max_depth).is_ok());
-    memchr::memmem::rfind_iter(line, BEGINNING).filter(begins).take(TRIES).find(whole)
+pub fn pieces(line: &[u8], max_depth: usize) -> Vec<Piece> {
+    /// What follows so many is one more, so that a long line does not become millions.
+    const MOST: usize = 1000;
+    // So many beginnings may turn out to be none: each may take going through the rest of the line.
+    let mut tries = 8;
+    let (mut all, mut at) = (Vec::new(), 0);
+    while let Some(rest) = line.get(at..).map(<[u8]>::trim_ascii_start).filter(|r| !r.is_empty()) {
+        let start = line.len() - rest.len();
+        let whole = message_at(rest, max_depth);
+        let torn = || before_a_message(rest, max_depth, &mut tries);
+        let size = if all.len() < MOST { whole.or_else(torn) } else { None };
+        at = start + size.unwrap_or(rest.len());
+        all.push(Piece { range: start..at, whole: whole.is_some() && size == whole });
+    }
+    all
+}
+
+/// How long the message is with which the bytes begin.
+fn message_at(bytes: &[u8], max_depth: usize) -> Option<usize> {
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
+    if bytes.first() != Some(&b'{') || values.next()?.is_err() {
+        return None;
+    }
+    let size = values.byte_offset();
+    let is_one = || bytes.get(..size).is_some_and(|value| parse(value, max_depth).is_ok());
+    (begins(bytes) || is_one()).then_some(size)
+}
+
+fn begins(bytes: &[u8]) -> bool {
+    let kind = bytes.strip_prefix(BEGINNING).unwrap_or_default();
+    Kind::ALL.iter().any(|k| kind.starts_with(k.as_str().as_bytes()))
+}
+
+/// How many bytes there are before the first good message after the first byte.
+fn before_a_message(bytes: &[u8], max_depth: usize, tries: &mut usize) -> Option<usize> {
+    let rest = |at: usize| bytes.get(at..).unwrap_or_default();
+    for at in memchr::memmem::find_iter(bytes, BEGINNING).filter(|at| *at > 0 && begins(rest(*at)))
+    {
+        let message = message_at(rest(at), max_depth).and_then(|size| rest(at).get(..size));
+        if message.is_some_and(|message| parse(message, max_depth).is_ok()) {
+            return Some(at);
+        }
+        *tries = tries.checked_sub(1)?;
+    }
+    None
 }
 
 /// Writes a message as the MVP does: compact, its members in their usual order, ended by `\n`.
@@ -175,16 +225,25 @@ mod tests {
     #[test]
     fn a_message_is_found_after_a_piece_of_another() {
         let whole = r#"{"type":"reponse","source":"a","destination":"b","payload":{"commande":"c","data":{"files":[{"type":"file"},{"type":"file"}]}}}"#;
-        let after = |line: String| after_a_tear(line.as_bytes(), 8);
+        let found = |line: String| {
+            let pieces = pieces(line.as_bytes(), 8).into_iter();
+            pieces.map(|p| (p.range.start, p.whole)).collect::<Vec<_>>()
+        };
         for cut in 1..whole.len() {
-            let piece = &whole[..cut];
-            assert_eq!(after(format!("{piece}{whole}")), Some(cut), "{piece}");
+            let (piece, end) = whole.split_at(cut);
+            let expected = [(0, false), (cut, true), (cut + whole.len(), true)];
+            assert_eq!(found(format!("{piece}{whole}{whole}")), expected, "{piece}");
+            let at = whole.len();
+            let expected = [(0, true), (at, false), (at + cut, true)];
+            assert_eq!(found(format!("{whole}{piece}{whole}")), expected, "{piece}");
             // The end of one that has no beginning is none, and hides none.
-            assert_eq!(after(whole[cut..].to_owned()), None, "{cut}");
-            assert_eq!(after(piece.to_owned()), None, "{piece}");
+            assert_eq!(found(end.to_owned()), [(0, false)], "{cut}");
+            assert_eq!(found(piece.to_owned()), [(0, false)], "{piece}");
         }
+        let many = found(format!(" {whole}").repeat(1200));
+        assert_eq!((many.len(), many.last()), (1001, Some(&(1000 * (whole.len() + 1) + 1, false))));
         let quoted = serde_json::to_string(whole).unwrap();
-        assert_eq!(after(format!("{{\"a\":{quoted}")), None);
+        assert_eq!(found(format!("{{\"a\":{quoted}")), [(0, false)]);
     }
 
     #[test]

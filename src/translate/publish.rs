@@ -75,6 +75,14 @@ pub struct Received {
     pub mark: Option<String>,
 }
 
+impl Received {
+    /// Whether it says nothing but that the broker is to forget what it had retained (MQTT 5, 3.3.1.3).
+    #[must_use]
+    pub fn clears(&self) -> bool {
+        self.retain && self.payload.is_empty()
+    }
+}
+
 impl Publish {
     /// A publish without properties.
     #[must_use]

@@ -83,6 +83,8 @@ pub enum Why {
     NotSubscribed,
     /// The domain has come over to MQTT, and receives it from the broker.
     LeftToBroker,
+    /// It only makes the broker forget what it had retained.
+    Cleared,
 }
 
 impl Why {
@@ -97,6 +99,7 @@ impl Why {
             Self::Repeat => "repeat",
             Self::NotSubscribed => "not subscribed",
             Self::LeftToBroker => "left to the broker",
+            Self::Cleared => "cleared",
         }
     }
 }

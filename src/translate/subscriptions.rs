@@ -45,6 +45,12 @@ pub fn of_hub(table: &Table) -> BTreeSet<String> {
     from_mqtt.filter_map(|e| e.topic.clone()).collect()
 }
 
+/// Whether it is a filter of requests, rather than of answers or notifications.
+#[must_use]
+pub fn has_requests(filter: &str) -> bool {
+    filter.strip_suffix("/+").unwrap_or(filter).ends_with("/request")
+}
+
 /// Whether a topic matches one of these filters, of which only the last level may be `+`.
 #[must_use]
 pub fn matches(filters: &BTreeSet<String>, topic: &str) -> bool {

@@ -3,7 +3,9 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::Bytes;
-use passerelle::edge::session::{BrokerAddress, Event, Filter, ReadRoom, Session, Settings};
+use passerelle::edge::session::{
+    BrokerAddress, Event, Filter, ReadRoom, Replay, Session, Settings,
+};
 use passerelle::translate::publish::{Publish, Qos, Token};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -70,8 +72,11 @@ impl Broker {
 
     /// Settings for a session here.
     pub fn settings(&self, id: &str, filters: &[&str]) -> Settings {
-        let filter =
-            |topic: &&str| Filter { topic: (*topic).to_owned(), no_local: false, each_time: false };
+        let filter = |topic: &&str| Filter {
+            topic: (*topic).to_owned(),
+            no_local: false,
+            retained: Replay::WhenNew,
+        };
         Settings {
             client_id: id.to_owned(),
             address: BrokerAddress::Unix(self.socket()),

@@ -2,8 +2,8 @@
 
 use crate::peers::legacy::{LegacyDomain, command, notification, response};
 use crate::peers::mqtt_peer::Message;
-use crate::peers::{ERROR, MqttPeer};
-use crate::setting::{Outcome, setting};
+use crate::peers::{Broker, ERROR, MqttPeer, NEW_FILE};
+use crate::setting::{Outcome, setting, setting_with};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -125,6 +125,32 @@ async fn a_retained_request_and_a_foreign_response_topic_are_refused() -> Outcom
     scan.ask("system/disks/list_disks", &json!({})).await?;
     let asked = usb.expect("a command", |line| line.asks("liste_disques")).await?;
     assert_eq!(asked.value["source"], "vm-scan");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_retained_before_is_told_to_nobody_and_what_is_said_now_is() -> Outcome {
+    let retained = |topic: &str, payload: &str| Message {
+        retain: true,
+        ..Message::new(topic.to_owned(), payload.to_owned())
+    };
+    let broker = Broker::start().await?;
+    let mut scan = MqttPeer::connect(&broker.socket(), "vm-scan", &[ERROR]).await?;
+    const ANSWER: &str = "system/disks/list_disks/response/vm-gui";
+    scan.publish(retained(NEW_FILE, r#"{"disk":"D","filepath":"old","size_in_bytes":0}"#)).await?;
+    scan.publish(retained(ANSWER, r#"{"disks":[{"label":"OLD","id":"OLD"}]}"#)).await?;
+    let mut setting = setting_with(broker, |gateway| gateway).await?;
+    let mut gui = setting.legacy("vm-gui").await?;
+    setting.broker.subscribed("vm-gui", [ANSWER]).await?;
+    for topic in [NEW_FILE, ANSWER] {
+        scan.publish(retained(topic, "")).await?;
+    }
+    scan.publish(retained(NEW_FILE, r#"{"disk":"D","filepath":"new","size_in_bytes":0}"#)).await?;
+    gui.expect("the new file", |line| line.data()["filepath"] == "new").await?;
+    gui.tell("tous", "test", &json!({"fence": true}));
+    gui.expect("the fence", |line| line.tells("test")).await?;
+    assert_eq!(gui.inbox.count(|line| !line.tells("test")), 0, "nothing old comes");
+    assert_eq!(scan.inbox.count(|_| true), 0, "nothing is refused");
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! The rules of who is told what, and what the limits promise: one test for each thing that went wrong.
 
 use crate::kit::{
-    Play, assert_ledger, command, name, notification, request, response, seed, with_limits,
+    Play, assert_ledger, command, name, notification, request, response, seed, seed_and,
+    with_limits,
 };
 use passerelle::translate::clock::Now;
 use passerelle::translate::limits::Limits;
@@ -192,9 +193,34 @@ fn a_response_is_counted_once_and_only_its_sender_ends_calls() {
         assert_eq!(refusals(&play.from("sys-usb", &spoofed)), ["bad_value"]);
         assert_eq!(play.gateway.ledger().1, 2);
     }
-    // The response itself, and the two calls that it ends.
-    assert_eq!(refusals(&play.from("sys-usb", &bad)), ["bad_value"; 3]);
-    assert_eq!(play.gateway.ledger().1, 0);
+    // The response itself, and no call: others may answer them.
+    assert_eq!(refusals(&play.from("sys-usb", &bad)), ["bad_value"]);
+    assert_eq!(play.gateway.ledger().1, 2);
+}
+
+#[test]
+fn a_notification_before_the_last_does_not_end_its_call() {
+    let row = |more: &str| {
+        format!(
+            "[[command.answer]]\nevenement = \"progres\"\nrepeats = [\"id\"]\nmembers.id = \"id\"\n{more}\n"
+        )
+    };
+    let rows = format!(
+        "[[command]]\nname = \"LONG\"\nlegacy = \"long\"\ntopic = \"mine/long\"\nhandler = \"vm-a\"\nrequest.members.id = \"id\"\n{}{}",
+        row("final = false\nwhen = { mqtt = { done = false }, legacy = { fini = false } }"),
+        row("when = { mqtt = { done = true }, legacy = { fini = true } }"),
+    );
+    let mut play = Play::with(with_limits(seed_and(&rows), &["vm-a"], Limits::default()));
+    play.mqtt(&request("mine/long", "vm-far", "1", r#"{"id":7}"#));
+    let mut told = |done: bool, odd: &str| {
+        let data = format!(r#"{{"id":7,"fini":{done}{odd}}}"#);
+        let effects = play.line(&notification("vm-a", "tous", "progres", &data));
+        let answers = effects.iter().filter(|e| e.contains("mine/long/response/vm-far")).count();
+        (answers, play.gateway.ledger().1)
+    };
+    assert_eq!(told(false, ""), (1, 1));
+    assert_eq!(told(false, r#","done":1"#), (1, 1));
+    assert_eq!(told(true, ""), (1, 0));
 }
 
 #[test]

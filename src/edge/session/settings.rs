@@ -2,6 +2,7 @@
 
 use super::input::ReadRoom;
 use crate::translate::password::Password;
+use crate::translate::subscriptions;
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::{QoS, v5 as wire, valid_filter};
 use std::collections::BTreeSet;
@@ -42,8 +43,19 @@ pub struct Filter {
     pub topic: String,
     /// Whether the session's own publishes are kept from it.
     pub no_local: bool,
-    /// Whether retained messages come on each connection, and not only when it is new.
-    pub each_time: bool,
+    /// What it brings of what the broker has retained.
+    pub retained: Replay,
+}
+
+/// When a subscription brings what the broker has retained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// Never: what is said was so once.
+    Never,
+    /// When it is new.
+    WhenNew,
+    /// On each connection.
+    EachTime,
 }
 
 /// What the broker publishes (QoS 1) when the session ends without a DISCONNECT.
@@ -84,9 +96,15 @@ pub struct Settings {
 }
 
 impl Filter {
-    /// Subscriptions that keep the session's own publishes from it.
+    /// Subscriptions that keep the session's own publishes from it. A retained request is had, to be refused;
+    /// a retained answer or notification is not for whoever begins to listen now.
     pub fn others(topics: BTreeSet<String>) -> Vec<Self> {
-        topics.into_iter().map(|topic| Self { topic, no_local: true, each_time: false }).collect()
+        let filter = |topic: String| {
+            let asks = subscriptions::has_requests(&topic);
+            let retained = if asks { Replay::WhenNew } else { Replay::Never };
+            Self { topic, no_local: true, retained }
+        };
+        topics.into_iter().map(filter).collect()
     }
 }
 
@@ -146,9 +164,10 @@ pub(super) fn filter(filter: &Filter) -> wire::Filter {
         qos: QoS::AtLeastOnce,
         nolocal: filter.no_local,
         preserve_retain: true,
-        retain_forward_rule: match filter.each_time {
-            true => wire::RetainForwardRule::OnEverySubscribe,
-            false => wire::RetainForwardRule::OnNewSubscribe,
+        retain_forward_rule: match filter.retained {
+            Replay::Never => wire::RetainForwardRule::Never,
+            Replay::WhenNew => wire::RetainForwardRule::OnNewSubscribe,
+            Replay::EachTime => wire::RetainForwardRule::OnEverySubscribe,
         },
     }
 }

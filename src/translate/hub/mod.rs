@@ -5,7 +5,7 @@ mod handed;
 use super::clock::Now;
 use super::json::{self, Object, Value};
 use super::legacy::{self, Kind};
-use super::mapping::shape::{Context, Side};
+use super::mapping::shape::{Context, Side, Values};
 use super::mapping::{Command, Event, Table};
 use super::name::DomainName;
 use super::policy::Said;
@@ -131,9 +131,11 @@ impl Hub {
         self.counters.received += 1;
         let named = message.source.as_deref().and_then(|s| DomainName::parse(s).ok());
         let from = named.clone().unwrap_or_else(DomainName::anonymous);
-        if message.mark.as_deref() == Some(&*self.setting.instance) {
-            *self.counters.ignored.entry(Why::Own).or_default() += 1;
-            self.actions.push(Action::Ignored(Why::Own, from));
+        let own = message.mark.as_deref() == Some(&*self.setting.instance);
+        if own || message.clears() {
+            let why = if own { Why::Own } else { Why::Cleared };
+            *self.counters.ignored.entry(why).or_default() += 1;
+            self.actions.push(Action::Ignored(why, from));
         } else {
             match self.translate(message, named, now) {
                 Ok(passed) => {
@@ -180,6 +182,7 @@ impl Hub {
             source: source.as_str(),
             request: None,
             instead: &[],
+            known: const { &Values::new() },
             limit: limits.line,
         };
         event.shape.translate(Side::Mqtt, &body, &context, &mut data).map_err(reason_of)?;
@@ -278,9 +281,10 @@ impl Hub {
             source: NOTICES,
             request: None,
             instead: &[],
+            known: const { &Values::new() },
             limit: self.setting.limits.line,
         };
-        let publishes = events(&self.table, "erreur", &Value::parse(&body), &context);
+        let publishes = events(&self.table, "erreur", &Value::parse(&body), None, &context);
         // A mapping without the error notification has nowhere to publish to: the log has it.
         for (event, payload) in publishes.unwrap_or_default() {
             let Some(topic) = event.topic.clone() else { continue };

@@ -5,7 +5,7 @@ use super::scalar::Condition;
 use super::shape::{Both, Given, Repeat, Shape, Side};
 use super::{
     Alias, Announced, Answer, Command, DEFAULT_TIMEOUT, Dialect, Direction, Event, Handler, Origin,
-    Wire, constants,
+    Wire, constants, topic,
 };
 use crate::diagnostic::{Findings, Source};
 use crate::document::{self, Fields, Text};
@@ -109,30 +109,6 @@ fn direction(fields: &mut Fields<'_>, reader: &mut Reader<'_, '_>) -> Direction 
     }
 }
 
-/// Checks that a topic is a plain name.
-fn topic(text: Text, reader: &mut Reader<'_, '_>) -> String {
-    let name = &text.text;
-    let wrong = if let Some(wild) = name.chars().find(|c| matches!(c, '+' | '#')) {
-        Some((
-            format!("topic {name:?}: `{wild}` is a wildcard"),
-            "a row's topic must be a plain name",
-        ))
-    } else if name.is_empty() || name.split('/').any(str::is_empty) {
-        Some((format!("topic {name:?} has an empty level"), "write levels parted by single `/`"))
-    } else if name.contains('\0') || name.starts_with('$') || name.len() > 1024 {
-        Some((
-            format!("topic {name:?} is none that a client may publish to"),
-            "leave out NUL and a leading `$`; 1024 bytes at most",
-        ))
-    } else {
-        None
-    };
-    if let Some((message, help)) = wrong {
-        reader.add(text.span, message, help);
-    }
-    text.text
-}
-
 fn command<'d>(
     row: &mut Fields<'d>,
     reader: &mut Reader<'_, 'd>,
@@ -143,7 +119,7 @@ fn command<'d>(
     let name = row.required("name", reader.found);
     let legacy = row.required("legacy", reader.found);
     let root = row.required("topic", reader.found);
-    let root = root.map(|t| topic(t, reader));
+    let root = root.map(|t| topic::root(t, "/request", reader));
     let direction = direction(row, reader);
     let (when, _) = reader.when(row, false);
     let handlers = handlers(row, reader);
@@ -298,11 +274,15 @@ fn announcement<'d>(mut fields: Fields<'d>, reader: &mut Reader<'_, 'd>) -> Opti
     let topic_text = fields.required("topic", reader.found);
     let ends = fields.flag("ends", reader.found).unwrap_or(false);
     let legacy = reader.givens(&mut fields, "legacy");
+    let mqtt = reader.constants(&mut fields, "mqtt");
     let mut repeats = Vec::new();
     if let Some((table, _)) = fields.table("repeats", reader.found) {
         for (name, value) in table.iter() {
             let request = document::text(reader.source, value, "a request's member", reader.found);
-            repeats.extend(request.map(|r| (name.get_ref().to_string(), r.text)));
+            let Some(request) = request else { continue };
+            reader.named(name.get_ref(), name.span());
+            reader.named(&request.text, request.span);
+            repeats.push((name.get_ref().to_string(), request.text));
         }
     }
     let span = fields.span();
@@ -311,7 +291,7 @@ fn announcement<'d>(mut fields: Fields<'d>, reader: &mut Reader<'_, 'd>) -> Opti
         reader.add(span.clone(), "nothing tells which call the notification belongs to", help);
     }
     fields.finish(reader.found);
-    Some(Announced { topic: topic(topic_text?, reader), repeats, legacy, ends, span })
+    Some(Announced { topic: topic::whole(topic_text?, reader), repeats, legacy, mqtt, ends, span })
 }
 
 fn event<'d>(
@@ -322,9 +302,10 @@ fn event<'d>(
 ) -> Option<Event> {
     let name = row.required("name", reader.found);
     let legacy = row.required("legacy", reader.found);
-    let root = row.text("topic", reader.found).map(|t| topic(t, reader));
+    let root = row.text("topic", reader.found);
     let usual = Text { text: "/notification".into(), span: row.span() };
     let suffix = row.text("suffix", reader.found).unwrap_or(usual);
+    let root = root.map(|t| topic::root(t, &suffix.text, reader));
     let plain = |level: &str| !level.is_empty() && !level.contains(['+', '#', '\0']);
     let is_plain = suffix.text.strip_prefix('/').is_some_and(|s| s.split('/').all(plain));
     if !suffix.text.is_empty() && !is_plain {

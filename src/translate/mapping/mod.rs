@@ -2,11 +2,13 @@
 
 pub mod check;
 pub mod load;
+mod member;
 mod place;
 mod read;
 pub mod scalar;
 pub mod shape;
 pub mod table;
+mod topic;
 pub mod value;
 mod write;
 
@@ -145,6 +147,8 @@ pub struct Announced {
     pub repeats: Vec<(String, String)>,
     /// What the requester's own copy says instead.
     pub legacy: Vec<(String, Given)>,
+    /// What a legacy server's notification of it means where it does not say it.
+    pub mqtt: Vec<(String, Scalar)>,
     /// Whether it ends the call.
     pub ends: bool,
     /// Where it stands.
@@ -240,6 +244,12 @@ impl Command {
             Some(name) => format!("{}/response/{name}", self.root),
             None => format!("{}/response", self.root),
         }
+    }
+
+    /// Whether an answer to a call of this row may come before the last.
+    #[must_use]
+    pub fn has_more_answers(&self) -> bool {
+        self.answers.iter().any(|a| !a.ends)
     }
 
     /// Whether a call of this row is answered at all on MQTT, by a response or a notification.

@@ -95,6 +95,8 @@ pub struct Context<'a> {
     pub request: Option<&'a Values>,
     /// What takes the place of a member in the result.
     pub instead: &'a [(String, Given)],
+    /// Members of the result, as they are written where the message does not say them.
+    pub known: &'a Values,
     /// The most bytes that a value may inflate to.
     pub limit: usize,
 }
@@ -237,13 +239,7 @@ impl Shape {
             if self.repeats[to].iter().any(repeated) {
                 return Ok(());
             }
-            let Some(given) = &rule.default[to] else {
-                return if rule.optional { Ok(()) } else { Err(missing(rule, from)) };
-            };
-            for name in written {
-                writer.member(name, context, body, |out| give(given, context, body, out))?;
-            }
-            return Ok(());
+            return self.absent(rule, from, body, context, writer);
         };
         if rule.leave_out[to].as_ref().is_some_and(|l| l.applies(value, body.object)) {
             return Ok(());
@@ -253,6 +249,34 @@ impl Shape {
                 value::convert(&rule.convert, from, value, context, out)
                     .map_err(|fault| at(fault, rule, from))
             })?;
+        }
+        Ok(())
+    }
+
+    /// Writes what stands for a member that the message does not say.
+    fn absent<'s>(
+        &self,
+        rule: &'s Rule,
+        from: Side,
+        body: &Body<'_, '_>,
+        context: &Context<'_>,
+        writer: &mut Writer<'_, '_, 's>,
+    ) -> Result<(), Fault> {
+        let to = from.other();
+        let Place::Members { written, .. } = &rule.place[to] else { return Ok(()) };
+        for name in written {
+            let known = context.known.iter().find(|(n, _)| n == name).map(|(_, value)| value);
+            match (known, &rule.default[to]) {
+                (Some(value), _) => writer.member(name, context, body, |out| {
+                    out.extend_from_slice(value.as_bytes());
+                    Ok(())
+                })?,
+                (None, Some(given)) => {
+                    writer.member(name, context, body, |out| give(given, context, body, out))?;
+                }
+                (None, None) if rule.optional => {}
+                (None, None) => return Err(missing(rule, from)),
+            }
         }
         Ok(())
     }

@@ -260,7 +260,8 @@ mod tests {
         let (pairs, also) = (vec![pair("diconnected")], vec![pair("disconnected")]);
         let rule = Convert::Values { pairs, also, open: false };
         let now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
-        let context = Context { now, source: "", request: None, instead: &[], limit: 1 };
+        let context =
+            Context { now, source: "", request: None, instead: &[], known: &Vec::new(), limit: 1 };
         for (from, raw, expected) in [
             (Side::Mqtt, "\"diconnected\"", "\"absent\""),
             (Side::Mqtt, "\"disconnected\"", "\"absent\""),

@@ -83,28 +83,27 @@ impl Proxy {
         let row = &Arc::clone(&call.row);
         let wire = Wire::Response(read.message.name.clone());
         let answer = legacy_answer(row, &wire, read.message.body.as_object(), Some(&call.values))?;
-        let payload = match self.to_mqtt(answer, read, Some(&call.values), now) {
-            Ok(payload) => payload,
+        let payload = self.to_mqtt(answer, read, Some(&call.values), now);
+        let reply = (call.reply.clone(), call.correlation.clone());
+        let publish = payload.and_then(|payload| {
+            let publish = self.response_publish(row, reply, payload, read);
+            let full = || (Reason::StoreFull, "too much waits for the broker".into());
+            self.has_room_for(&publish).then_some(publish).ok_or_else(full)
+        });
+        let publish = match publish {
+            Ok(publish) => publish,
             Err((reason, detail)) => {
-                let call = self.given.remove(at)?;
                 if !std::mem::replace(counted, true) {
                     self.refuse(reason, detail.clone(), read.from(self), head(read.line));
                 }
+                if !answer.ends {
+                    return None;
+                }
+                let call = self.given.remove(at)?;
                 self.give_up(&call, reason, &detail, now);
                 return Some(call.handler);
             }
         };
-        let reply = (call.reply.clone(), call.correlation.clone());
-        let publish = self.response_publish(row, reply, payload, read);
-        if !self.has_room_for(&publish) {
-            let call = self.given.remove(at)?;
-            let detail = "too much waits for the broker";
-            if !std::mem::replace(counted, true) {
-                self.refuse(Reason::StoreFull, detail, read.from(self), head(read.line));
-            }
-            self.give_up(&call, Reason::StoreFull, detail, now);
-            return Some(call.handler);
-        }
         self.publish_answer(publish, !std::mem::replace(counted, true), read);
         if let Some(call) = self.given.get_mut(at) {
             call.answers += 1;

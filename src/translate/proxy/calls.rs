@@ -2,8 +2,8 @@
 
 use crate::translate::json::{self, Object};
 use crate::translate::mapping::scalar::all_hold;
-use crate::translate::mapping::shape::{Repeat, Rule, Side, Values};
-use crate::translate::mapping::{Answer, Command, Wire};
+use crate::translate::mapping::shape::{Both, Place, Repeat, Rule, Side, Values};
+use crate::translate::mapping::{Answer, Command, Event, Table, Wire};
 use crate::translate::name::DomainName;
 use crate::translate::publish::{Publish, Received, Token};
 use bytes::Bytes;
@@ -307,6 +307,35 @@ pub(super) fn mqtt_answer<'r>(
             && all_hold(&a.when.mqtt, |m| payload.get(m))
             && request.is_none_or(|r| all_hold(&a.request, |m| value(r, m)))
     })
+}
+
+/// What a call knows of a notification that ends it, by the notification's members: those that repeat the
+/// request's, and what such a notification means. The call may be of another dialect: its members are found
+/// by their legacy names.
+pub(super) fn known_of(
+    table: &Table,
+    event: &Event,
+    (call, values): (&Command, &Values),
+) -> Values {
+    let rows = table.commands().iter().filter(|row| row.dialect == event.dialect);
+    let mut rows = rows.filter(|row| row.legacy == call.legacy);
+    let about = |row: &Arc<Command>| {
+        let announced = row.announced.iter().find(|a| event.topic.as_ref() == Some(&a.topic));
+        announced.map(|a| (Arc::clone(row), a.clone()))
+    };
+    let Some((row, announced)) = rows.find_map(about) else { return Values::new() };
+    let asked = |member: &String| {
+        let place = |row: &Command, is: &dyn Fn(&Both<Place>) -> bool| {
+            row.request.rules.iter().map(|r| r.place.clone()).find(|place| is(place))
+        };
+        let there = place(&row, &|p| p.mqtt.names().any(|n| n == member))?;
+        let here = place(call, &|p| p.legacy == there.legacy)?;
+        here.mqtt.names().find_map(|name| value(values, name)).map(str::to_owned)
+    };
+    let repeats = announced.repeats.iter();
+    let repeats = repeats.filter_map(|(member, request)| Some((member.clone(), asked(request)?)));
+    let meant = announced.mqtt.iter().map(|(member, scalar)| (member.clone(), scalar.json()));
+    repeats.chain(meant).collect()
 }
 
 fn value<'v>(values: &'v Values, name: &str) -> Option<&'v str> {

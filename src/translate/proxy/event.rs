@@ -1,7 +1,7 @@
 //! Notifications: what a legacy domain announces, and what it is told of others'.
 
 use super::ask::reason_of;
-use super::calls::{Given, Match, Origin, State, choose, compare, legacy_answer};
+use super::calls::{Given, Match, Origin, State, choose, compare, known_of, legacy_answer};
 use super::line::{Read, Route};
 use super::tell::Reply;
 use super::{Action, Identity, Passed, Proxy, Sent};
@@ -10,7 +10,7 @@ use crate::translate::json::{self, Object, Value};
 use crate::translate::legacy::{self, Kind};
 use crate::translate::mapping::shape::{Context, Side, Values};
 use crate::translate::mapping::table::EventRows;
-use crate::translate::mapping::{Announced, Command, Event, Table, Wire};
+use crate::translate::mapping::{Announced, Answer, Command, Event, Table, Wire};
 use crate::translate::name::DomainName;
 use crate::translate::publish::{Publish, Token};
 use crate::translate::refusal::{Reason, Why, head};
@@ -22,6 +22,9 @@ pub(in crate::translate) const STATE: &str = "etat_domu";
 
 /// The translations of one notification: row and payload.
 type Publishes = Vec<(Arc<Event>, Vec<u8>)>;
+
+/// The call that a notification answers, by its row and what is kept of its request.
+pub(in crate::translate) type Answered = (Arc<Command>, Values);
 
 impl Proxy {
     /// A notification from the channel, by a sender that may speak under its name.
@@ -37,7 +40,7 @@ impl Proxy {
             return self.state(read, now);
         }
         if read.message.name == STATE && matches!(self.identity, Identity::Behind { .. }) {
-            let unmapped = self.events(read, now).is_err_and(|e| e.0 == Reason::NotMapped);
+            let unmapped = self.events(read, None, now).is_err_and(|e| e.0 == Reason::NotMapped);
             if unmapped {
                 return self.ignore(Why::OtherHandler, &Some(read.message.source.clone()));
             }
@@ -51,14 +54,17 @@ impl Proxy {
         self.pass_notification(read, route);
         match route {
             Route::Direct(_) => {}
-            Route::Everyone | Route::Mqtt(_) => self.publish_event(read, route, ended, now),
+            Route::Everyone | Route::Mqtt(_) => {
+                self.publish_event(read, route, ended.as_ref(), now);
+            }
         }
     }
 
-    fn publish_event(&mut self, read: &Read<'_>, route: &Route, ended: bool, now: Now) {
+    fn publish_event(&mut self, read: &Read<'_>, route: &Route, call: Option<&Answered>, now: Now) {
+        let ended = call.is_some();
         let legacy = *route == Route::Everyone && matches!(self.identity, Identity::Domain(_));
         let from = read.from(self);
-        match self.events(read, now) {
+        match self.events(read, call, now) {
             // One that ends a call from before the table may be nothing to the table.
             Err((Reason::NotMapped, _)) if legacy || ended => self.counters.delivered += 1,
             Err((reason, detail)) => self.refuse(reason, detail, from, head(read.line)),
@@ -104,10 +110,15 @@ impl Proxy {
     }
 
     /// The notification in every dialect that is loaded. Empty: it is mapped, but not published.
-    fn events(&self, read: &Read<'_>, now: Now) -> Result<Publishes, (Reason, String)> {
+    fn events(
+        &self,
+        read: &Read<'_>,
+        call: Option<&Answered>,
+        now: Now,
+    ) -> Result<Publishes, (Reason, String)> {
         let message = &read.message;
         let context = self.context(now, &message.source, None);
-        events(&self.table, &message.name, &message.body, &context)
+        events(&self.table, &message.name, &message.body, call, &context)
     }
 
     /// What is wrong with a notification apart from its sender, if it goes to MQTT: that counts first.
@@ -121,7 +132,9 @@ impl Proxy {
         if read.message.name == STATE || matches!(route, Route::Direct(_)) {
             return None;
         }
-        self.events(read, now).err().filter(|(reason, _)| to_mqtt || *reason != Reason::NotMapped)
+        self.events(read, None, now)
+            .err()
+            .filter(|(reason, _)| to_mqtt || *reason != Reason::NotMapped)
     }
 
     /// `etat_domu`, as the MVP's router is told it: what changed is told to everyone.
@@ -159,7 +172,7 @@ impl Proxy {
         );
         self.actions.push(Action::PassAll(Passed::Copy(line)));
         let context = self.context(now, from.as_str(), None);
-        let publishes = events(&self.table, STATE, &Value::parse(&body), &context);
+        let publishes = events(&self.table, STATE, &Value::parse(&body), None, &context);
         match publishes {
             Ok(publishes) if !publishes.is_empty() && self.has_any_room() => {
                 self.publish_all(publishes, &from, head(read.line));
@@ -168,8 +181,8 @@ impl Proxy {
         }
     }
 
-    /// A notification may end a call from MQTT. Says whether it did.
-    fn end_by_notification(&mut self, read: &Read<'_>, now: Now) -> bool {
+    /// A notification may answer a call. Says which.
+    fn end_by_notification(&mut self, read: &Read<'_>, now: Now) -> Option<Answered> {
         let data = read.message.body.as_object();
         let wire = Wire::Event(read.message.name.clone());
         let fitting = |(at, g): (usize, &Given)| {
@@ -180,32 +193,32 @@ impl Proxy {
             let matched = compare(&answer.shape.repeats.legacy, data, &g.values);
             (matched == Match::Same).then_some((at, matched))
         };
-        let Some(at) = choose(self.given.iter().enumerate().filter_map(fitting)) else {
-            return false;
-        };
-        let Some(call) = self.given.get(at) else { return false };
+        let at = choose(self.given.iter().enumerate().filter_map(fitting))?;
+        let call = self.given.get(at)?;
+        let (row, values) = (Arc::clone(&call.row), call.values.clone());
+        let answer = legacy_answer(&row, &wire, data, Some(&values))?;
         if matches!(call.origin, Origin::Mqtt(_)) {
-            let row = Arc::clone(&call.row);
-            self.answer_by_notification(at, &row, (&wire, data), read, now);
+            self.answer_by_notification(at, &row, answer, read, now);
         }
-        if let Some(handler) = self.end_given(at, now) {
+        if !answer.ends {
+            self.given.change(at, |call| call.answers += 1);
+        } else if let Some(handler) = self.end_given(at, now) {
             self.give_next(&handler, now);
         }
-        true
+        Some((row, values))
     }
 
     fn answer_by_notification(
         &mut self,
         at: usize,
         row: &Command,
-        (wire, data): (&Wire, &Object<'_>),
+        answer: &Answer,
         read: &Read<'_>,
         now: Now,
     ) {
         let Some(call) = self.given.get(at) else { return };
-        let Some(answer) = legacy_answer(row, wire, data, Some(&call.values)) else { return };
         // The notification is published for itself: of it, the answer has only what the row names.
-        let body = answer.shape.only_named(Side::Legacy, data);
+        let body = answer.shape.only_named(Side::Legacy, read.message.body.as_object());
         let context = self.context(now, &read.message.source, Some(&call.values));
         let mut payload = Vec::with_capacity(body.len() + 64);
         let made =
@@ -217,7 +230,8 @@ impl Proxy {
         match made {
             Ok(()) => self.reply_to_mqtt(row, &reply, payload),
             // The notification itself is counted, and refused if need be, as what it is.
-            Err(_) => self.tell_mqtt(row, &reply, now),
+            Err(_) if answer.ends => self.tell_mqtt(row, &reply, now),
+            Err(_) => {}
         }
     }
 
@@ -296,11 +310,12 @@ fn is_about(announced: &Announced, payload: &Object<'_>, values: &Values) -> boo
     })
 }
 
-/// Translates a notification by each of its rows.
+/// Translates a notification by each of its rows. What it does not say, the call that it answers may know.
 pub(in crate::translate) fn events(
     table: &Table,
     name: &str,
     body: &Value<'_>,
+    call: Option<&Answered>,
     context: &Context<'_>,
 ) -> Result<Publishes, (Reason, String)> {
     let rows = match table.events_named(name, body.as_object()) {
@@ -323,6 +338,8 @@ pub(in crate::translate) fn events(
             continue;
         }
         let mut payload = Vec::with_capacity(body.text.len() + 64);
+        let known = call.map(|(call, values)| known_of(table, &row, (call, values)));
+        let context = &Context { known: &known.unwrap_or_default(), ..*context };
         match row.shape.translate(Side::Legacy, body, context, &mut payload) {
             Ok(()) => publishes.push((row, payload)),
             Err(error) => fault = fault.or(Some(reason_of(error))),

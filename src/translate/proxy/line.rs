@@ -112,17 +112,24 @@ impl Proxy {
         }
     }
 
-    /// A line that cannot be read costs itself, but not a whole message that is glued to a piece of one.
+    /// A line that cannot be read costs itself, but not the whole messages in it.
     fn no_message(&mut self, reason: Reason, detail: String, line: &Bytes, now: Now) {
-        self.pace.draw(now.monotonic);
-        let torn = reason == Reason::NotJson;
-        let at = torn.then(|| legacy::after_a_tear(line, self.limits.depth)).flatten();
-        let piece = line.slice(..at.unwrap_or(line.len()));
         self.heard.note(Spoke::Unreadable, reason.as_str(), now);
-        self.refuse(reason, detail, self.name().clone(), head(&piece));
-        if let Some(at) = at {
-            self.counters.received += 1;
-            self.line(line.slice(at..), now);
+        let torn = reason == Reason::NotJson;
+        let pieces = if torn { legacy::pieces(line, self.limits.depth) } else { Vec::new() };
+        if pieces.len() <= 1 {
+            self.pace.draw(now.monotonic);
+            return self.refuse(reason, detail, self.name().clone(), head(line));
+        }
+        self.counters.received += pieces.len() as u64 - 1;
+        for piece in pieces {
+            let bytes = line.slice(piece.range);
+            if piece.whole {
+                self.line(bytes, now);
+            } else {
+                self.pace.draw(now.monotonic);
+                self.refuse(reason, detail.clone(), self.name().clone(), head(&bytes));
+            }
         }
     }
 

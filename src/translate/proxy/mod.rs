@@ -280,10 +280,10 @@ impl Proxy {
     /// A message from the domain's session. It is acknowledged by an action, at once or later.
     pub fn deliver(&mut self, message: Received, delivery: Delivery, now: Now) {
         self.counters.received += 1;
-        if message.mark.as_deref() == Some(&*self.instance) {
-            self.ignore(Why::Own, &message.source);
-            self.actions.push(Action::Acknowledge(delivery));
-            return;
+        let own = message.mark.as_deref() == Some(&*self.instance);
+        if own || message.clears() {
+            self.ignore(if own { Why::Own } else { Why::Cleared }, &message.source);
+            return self.actions.push(Action::Acknowledge(delivery));
         }
         self.from_mqtt(message, delivery, now);
     }
@@ -371,7 +371,8 @@ impl Proxy {
     }
 
     fn context<'a>(&self, now: Now, source: &'a str, request: Option<&'a Values>) -> Context<'a> {
-        Context { now, source, request, instead: &[], limit: self.limits.line }
+        let known = const { &Values::new() };
+        Context { now, source, request, instead: &[], known, limit: self.limits.line }
     }
 
     fn number(&mut self) -> u64 {

@@ -46,14 +46,16 @@ impl Proxy {
         let Some(call) = self.asked.get(at) else { return };
         let row = Arc::clone(&call.row);
         let source = self.responder(message, &call.handler);
-        let lines = match mqtt_answer(&row, payload, Some(&call.values)) {
-            Some(answer) => self
-                .lines(answer, &body, &call.requester, &source, Some(&call.values), now)
-                .map(|lines| (lines, answer.ends)),
+        let answer = mqtt_answer(&row, payload, Some(&call.values));
+        let ends = answer.map_or_else(|| !row.has_more_answers(), |answer| answer.ends);
+        let lines = match answer {
+            Some(answer) => {
+                self.lines(answer, &body, &call.requester, &source, Some(&call.values), now)
+            }
             None => Err((Reason::BadValue, unknown_answer(&row, body.text))),
         };
         match lines {
-            Ok((lines, ends)) => {
+            Ok(lines) => {
                 if let Some(call) = self.asked.get_mut(at) {
                     call.answers += 1;
                 }
@@ -64,13 +66,16 @@ impl Proxy {
             }
             Err((reason, detail)) => {
                 self.refuse(reason, detail.clone(), source, head(&message.payload));
-                self.fail_asked(at, reason, &detail, now);
+                if ends {
+                    self.fail_asked(at, reason, &detail, now);
+                }
                 self.actions.push(done);
             }
         }
     }
 
-    /// A response that cannot even be read ends the call that its correlation data names.
+    /// A response that cannot even be read ends the call that its correlation data names, unless that has
+    /// several answers: it may have been one before the last.
     fn bad_response(
         &mut self,
         message: &Received,
@@ -83,7 +88,8 @@ impl Proxy {
         let to = suffix.and_then(|s| DomainName::parse(s).ok());
         let named = to.is_some() || message.correlation.is_some();
         let at = self.asked_by(message, root, to.as_ref(), &Object::default());
-        if let Some(at) = at.filter(|_| named) {
+        let is_last = |at: &usize| self.asked.get(*at).is_some_and(|a| !a.row.has_more_answers());
+        if let Some(at) = at.filter(|_| named).filter(is_last) {
             self.fail_asked(at, *reason, detail, now);
         }
     }
