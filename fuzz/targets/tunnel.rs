@@ -35,6 +35,8 @@ struct Play {
     domains: BTreeSet<DomainName>,
     now: Duration,
     link: Link,
+    /// The connections before that are being closed, and how many bytes each is still given.
+    closing: Vec<usize>,
     /// Everything that came from the domain on this channel.
     channel: Vec<u8>,
     /// What this connection to the broker was given.
@@ -62,6 +64,7 @@ impl Play {
             domains: ["vm-gui", "sys-usb", "vm-scan"].map(name).into(),
             now: Duration::ZERO,
             link: Link::None,
+            closing: Vec::new(),
             channel: Vec::new(),
             given: Vec::new(),
             broker: Vec::new(),
@@ -93,6 +96,7 @@ impl Play {
             match order {
                 Order::Open => {
                     assert_eq!(self.link, Link::None, "one connection at a time");
+                    assert!(self.closing.len() <= 1, "one is closed at a time");
                     self.link = Link::Opening;
                     self.broker.clear();
                     self.told.clear();
@@ -100,6 +104,7 @@ impl Play {
                 }
                 Order::Close(left) => {
                     assert_ne!(self.link, Link::None);
+                    self.closing.push(left.len());
                     self.given.extend_from_slice(&left);
                     self.out += left.len();
                     self.check_given();
@@ -194,9 +199,15 @@ impl Play {
                 }
                 self.receive(&bytes, cut);
             }
-            7 if self.link == Link::Opening => self.link = Link::Open,
+            7..=8 if self.link == Link::Opening => {
+                self.closed();
+                match kind {
+                    7 => self.link = Link::Open,
+                    _ => self.tunnel.not_opened(),
+                }
+            }
+            7..=8 if !self.closing.is_empty() => self.closed(),
             7 if self.link == Link::Open => self.from_broker(u)?,
-            8 if self.link == Link::Opening => self.tunnel.not_opened(),
             8 if self.link == Link::Open => self.tunnel.broker_gone(),
             9..=10 if self.link == Link::Open => self.write_to_broker(u.int_in_range(0..=900)?),
             11..=12 if self.there => self.write_to_domain(u.int_in_range(0..=900)?),
@@ -218,6 +229,7 @@ impl Play {
                 assert!(left.len() <= 1);
                 if let Some(Order::Close(left)) = left.first() {
                     self.out += left.len();
+                    self.closing.push(left.len());
                     self.link = Link::None;
                 }
             }
@@ -227,9 +239,16 @@ impl Play {
                 self.tunnel.wake(self.now);
             }
         }
+        let taken = Taken { domains: &self.domains, own: OWN };
+        self.tunnel.go_on(&taken, self.now);
         self.obey();
         self.check();
         Ok(())
+    }
+
+    fn closed(&mut self) {
+        self.closing.clear();
+        self.tunnel.closed();
     }
 
     /// The broker speaks, while the domain has been given all that it said before.
@@ -254,7 +273,8 @@ impl Play {
         assert!(to_broker <= LIMIT + LARGEST, "{to_broker} bytes for the broker");
         assert!(to_domain.len() <= 320, "{} bytes for the domain", to_domain.len());
         let dropped = usize::try_from(tunnel.dropped()).expect("a small number");
-        let carried = tunnel.held() - to_broker - to_domain.len();
+        let closing: usize = self.closing.iter().sum();
+        let carried = tunnel.held() - to_broker - to_domain.len() - closing;
         let counted = self.out + to_broker + dropped + carried;
         let now = [&self.given[..], tunnel.to_broker().unwrap_or_default()].concat();
         let growth = match self.link {

@@ -361,7 +361,7 @@ impl Station {
 
     fn down(&mut self, life: &mut Life, why: &str) {
         life.port.down();
-        life.carrier = self.carrier();
+        life.carrier = life.carrier.then(self.carrier());
         let lost = self.proxy.disconnected(self.clock.now());
         tracing::info!(domain = %self.name, why, bytes_of_a_torn_line = lost, "channel lost");
     }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// How long a channel that is closed may take to hand on what was written.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -88,6 +88,7 @@ enum Turn {
     Read(io::Result<usize>),
     Wrote(io::Result<usize>),
     Opened(io::Result<Broker>),
+    Closed,
     FromBroker(io::Result<usize>),
     ToBroker(io::Result<usize>),
     Control(Control),
@@ -116,7 +117,6 @@ impl Task {
         };
         let (mut from_domain, mut from_broker) =
             (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
-        self.receive(&[]);
         loop {
             self.obey(&mut life);
             self.tell_what_is_held(&mut life);
@@ -150,6 +150,7 @@ impl Task {
             read = reader.read(from_domain, CHUNK), if reads => Turn::Read(read),
             wrote = writer.write(to_domain) => Turn::Wrote(wrote),
             turn = life.link.turn(from_broker, to_broker, to_domain.is_none()) => turn,
+            () = closed(&mut life.closing) => Turn::Closed,
             Some(control) = self.control.recv() => Turn::Control(control),
             Ok(()) = self.level.changed() => Turn::Level,
             () = wait(deadline) => Turn::Time,
@@ -170,13 +171,19 @@ impl Task {
             Turn::Wrote(Ok(n)) => self.tunnel.written_to_domain(n),
             Turn::Read(Err(error)) | Turn::Wrote(Err(error)) => self.down(&error.to_string()),
             Turn::Opened(Ok(broker)) => {
+                self.tunnel.closed();
                 let (reader, writer) = split(broker);
                 life.link = Link::Open(reader, writer);
             }
             Turn::Opened(Err(error)) => {
                 life.link = Link::None;
                 tracing::warn!(domain = %self.name, %error, "the broker is out of reach");
+                self.tunnel.closed();
                 self.tunnel.not_opened();
+            }
+            Turn::Closed => {
+                life.closing = None;
+                self.tunnel.closed();
             }
             Turn::FromBroker(Ok(n @ 1..)) => {
                 let (bytes, now) = (from_broker.get(..n), self.clock.now().monotonic);
@@ -210,6 +217,12 @@ impl Task {
         self.tunnel.receive(bytes, &taken, self.clock.now().monotonic);
     }
 
+    fn go_on(&mut self) {
+        let directory = self.directory.borrow().clone();
+        let taken = Taken { domains: &directory.known, own: &self.own };
+        self.tunnel.go_on(&taken, self.clock.now().monotonic);
+    }
+
     fn set_limit(&mut self) {
         let level = *self.level.borrow_and_update();
         let limit = level.map_or(self.limit, |level| level.min(self.limit));
@@ -219,7 +232,13 @@ impl Task {
     fn control(&mut self, control: Control, life: &mut Life) {
         match control {
             Control::Appeared => self.port.appeared(),
-            Control::Disappeared => self.port.disappeared(),
+            Control::Disappeared => {
+                self.port.disappeared();
+                // What a domain that is gone has said too fast would be worked off for hours.
+                if self.tunnel.rests() {
+                    self.down("gone, and it has said too much");
+                }
+            }
             Control::Finish(_) => life.finishing = true,
             Control::Count(reply) => {
                 let _ = reply.send((Counters::default(), 0));
@@ -240,9 +259,20 @@ impl Task {
         tracing::info!(domain = %self.name, why, "channel lost");
     }
 
-    /// Does what the tunnel wants done, in its order.
+    /// Has the tunnel go on, and does what it wants done, in its order.
     fn obey(&mut self, life: &mut Life) {
-        for order in self.tunnel.take_orders() {
+        while life.legacy.is_none() {
+            self.go_on();
+            let orders = self.tunnel.take_orders();
+            if orders.is_empty() {
+                return;
+            }
+            self.do_all(orders, life);
+        }
+    }
+
+    fn do_all(&mut self, orders: Vec<Order>, life: &mut Life) {
+        for order in orders {
             match order {
                 Order::Open => {
                     let (address, closing) = (self.address.clone(), life.closing.take());
@@ -269,8 +299,9 @@ impl Task {
         }
     }
 
-    fn close(&self, left: Bytes, life: &mut Life) {
+    fn close(&mut self, left: Bytes, life: &mut Life) {
         let opened: Opening = match std::mem::replace(&mut life.link, Link::None) {
+            Link::None if life.closing.is_none() => return self.tunnel.closed(),
             Link::None => return,
             // A program may say all that it has to say without waiting for the broker.
             Link::Opening(opening) => opening,
@@ -353,13 +384,27 @@ impl Task {
         if let (Some(channel), None) = (&channel, &life.legacy) {
             drain(channel, DRAIN).await;
         }
-        if let Some(closing) = life.closing {
-            let until = self.until.borrow().unwrap_or_else(|| Instant::now() + DRAIN);
-            let _ = timeout_at(until, closing).await;
+        // Whoever has the channel next may come back at once, and begin another.
+        let mut closing = life.closing;
+        while closing.is_some() {
+            let limit = *self.until.borrow_and_update();
+            tokio::select! {
+                () = closed(&mut closing) => closing = None,
+                () = wait(limit) => break,
+                Ok(()) = self.until.changed() => {}
+            }
         }
         let carrier = self.tunnel.into_carrier();
         let legacy = channel.zip(life.legacy).map(|(channel, bytes)| (channel, carrier, bytes));
         End { name: self.name, legacy }
+    }
+}
+
+/// Waits until the last connection is closed, if it is being closed.
+async fn closed(closing: &mut Option<JoinHandle<()>>) {
+    match closing {
+        Some(closing) => drop(closing.await),
+        None => std::future::pending().await,
     }
 }
 

@@ -42,6 +42,12 @@ impl Bucket {
         self.full = self.full.max(now).saturating_add(self.each).min(most);
     }
 
+    /// Takes a token at this time even if there is none. Whoever takes nothing more before
+    /// [`Bucket::owed_until`] never owes more than one.
+    pub fn owe(&mut self, now: Duration) {
+        self.full = self.full.max(now).saturating_add(self.each);
+    }
+
     /// Whether most of the tokens are taken.
     #[must_use]
     pub fn is_low(&self, now: Duration) -> bool {

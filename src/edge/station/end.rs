@@ -4,7 +4,7 @@ use super::super::channel::{Channel, drain, read_rest};
 use super::super::clock::Clock;
 use super::super::hub::ToHub;
 use super::super::session::Event;
-use super::{CHUNK, End, Life, Station};
+use super::{CHUNK, End, Life, Station, ToSupervisor};
 use crate::translate::publish::Publish;
 use crate::translate::status::State;
 use crate::translate::tunnel::carrier::{Carrier, Piece};
@@ -29,9 +29,13 @@ impl Station {
         let mut carrier = std::mem::take(&mut life.carrier);
         if life.removed {
             let (clock, most) = (self.clock, self.proxy.limits().outbox);
+            let (supervisor, name, told) = (self.supervisor.clone(), self.name.clone(), life.told);
+            let tell = |held| {
+                let _ = supervisor.send(ToSupervisor::Holds(name.clone(), told + held));
+            };
             tokio::select! {
                 () = self.retire(&mut life, connect.as_ref()) => {}
-                () = collect(channel.as_mut(), &mut carrier, most, clock) => {}
+                () = collect(channel.as_mut(), &mut carrier, most, clock, tell) => {}
             }
         } else {
             while let Ok(letter) = self.mailbox.try_recv() {
@@ -138,14 +142,22 @@ impl Station {
 }
 
 /// Goes on reading a channel, as far as there is room: it never ends.
-async fn collect(channel: Option<&mut Channel>, carrier: &mut Carrier, most: usize, clock: Clock) {
+async fn collect(
+    channel: Option<&mut Channel>,
+    carrier: &mut Carrier,
+    most: usize,
+    clock: Clock,
+    tell: impl Fn(usize),
+) {
     let mut buffer = vec![0; CHUNK];
     if let Some(channel) = channel {
-        while carrier.held() < most {
+        let waits = |carrier: &Carrier| carrier.waits_until(clock.now().monotonic).is_some();
+        while carrier.held() < most && !waits(carrier) {
             match channel.read(&mut buffer).await {
                 Ok(size @ 1..) => {
                     let bytes = buffer.get(..size).unwrap_or_default();
                     carrier.push(bytes, clock.now().monotonic);
+                    tell(carrier.held());
                 }
                 // Whoever has the channel next finds out.
                 Ok(0) | Err(_) => break,

@@ -31,7 +31,8 @@ impl Station {
     /// Keeps the supervisor's account near enough to what is held.
     pub(super) fn tell_what_is_held(&self, life: &mut Life) {
         const STEP: usize = 32 * 1024;
-        let held = self.proxy.held();
+        let connect = life.connect.as_ref().map_or(0, |connect| connect.packet.len());
+        let held = self.proxy.held() + life.carrier.held() + connect;
         if held / STEP != life.told / STEP {
             life.told = held;
             let _ = self.supervisor.send(ToSupervisor::Holds(self.name.clone(), held));

@@ -58,7 +58,7 @@ struct Running {
 /// How a domain's task ended.
 enum End {
     Station(Box<station::End>),
-    Tunnel(tunnel::End),
+    Tunnel(Box<tunnel::End>),
 }
 
 struct Supervisor {
@@ -318,7 +318,8 @@ impl Supervisor {
                 }
             }
             End::Tunnel(end) => {
-                self.start(Identity::Domain(end.name), running.place, end.legacy);
+                let tunnel::End { name, legacy } = *end;
+                self.start(Identity::Domain(name), running.place, legacy);
             }
         }
     }

@@ -176,7 +176,7 @@ impl Supervisor {
             refusals: Refusals::new(),
             name,
         };
-        self.tasks.spawn(async { End::Tunnel(task.run(connect).await) });
+        self.tasks.spawn(async { End::Tunnel(Box::new(task.run(connect).await)) });
     }
 
     /// Enters a domain into the directory.

@@ -1,13 +1,19 @@
 //! What a channel carries: a domain that is still legacy writes JSON lines, one that is migrated
 //! writes MQTT over the very same channel. The bytes tell, and may change their mind at any point.
 
+use super::buffer::Buffer;
 use super::connect::{self, Connect, Found};
 use super::packets::{DISCONNECT, Packets, may_be_a_clients};
-use bytes::{Buf as _, Bytes, BytesMut};
+use crate::translate::bucket::Bucket;
+use bytes::Bytes;
 use std::time::Duration;
 
-/// After so long without a byte, a packet that is not complete may have been left by its writer.
+/// After so long without a byte, a packet that is not complete may have been left by its writer: see
+/// [`Carrier::was_no_silence`].
 pub const STALL: Duration = Duration::from_secs(2);
+/// How many CONNECTs a channel may carry a second, and how many at once. An honest domain has one for each
+/// start of its program, and one for each time that it finds the broker away.
+const CONNECTS: (usize, usize) = (4, 8);
 /// How a legacy message begins.
 const MESSAGE: &[u8] = b"{\"";
 
@@ -53,7 +59,7 @@ enum Begun {
 #[derive(Debug)]
 pub struct Carrier {
     mode: Mode,
-    buffer: BytesMut,
+    buffer: Buffer,
     last: Duration,
     /// Whether everything was made of what has come. Before, what is in the buffer need not be a packet
     /// that is incomplete.
@@ -62,6 +68,8 @@ pub struct Carrier {
     anew: Option<usize>,
     /// The first byte of the last packet.
     packet: u8,
+    /// The CONNECTs that it may carry. Nothing else begins a connection, nor MQTT anew after lines.
+    connects: Bucket,
 }
 
 impl Default for Carrier {
@@ -77,11 +85,12 @@ impl Carrier {
         let mode = Mode::Legacy(Begun::Not);
         Self {
             mode,
-            buffer: BytesMut::new(),
+            buffer: Buffer::default(),
             last: Duration::ZERO,
             sorted: true,
             anew: None,
             packet: 0,
+            connects: Bucket::new(CONNECTS.0, CONNECTS.1),
         }
     }
 
@@ -103,6 +112,18 @@ impl Carrier {
         Self { mode: Mode::Skipping { line: true }, ..Self::new() }
     }
 
+    /// What this channel carries when it is there again, or somebody else speaks on it.
+    #[must_use]
+    pub fn then(&self, next: Self) -> Self {
+        Self { connects: self.connects.clone(), ..next }
+    }
+
+    /// Until when nothing more is to be read, nor made of what has come: there were too many CONNECTs.
+    #[must_use]
+    pub fn waits_until(&self, now: Duration) -> Option<Duration> {
+        self.connects.owed_until(now)
+    }
+
     /// Bytes as they came. A silence before them counts only if [`Carrier::next`] has said `None`: whoever
     /// collects bytes to look at them later does not see where a packet was left.
     pub fn push(&mut self, bytes: &[u8], now: Duration) {
@@ -111,22 +132,23 @@ impl Carrier {
         }
         let silent = self.sorted && now.saturating_sub(self.last) >= STALL;
         if silent && self.is_inside_a_packet() {
-            self.anew = Some(self.buffer.len());
+            self.anew = Some(self.buffer.bytes().len());
         }
         self.sorted = false;
         self.last = now;
-        self.buffer.extend_from_slice(bytes);
+        self.buffer.push(bytes);
     }
 
-    /// Nobody has looked for bytes: there was no silence, whatever the clock says.
-    pub fn was_not_read(&mut self) {
+    /// There was no silence, whatever the clock says: nobody has looked for bytes, or what has begun is still
+    /// waited for.
+    pub fn was_no_silence(&mut self) {
         self.sorted = false;
     }
 
     /// How many bytes are held until more come: a part of a CONNECT, at most.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.buffer.len()
+        self.buffer.bytes().len()
     }
 
     /// Whether the last that came is a DISCONNECT.
@@ -138,7 +160,7 @@ impl Carrier {
 
     fn is_inside_a_packet(&self) -> bool {
         let begun = matches!(self.mode, Mode::Mqtt(packets) if !packets.is_at_boundary());
-        begun || !self.buffer.is_empty()
+        begun || !self.buffer.bytes().is_empty()
     }
 
     /// The next stretch, if there is one.
@@ -153,7 +175,7 @@ impl Carrier {
     }
 
     fn sort(&mut self) -> Option<Piece> {
-        if self.buffer.is_empty() {
+        if self.buffer.bytes().is_empty() {
             return None;
         }
         if let Some(at) = self.anew {
@@ -164,7 +186,7 @@ impl Carrier {
             }
         }
         match self.mode {
-            Mode::Lines => Some(Piece::Legacy(self.buffer.split().freeze())),
+            Mode::Lines => Some(Piece::Legacy(self.buffer.split_to(self.buffer.bytes().len()))),
             Mode::Legacy(begun) => self.lines(begun),
             Mode::Skipping { line } => self.skip(line),
             Mode::Mqtt(packets) => self.packets(packets),
@@ -173,7 +195,7 @@ impl Carrier {
 
     /// Whether what came after a long silence begins something of its own.
     fn begins_anew(&self, at: usize) -> Found {
-        let bytes = self.buffer.get(at..).unwrap_or_default();
+        let bytes = self.buffer.bytes().get(at..).unwrap_or_default();
         if bytes.len() < MESSAGE.len() && MESSAGE.starts_with(bytes) {
             Found::More
         } else if bytes.starts_with(MESSAGE) {
@@ -188,18 +210,18 @@ impl Carrier {
         self.anew = None;
         let was_legacy = matches!(self.mode, Mode::Legacy(_));
         self.mode = Mode::Skipping { line: true };
-        self.buffer.advance(at);
+        self.buffer.pass_over(at);
         if was_legacy { Piece::Torn(at) } else { Piece::Skipped(at) }
     }
 
     fn lines(&mut self, begun: Begun) -> Option<Piece> {
-        let first = self.buffer.first().copied()?;
-        match self.connect() {
+        let first = self.buffer.bytes().first().copied()?;
+        match self.buffer.connect() {
             Found::More => return None,
             Found::Whole(size) => return Some(self.begin_mqtt(size)),
             Found::No => {}
         }
-        let end = self.end_of_lines();
+        let end = self.buffer.before_connect();
         let begun = match begun {
             Begun::Not if first == b'{' => Begun::Sure,
             Begun::Not => Begun::Unsure,
@@ -207,7 +229,8 @@ impl Carrier {
         };
         if begun == Begun::Unsure {
             let decides = |b: &u8| b.is_ascii_control() && *b != b'\t' && *b != b'\r';
-            let known = self.buffer.get(..end).unwrap_or_default().iter().find(|b| decides(b));
+            let known =
+                self.buffer.bytes().get(..end).unwrap_or_default().iter().find(|b| decides(b));
             match known {
                 Some(b'\n') => self.mode = Mode::Legacy(Begun::Sure),
                 Some(_) => {
@@ -219,24 +242,14 @@ impl Carrier {
         } else {
             self.mode = Mode::Legacy(begun);
         }
-        Some(Piece::Legacy(self.buffer.split_to(end).freeze()))
-    }
-
-    /// Where the next CONNECT may begin.
-    fn end_of_lines(&self) -> usize {
-        let may_begin = |at: &usize| {
-            let rest = self.buffer.get(*at..).unwrap_or_default();
-            connect::find(rest) != Found::No
-        };
-        // What begins here was looked at already.
-        let mut all = memchr::memchr_iter(connect::FIRST, &self.buffer).filter(|at| *at > 0);
-        all.find(may_begin).unwrap_or(self.buffer.len())
+        Some(Piece::Legacy(self.buffer.split_to(end)))
     }
 
     fn skip(&mut self, mut line: bool) -> Option<Piece> {
         let mut size = 0;
-        for &byte in &self.buffer {
-            if byte == connect::FIRST || (line && byte == b'{') {
+        for &byte in self.buffer.bytes() {
+            let may_begin = byte == connect::FIRST && self.buffer.may_begin(size);
+            if may_begin || (line && byte == b'{') {
                 break;
             }
             line = byte == b'\n';
@@ -244,18 +257,18 @@ impl Carrier {
         }
         self.mode = Mode::Skipping { line };
         if size > 0 {
-            self.buffer.advance(size);
+            self.buffer.pass_over(size);
             return Some(Piece::Skipped(size));
         }
-        if self.buffer.first() == Some(&b'{') {
+        if self.buffer.bytes().first() == Some(&b'{') {
             return self.lines(Begun::Sure);
         }
-        match self.connect() {
+        match self.buffer.connect() {
             Found::More => None,
             Found::Whole(size) => Some(self.begin_mqtt(size)),
             Found::No => {
                 self.mode = Mode::Skipping { line: false };
-                self.buffer.advance(1);
+                self.buffer.pass_over(1);
                 Some(Piece::Skipped(1))
             }
         }
@@ -263,49 +276,42 @@ impl Carrier {
 
     fn packets(&mut self, mut packets: Packets) -> Option<Piece> {
         let mut taken = 0;
-        while let Some(&first) = self.buffer.get(taken) {
+        while let Some(&first) = self.buffer.bytes().get(taken) {
             if packets.is_at_boundary() {
                 if !may_be_a_clients(first) {
                     break;
                 }
                 self.packet = first;
             }
-            let rest = self.buffer.get(taken..).unwrap_or_default();
+            let rest = self.buffer.bytes().get(taken..).unwrap_or_default();
             match packets.advance(rest) {
                 Ok(size) => taken += size,
                 Err(_) => {
                     self.mode = Mode::Skipping { line: false };
-                    let before = self.buffer.split_to(taken).freeze();
+                    let before = self.buffer.split_to(taken);
                     return if taken > 0 { Some(Piece::Mqtt(before)) } else { self.skip(false) };
                 }
             }
         }
         self.mode = Mode::Mqtt(packets);
         if taken > 0 {
-            return Some(Piece::Mqtt(self.buffer.split_to(taken).freeze()));
+            return Some(Piece::Mqtt(self.buffer.split_to(taken)));
         }
-        if self.buffer.first() == Some(&b'{') {
+        if self.buffer.bytes().first() == Some(&b'{') {
             return self.lines(Begun::Sure);
         }
-        match self.connect() {
+        match self.buffer.connect() {
             Found::More => None,
             Found::Whole(size) => Some(self.begin_mqtt(size)),
             Found::No => self.skip(false),
         }
     }
 
-    /// Whether the buffer begins with a CONNECT that is whole and sound.
-    fn connect(&self) -> Found {
-        let found = connect::find(&self.buffer);
-        let Found::Whole(size) = found else { return found };
-        let packet = self.buffer.get(..size).unwrap_or_default();
-        if connect::is_sound(packet) { found } else { Found::No }
-    }
-
     fn begin_mqtt(&mut self, size: usize) -> Piece {
         self.mode = Mode::Mqtt(Packets::default());
         self.packet = connect::FIRST;
-        match Connect::read(self.buffer.split_to(size).freeze()) {
+        self.connects.owe(self.last);
+        match Connect::read(self.buffer.split_to(size)) {
             Some(connect) => Piece::Connect(connect),
             None => Piece::Skipped(size),
         }
@@ -392,5 +398,35 @@ mod tests {
         let found = whole(&[&connect, b"type\":1}\n", LINE]);
         let kinds: Vec<_> = found.iter().map(|(kind, _)| *kind).collect();
         assert_eq!(kinds, ["connect", "skipped", "legacy"]);
+    }
+
+    /// What looks like CONNECTs, each with a client id of 32 KiB in which the next ones are, and which is
+    /// wrong only somewhere far behind.
+    fn poison(size: usize) -> Vec<u8> {
+        let header = b"\x10\xC2\x80\x02\0\x04MQTT\x04\x02\0\x3C\x7F\x7F";
+        let block = [header.repeat(0x7F7F / header.len()), vec![0xFF; header.len()]].concat();
+        block.repeat(size / block.len())
+    }
+
+    #[test]
+    fn what_an_unsound_connect_was_looked_at_for_is_not_looked_at_again() {
+        let connect = packet(4, 2, "a");
+        for before in [&b""[..], LINE, b"{\"half a line", &connect, &[&connect[..], b"?"].concat()]
+        {
+            let stream = [before, &poison(1 << 20)].concat();
+            for cut in [stream.len(), 8 * 1024, 1000] {
+                let (mut carrier, mut said) = (Carrier::new(), Vec::new());
+                for part in stream.chunks(cut) {
+                    carrier.push(part, SECOND);
+                    told(&mut carrier, &mut said);
+                }
+                let looked_at = carrier.buffer.looked_at();
+                assert!(looked_at <= 3 * stream.len(), "{looked_at} of {}", stream.len());
+                // A sound one is found behind it.
+                carrier.push(&[&[0xFF; 1 << 17][..], &connect].concat(), SECOND);
+                told(&mut carrier, &mut said);
+                assert_eq!(said.last(), Some(&("connect", connect.clone())));
+            }
+        }
     }
 }

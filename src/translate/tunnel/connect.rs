@@ -5,6 +5,7 @@ use crate::translate::name::DomainName;
 use crate::translate::password::Password;
 use bytes::Bytes;
 use std::fmt;
+use std::ops::Range;
 
 /// The largest CONNECT that is taken for one. Its five fields have 64 KiB at most, each.
 pub const LARGEST: usize = 512 * 1024;
@@ -117,9 +118,9 @@ impl Connect {
     /// Reads a packet that [`find`] found whole. `None`: it is broken.
     #[must_use]
     pub fn read(packet: Bytes) -> Option<Self> {
-        let Fields { version, client_id, flags, login } = fields(&packet)?;
+        let Places { version, id, flags, login } = places(&packet)?;
         let clean_start = packet.get(flags)? & CLEAN_START != 0;
-        let client_id = client_id.to_owned();
+        let client_id = str::from_utf8(packet.get(id)?).ok()?.to_owned();
         Some(Self { packet, version, client_id, clean_start, flags, login })
     }
 
@@ -144,22 +145,29 @@ impl Connect {
 }
 
 /// Whether a packet that [`find`] found whole can be read.
-#[must_use]
-pub fn is_sound(packet: &[u8]) -> bool {
-    fields(packet).is_some()
+///
+/// # Errors
+/// It cannot. So many of its bytes have been looked at to know that.
+pub fn is_sound(packet: &[u8]) -> Result<(), usize> {
+    let Some(Places { id, .. }) = places(packet) else { return Err(1) };
+    let Err(error) = str::from_utf8(packet.get(id.clone()).unwrap_or_default()) else {
+        return Ok(());
+    };
+    Err(id.start + error.valid_up_to() + 1)
 }
 
-/// What is in a CONNECT, and where.
-struct Fields<'p> {
+/// Where in a CONNECT things are.
+struct Places {
     version: Version,
-    client_id: &'p str,
+    id: Range<usize>,
     flags: usize,
     login: usize,
 }
 
 /// Takes a packet apart, up to its user name. MQTT 3.1 lets a client set the flags of a name and a
-/// password that it then leaves out.
-fn fields(packet: &[u8]) -> Option<Fields<'_>> {
+/// password that it then leaves out. It looks at lengths alone: of what is no CONNECT, as few bytes as of
+/// what is one.
+fn places(packet: &[u8]) -> Option<Places> {
     let (_, header) = length(packet.get(1..)?)?;
     let (_, rest) = field(packet.get(1 + header..)?)?;
     let flags = packet.len() - rest.len() + 1;
@@ -168,12 +176,20 @@ fn fields(packet: &[u8]) -> Option<Fields<'_>> {
     let version = match level & 0x7F {
         3 | 4 => Version::V3,
         5 => Version::V5,
-        _ => return Some(Fields { version: Version::Unknown, client_id: "", flags, login: flags }),
+        _ => {
+            return Some(Places {
+                version: Version::Unknown,
+                id: flags..flags,
+                flags,
+                login: flags,
+            });
+        }
     };
     if version == Version::V5 {
         rest = after_properties(rest)?;
     }
     let (id, mut rest) = field(rest)?;
+    let end = packet.len() - rest.len();
     if bits & WILL != 0 {
         if version == Version::V5 {
             rest = after_properties(rest)?;
@@ -181,8 +197,8 @@ fn fields(packet: &[u8]) -> Option<Fields<'_>> {
         // Its topic and its payload.
         rest = field(field(rest)?.1)?.1;
     }
-    let client_id = str::from_utf8(id).ok()?;
-    Some(Fields { version, client_id, flags, login: packet.len() - rest.len() })
+    let login = packet.len() - rest.len();
+    Some(Places { version, id: end - id.len()..end, flags, login })
 }
 
 /// What follows MQTT 5's properties.

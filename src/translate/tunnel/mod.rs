@@ -2,8 +2,10 @@
 //! are from.
 
 mod arrival;
+mod buffer;
 pub mod carrier;
 pub mod connect;
+mod order;
 pub mod packets;
 
 use super::name::DomainName;
@@ -13,6 +15,7 @@ use arrival::Arrival;
 use bytes::{Buf as _, Bytes, BytesMut};
 use carrier::{Carrier, Piece};
 use connect::{Connect, Denial, Version, denial};
+pub use order::Order;
 use packets::{DISCONNECT, Malformed, Packets};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,34 +28,6 @@ const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// For so long the broker may take nothing of a full tunnel.
 const STUCK: Duration = Duration::from_secs(5);
-
-/// What a tunnel wants done, in this order.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Order {
-    /// Connect to the broker: then [`Tunnel::to_broker`] has something for it.
-    Open,
-    /// Cut the connection to the broker, as soon as it has these last bytes.
-    Close(Bytes),
-    /// Log and publish a refusal.
-    Refused(Refusal),
-    /// Whether the domain has made its subscriptions: requests to it find it from here on, or no longer.
-    Arrived(bool),
-    /// The channel carries lines again, of which these bytes are the first: the tunnel is over.
-    Legacy(Bytes),
-}
-
-impl fmt::Debug for Order {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open => f.write_str("Open"),
-            Self::Arrived(there) => f.debug_tuple("Arrived").field(there).finish(),
-            // A CONNECT may be among them, with its password.
-            Self::Close(left) => write!(f, "Close({} bytes)", left.len()),
-            Self::Refused(refusal) => f.debug_tuple("Refused").field(refusal).finish(),
-            Self::Legacy(bytes) => f.debug_tuple("Legacy").field(bytes).finish(),
-        }
-    }
-}
 
 /// The connection to the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +45,10 @@ pub struct Tunnel {
     password: Option<Password>,
     carrier: Carrier,
     broker: Broker,
+    /// The connection before is being closed, and is still given so many bytes.
+    closing: Option<usize>,
+    /// Too many CONNECTs have come: nothing happens before then.
+    rests_until: Option<Duration>,
     /// What waits for the broker; while it is more than `limit`, nothing more is read.
     to_broker: BytesMut,
     limit: usize,
@@ -115,6 +94,8 @@ impl Tunnel {
             password: None,
             carrier,
             broker: Broker::Gone,
+            closing: None,
+            rests_until: None,
             to_broker: BytesMut::new(),
             limit,
             stuck_since: None,
@@ -153,25 +134,52 @@ impl Tunnel {
         self.dropped
     }
 
-    /// Whether more is to be read from the channel.
+    /// Whether more is to be read from the channel. While a connection is being closed nothing is: a domain
+    /// that begins them faster than they end would have any number of them.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.to_broker.len() <= self.limit
+        !self.is_full() && self.goes_on()
+    }
+
+    /// Whether nothing is read because there were too many CONNECTs.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        self.rests_until.is_some()
+    }
+
+    fn is_full(&self) -> bool {
+        self.to_broker.len() > self.limit
+    }
+
+    fn goes_on(&self) -> bool {
+        self.closing.is_none() && !self.rests()
     }
 
     /// Bytes from the channel, cut anywhere.
     pub fn receive(&mut self, bytes: &[u8], taken: &Taken<'_>, now: Duration) {
         self.silent_since = None;
-        if self.stuck_since.take().is_some() {
-            self.carrier.was_not_read();
+        // A program may stop within a packet and go on with a payload that looks like anything. Only when
+        // nobody waits for it any more can it have been left.
+        if self.stuck_since.take().is_some() || self.broker != Broker::Gone {
+            self.carrier.was_no_silence();
         }
         self.carrier.push(bytes, now);
+        self.go_on(taken, now);
+    }
+
+    /// Makes of what has come what can be made of it now.
+    pub fn go_on(&mut self, taken: &Taken<'_>, now: Duration) {
         self.sort(taken, now);
         self.measure(now);
     }
 
     fn sort(&mut self, taken: &Taken<'_>, now: Duration) {
-        while let Some(piece) = self.carrier.next() {
+        loop {
+            self.rests_until = self.carrier.waits_until(now);
+            if !self.goes_on() {
+                return;
+            }
+            let Some(piece) = self.carrier.next() else { return };
             match piece {
                 Piece::Mqtt(bytes) => self.pass(&bytes),
                 Piece::Connect(connect) => self.connect(connect, taken, now),
@@ -235,7 +243,7 @@ impl Tunnel {
 
     /// Whether the broker has to take something from here on.
     fn measure(&mut self, now: Duration) {
-        if !self.has_room() {
+        if self.is_full() {
             self.stuck_since.get_or_insert(now);
         }
     }
@@ -261,8 +269,15 @@ impl Tunnel {
         if let Broker::There(_) = self.broker {
             self.broker = Broker::Gone;
             self.arrival.ends();
-            self.orders.push(Order::Close(self.to_broker.split().freeze()));
+            let left = self.to_broker.split().freeze();
+            self.closing = Some(self.closing.unwrap_or_default() + left.len());
+            self.orders.push(Order::Close(left));
         }
+    }
+
+    /// The connection before is closed.
+    pub fn closed(&mut self) {
+        self.closing = None;
     }
 
     /// The connection to the broker ends without the domain's doing. An MQTT 5 client can be told, where
@@ -321,7 +336,7 @@ impl Tunnel {
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         let ends = self.ends_by_silence().into_iter().chain(self.is_stuck_at());
-        ends.chain(self.arrival.deadline()).min()
+        ends.chain(self.arrival.deadline()).chain(self.rests_until).min()
     }
 
     fn ends_by_silence(&self) -> Option<Duration> {
@@ -329,11 +344,11 @@ impl Tunnel {
     }
 
     fn is_stuck_at(&self) -> Option<Duration> {
-        let since = self.stuck_since.filter(|_| !self.has_room());
+        let since = self.stuck_since.filter(|_| self.is_full());
         since.map(|since| since.saturating_add(STUCK))
     }
 
-    /// Time has passed.
+    /// Time has passed. [`Tunnel::go_on`] comes next.
     pub fn wake(&mut self, now: Duration) {
         self.arrival.wake(now);
         if self.is_stuck_at().is_some_and(|end| end <= now) {
@@ -341,7 +356,7 @@ impl Tunnel {
         }
         if self.ends_by_silence().is_some_and(|end| end <= now) {
             self.silent_since = None;
-            self.carrier = Carrier::new();
+            self.carrier = self.carrier.then(Carrier::new());
             self.orders.push(Order::Legacy(Bytes::new()));
         }
     }
@@ -368,7 +383,7 @@ impl Tunnel {
         self.close();
         self.silent_since = None;
         self.to_domain.clear();
-        self.carrier = Carrier::mqtt();
+        self.carrier = self.carrier.then(Carrier::mqtt());
     }
 
     /// The bytes to be written to the broker next, if there are any.
@@ -404,7 +419,8 @@ impl Tunnel {
     /// How many bytes are held.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.carrier.held() + self.to_broker.len() + self.to_domain.len()
+        let closing = self.closing.unwrap_or_default();
+        self.carrier.held() + self.to_broker.len() + self.to_domain.len() + closing
     }
 }
 

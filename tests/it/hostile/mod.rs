@@ -3,6 +3,7 @@
 
 mod bytes;
 mod calls;
+mod connects;
 mod flood;
 mod names;
 mod others;

@@ -1,0 +1,77 @@
+//! The bytes of a channel that nothing was made of yet, and where in them a CONNECT begins. The work is
+//! bounded by the bytes, whatever they are.
+
+use super::connect::{FIRST, Found, find, is_sound};
+use bytes::{Buf as _, Bytes, BytesMut};
+
+/// Bytes of a channel.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    bytes: BytesMut,
+    /// No CONNECT begins in so many of the first bytes: they were looked at already.
+    no_connect: usize,
+    /// How many bytes were looked at so far.
+    #[cfg(test)]
+    looked_at: usize,
+}
+
+impl Buffer {
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    #[cfg(test)]
+    pub fn looked_at(&self) -> usize {
+        self.looked_at
+    }
+
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Whether a CONNECT that is whole and sound begins here. What an unsound one was looked at for is not
+    /// looked at again: another that seems to begin there would cost as much, and so would the next.
+    pub fn connect(&mut self) -> Found {
+        if self.no_connect > 0 {
+            return Found::No;
+        }
+        let found = find(&self.bytes);
+        let Found::Whole(size) = found else { return found };
+        let unsound = is_sound(self.bytes.get(..size).unwrap_or_default()).err();
+        #[cfg(test)]
+        (self.looked_at += unsound.unwrap_or_default());
+        match unsound {
+            Some(looked_at) => {
+                self.no_connect = looked_at;
+                Found::No
+            }
+            None => found,
+        }
+    }
+
+    /// Whether a CONNECT may begin with this byte, if it looks like that.
+    pub fn may_begin(&self, at: usize) -> bool {
+        at >= self.no_connect
+    }
+
+    /// How many bytes there are before the next that may begin a CONNECT. What begins here was looked at.
+    pub fn before_connect(&mut self) -> usize {
+        let from = self.no_connect.max(1);
+        let rest = self.bytes.get(from..).unwrap_or_default();
+        let may_begin = |at: &usize| find(rest.get(*at..).unwrap_or_default()) != Found::No;
+        let found = memchr::memchr_iter(FIRST, rest).find(may_begin);
+        #[cfg(test)]
+        (self.looked_at += found.unwrap_or(rest.len()));
+        found.map_or(self.bytes.len(), |at| from + at)
+    }
+
+    pub fn split_to(&mut self, size: usize) -> Bytes {
+        self.no_connect = self.no_connect.saturating_sub(size);
+        self.bytes.split_to(size).freeze()
+    }
+
+    pub fn pass_over(&mut self, size: usize) {
+        self.no_connect = self.no_connect.saturating_sub(size);
+        self.bytes.advance(size);
+    }
+}
