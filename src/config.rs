@@ -78,6 +78,38 @@ pub struct Store {
     pub sync: Sync,
 }
 
+/// `[log]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// `level`. `info`.
+    pub level: LogLevel,
+    /// `format`. `text`.
+    pub format: LogFormat,
+    /// `rate`: about how many lines a second. 100.
+    pub rate: usize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text, rate: 100 }
+    }
+}
+
+/// What is logged: this, and what matters more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogLevel {
+    /// What somebody has to mend.
+    Error,
+    /// What is not as it should be.
+    Warn,
+    /// What begins and ends.
+    Info,
+    /// What is done.
+    Debug,
+    /// What is said to the broker, and what it says.
+    Trace,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -120,10 +152,8 @@ pub struct Config {
     pub confine: bool,
     /// `state_dir`
     pub state_dir: PathBuf,
-    /// `log.level`
-    pub log_level: Option<String>,
-    /// `log.format`
-    pub log_format: LogFormat,
+    /// `[log]`
+    pub log: Log,
 }
 
 /// Why there is no configuration.
@@ -181,7 +211,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let watch = fields.flag("watch", reader.found).unwrap_or(false);
     let confine = fields.flag("confine", reader.found).unwrap_or(true);
     let state_dir = reader.state_dir(&mut fields);
-    let (log_level, log_format) = reader.log(&mut fields);
+    let log = reader.log(&mut fields);
     let places = fields.places();
     let serial = channels.iter().any(|c| matches!(c, Channel::Serial(..)));
     if let (true, Some(span)) = (serial, places.value("broker.passwords")) {
@@ -229,8 +259,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
         watch,
         confine,
         state_dir,
-        log_level,
-        log_format,
+        log,
     })
 }
 

@@ -11,13 +11,13 @@ use std::fmt::Write as _;
 /// went through this once stays as it is.
 #[must_use]
 pub fn text(from: &str) -> Cow<'_, str> {
-    escape(from, |out, c| out.extend(c.escape_debug()))
+    escape_but(from, |_| false, as_in_rust)
 }
 
 /// Text of several lines: each as [`text`] has it.
 #[must_use]
 pub fn lines(from: &str) -> Cow<'_, str> {
-    escape_but(from, |c| c == '\n', |out, c| out.extend(c.escape_debug()))
+    escape_but(from, |c| c == '\n', as_in_rust)
 }
 
 /// JSON, whole or a part of it, on one line or several: what [`text`] escapes is escaped as JSON does it, so
@@ -36,8 +36,19 @@ pub fn json(from: &str) -> Cow<'_, str> {
     )
 }
 
-fn escape(from: &str, as_escape: impl Fn(&mut String, char)) -> Cow<'_, str> {
-    escape_but(from, |_| false, as_escape)
+/// The head of a text, of at most so many bytes.
+#[must_use]
+pub fn head(text: &str, most: usize) -> &str {
+    let whole = |end: &usize| text.is_char_boundary(*end);
+    let end = (0..=most.min(text.len())).rev().find(whole).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
+}
+
+fn as_in_rust(out: &mut String, c: char) {
+    match c {
+        '\n' | '\r' | '\t' => out.extend(c.escape_default()),
+        _ => out.extend(c.escape_unicode()),
+    }
 }
 
 fn escape_but(

@@ -197,10 +197,28 @@ fn run_does_not_start_where_its_sockets_folder_is_absent() {
     let shown = passerelle(here.path(), &["run", "--config", "passerelle.toml"], "");
     let error = "error: /absent/*-msg.sock: /absent: No such file or directory (os error 2)\n";
     assert_eq!(shown, ended(2, "", error));
-    let args = ["run", "--config", "passerelle.toml", "--log", "a=b=c"];
-    let shown = passerelle(here.path(), &args, "");
-    assert_eq!((shown.code, shown.out.as_str()), (2, ""));
-    as_kept("run-wrong-log", &shown.err);
+}
+
+#[test]
+fn a_log_level_that_there_is_not_is_told() {
+    let here = folder(&[("passerelle.toml", CONFIG)]);
+    for level in ["warning", "infoo", "", "INFO", "a=b=c", "off"] {
+        let args = ["run", "--config", "passerelle.toml", "--log", level];
+        let shown = passerelle(here.path(), &args, "");
+        assert_eq!((shown.code, shown.out.as_str()), (2, ""), "{level:?}");
+        let allowed = "[possible values: error, warn, info, debug, trace]";
+        assert!(shown.err.contains(allowed), "{level:?}: {}", shown.err);
+        let mut run = Command::new(env!("CARGO_BIN_EXE_passerelle"));
+        run.args(&args[..3]).current_dir(here.path()).env("PASSERELLE_LOG", level);
+        let output = run.output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{level:?}");
+        assert!(told.contains(allowed), "{level:?}: {told}");
+    }
+    as_kept(
+        "run-wrong-log",
+        &passerelle(here.path(), &["run", "--config", "c", "--log", "warning"], "").err,
+    );
 }
 
 #[test]
@@ -353,11 +371,10 @@ fn the_shipped_example_has_every_key_at_its_default() {
         assert_eq!(example.state_dir, other.state_dir);
         assert_eq!(example.instance, other.instance);
         assert_eq!(example.channels, other.channels);
-        assert_eq!(example.log_format, other.log_format);
+        assert_eq!(example.log, other.log);
         assert_eq!(example.broker.keep_alive, other.broker.keep_alive);
         assert_eq!(example.broker.session_expiry, other.broker.session_expiry);
     }
-    assert_eq!(full.log_level.as_deref(), Some("info"));
 }
 
 #[test]

@@ -109,7 +109,8 @@ impl World {
             .with_rows("faults.toml", include_str!("rows.toml"))
             .with_key(setting.key)
             .with(&setting.tables)
-            .with_argument("--log=info,passerelle::edge::refusals=debug")
+            // Every refusal is accounted for.
+            .with("[log]\nrate = 1000000\n")
             .with_argument("--log-format=json")
             .start()?;
         let ready = async {

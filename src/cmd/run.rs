@@ -1,7 +1,7 @@
 //! `passerelle run`: the gateway.
 
 use super::{GOOD, Out, load, unreadable};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, LogLevel};
 use crate::edge;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,9 +12,9 @@ pub struct Args {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// What is logged: error, warn, info, debug or trace; the configuration's `log.level` otherwise
-    #[arg(long, env = "PASSERELLE_LOG", hide_env_values = true, value_name = "LEVEL")]
-    log: Option<String>,
+    /// What is logged; the configuration's `log.level` otherwise
+    #[arg(long, env = "PASSERELLE_LOG", hide_env_values = true, value_enum, value_name = "LEVEL")]
+    log: Option<LogLevel>,
     /// How log lines look; the configuration's `log.format` otherwise
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -39,7 +39,8 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
 
 fn start(args: &Args, config: Config) -> Result<(), String> {
     edge::heap::keep_small();
-    let log = edge::log::start(args.log.as_deref(), args.log_format, &config)?;
+    let log = edge::log::start(args.log, args.log_format, &config)?;
+    let bound = log.bound();
     // Before there is another thread: what holds for this one holds for those that it starts.
     let confined = edge::confine::confine(&config)?;
     // One thread: a call goes through several tasks, and to wake another thread for each step takes
@@ -48,10 +49,12 @@ fn start(args: &Args, config: Config) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|e| format!("the runtime: {e}"))?;
+    runtime.spawn(bound.clone().tell_each_second());
     let ended = match config.observe.clone() {
         Some(observe) => runtime.block_on(edge::observe::run(config, observe, &confined)),
         None => runtime.block_on(edge::run(config, log, confined)),
     };
+    bound.tell();
     // A disk that hangs does not hold up the end.
     runtime.shutdown_background();
     ended

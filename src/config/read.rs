@@ -1,14 +1,18 @@
 //! The configuration's tables, read one by one.
 
-use super::{Address, Broker, Channel, LogFormat, SOCKET, STATE_DIR};
+use super::{Address, Broker, Channel, Log, SOCKET, STATE_DIR};
 use crate::diagnostic::{Findings, Source};
 use crate::document::{self, Fields, Text};
 use crate::translate::limits::Limits;
 use crate::translate::mapping::table::Speaks;
 use crate::translate::name::DomainName;
+use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Fewer lines a second would leave a kind of them less than one.
+const LEAST_RATE: usize = 20;
 
 /// Reads what it is given, and notes what is wrong with it.
 pub(super) struct Reader<'f, 's> {
@@ -237,30 +241,39 @@ impl Reader<'_, '_> {
         size
     }
 
-    pub fn log(&mut self, fields: &mut Fields<'_>) -> (Option<String>, LogFormat) {
-        let Some(mut log) = fields.fields("log", self.found) else {
-            return (None, LogFormat::Text);
-        };
-        let level = log.text("level", self.found);
-        let format = log.text("format", self.found);
-        log.finish(self.found);
-        const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
-        if let Some(level) = level.as_ref().filter(|l| !LEVELS.contains(&l.text.as_str())) {
-            let message = format!("there is no log level {:?}", level.text);
-            let help = "the levels are error, warn, info, debug, trace";
-            self.add(level.span.clone(), message, help);
+    pub fn log(&mut self, fields: &mut Fields<'_>) -> Log {
+        let mut log = Log::default();
+        let Some(mut table) = fields.fields("log", self.found) else { return log };
+        if let Some(level) = table.text("level", self.found) {
+            log.level = self.one_of(&level, "log level").unwrap_or(log.level);
         }
-        let format = match format.as_ref().map(|t| t.text.as_str()) {
-            None | Some("text") => LogFormat::Text,
-            Some("json") => LogFormat::Json,
-            Some(other) => {
-                let span = format.as_ref().map_or(0..0, |t| t.span.clone());
-                let message = format!("there is no log format {other:?}");
-                self.add(span, message, "the formats are text and json");
-                LogFormat::Text
+        if let Some(format) = table.text("format", self.found) {
+            log.format = self.one_of(&format, "log format").unwrap_or(log.format);
+        }
+        if let Some(rate) = table.number("rate", self.found) {
+            match usize::try_from(rate) {
+                Ok(rate) if rate >= LEAST_RATE => log.rate = rate,
+                _ => {
+                    let help =
+                        format!("write {LEAST_RATE} or more, or leave it out for {}", log.rate);
+                    self.add(table.span_of("rate"), format!("`rate` cannot be {rate}"), help);
+                }
             }
-        };
-        (level.map(|t| t.text), format)
+        }
+        table.finish(self.found);
+        log
+    }
+
+    /// What has such a name.
+    fn one_of<T: ValueEnum>(&mut self, name: &Text, what: &str) -> Option<T> {
+        let value = T::from_str(&name.text, false).ok();
+        if value.is_none() {
+            let values = T::value_variants().iter().filter_map(T::to_possible_value);
+            let names: Vec<_> = values.map(|value| value.get_name().to_owned()).collect();
+            let help = format!("the {what}s are {}", names.join(", "));
+            self.add(name.span.clone(), format!("there is no {what} {:?}", name.text), help);
+        }
+        value
     }
 }
 

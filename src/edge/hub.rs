@@ -6,7 +6,7 @@ pub(super) use drain::{Drains, Left};
 
 use super::clock::Clock;
 use super::exchange::Directory;
-use super::refusals::Refusals;
+use super::refusals;
 use super::session::{Delivery, Event, Filter, Session};
 use super::status::Status;
 use super::store::Log;
@@ -62,7 +62,6 @@ pub(super) struct Task {
     pub mail: mpsc::Receiver<ToHub>,
     pub clock: Clock,
     pub stop: CancellationToken,
-    pub refusals: Refusals,
     /// Whether the last that was logged of the session is that it was lost.
     pub lost: bool,
     pub finishing: bool,
@@ -199,7 +198,7 @@ impl Task {
 
     fn refused(&mut self, refusal: Refusal) {
         let now = self.clock.now();
-        self.refusals.log(&refusal, now.monotonic);
+        refusals::log(&refusal);
         self.hub.refused(refusal, now);
     }
 

@@ -8,13 +8,13 @@ mod keeper;
 mod leave;
 mod pace;
 mod report;
+mod skipped;
 
 use super::channel;
 use super::clock::Clock;
 use super::exchange::{Directory, Letter};
 use super::hub::{ToHub, wait};
 use super::port::{Place, Port};
-use super::refusals::Refusals;
 use super::session::{self, Delivery, Event, Session};
 use super::store::Folder;
 use super::supervisor::Again;
@@ -27,6 +27,7 @@ use crate::translate::tunnel::carrier::{Carrier, Piece};
 use crate::translate::tunnel::connect::Connect;
 use bytes::Bytes;
 use keeper::{Keeper, back};
+use skipped::Skipped;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
@@ -90,7 +91,6 @@ pub(super) struct Station {
     pub limit: watch::Receiver<Option<Instant>>,
     /// Who spoke last that does not say very much, and when.
     pub spoken: watch::Sender<Option<(DomainName, Duration)>>,
-    pub refusals: Refusals,
 }
 
 /// How a station ended.
@@ -125,6 +125,8 @@ struct Life {
     slow: bool,
     /// Nothing is read before then.
     pause: Option<Duration>,
+    /// What was neither lines nor MQTT.
+    skipped: Skipped,
     /// Decides when the status is told.
     reporter: Reporter,
     retiring: bool,
@@ -186,6 +188,7 @@ impl Station {
             self.leave_if_empty(&mut life).await;
             self.tell_what_is_held(&mut life);
             self.report(&mut life);
+            life.skipped.tell(&self.name, self.clock.now().monotonic);
             // A flood is taken in piece by piece, and a domain that waits for a line has it before the
             // broker has its copy: it is everybody else's turn.
             if more || std::mem::take(&mut life.passed) {
@@ -217,6 +220,7 @@ impl Station {
             passed: false,
             slow: false,
             pause: None,
+            skipped: Skipped::default(),
             reporter: Reporter::default(),
             retiring: false,
             removed: false,
@@ -253,8 +257,9 @@ impl Station {
 
     async fn turn(&mut self, life: &mut Life, buffer: &mut Vec<u8>, most: usize) -> Turn {
         let deadline = self.proxy.deadline().filter(|_| !life.retiring);
-        let deadline = deadline.into_iter().chain(life.reporter.deadline()).chain(life.pause).min();
-        let deadline = deadline.map(|d| self.clock.at(d));
+        let others = [life.reporter.deadline(), life.pause, life.skipped.deadline()];
+        let deadlines = deadline.into_iter().chain(others.into_iter().flatten());
+        let deadline = deadlines.min().map(|d| self.clock.at(d));
         let limit = *self.limit.borrow();
         let chunk = self.proxy.chunk();
         let chunk = chunk.filter(|_| life.connect.is_none());
@@ -361,6 +366,7 @@ impl Station {
 
     fn down(&mut self, life: &mut Life, why: &str) {
         life.port.down();
+        life.skipped.end(&self.name);
         life.carrier = life.carrier.then(self.carrier());
         let lost = self.proxy.disconnected(self.clock.now());
         tracing::info!(domain = %self.name, why, bytes_of_a_torn_line = lost, "channel lost");
@@ -373,15 +379,9 @@ impl Station {
         {
             match piece {
                 Piece::Legacy(bytes) => self.proxy.receive(&bytes, self.clock.now()),
-                Piece::Torn(more) => {
-                    let bytes = self.proxy.forget_line() + more;
-                    tracing::warn!(domain = %self.name, bytes, "skipped: no lines, and no MQTT");
-                }
-                Piece::Skipped(bytes) => {
-                    tracing::warn!(domain = %self.name, bytes, "skipped: no lines, and no MQTT");
-                }
-                // There is none before its CONNECT.
-                Piece::Mqtt(_) => {}
+                Piece::Torn(more) => life.skipped.add(self.proxy.forget_line() + more),
+                Piece::Skipped(bytes) => life.skipped.add(bytes),
+                Piece::Mqtt(_) => {} // There is none before its CONNECT.
                 Piece::Connect(connect) => {
                     tracing::info!(domain = %self.name, client_id = connect.client_id, "speaks MQTT");
                     life.connect = Some(connect);

@@ -6,7 +6,7 @@ use super::clock::Clock;
 use super::exchange::Directory;
 use super::hub::{ToHub, wait};
 use super::port::Port;
-use super::refusals::Refusals;
+use super::refusals;
 use super::station::{self, CHUNK, Control, ToSupervisor};
 use crate::config::Address;
 use crate::translate::name::DomainName;
@@ -48,7 +48,6 @@ pub(super) struct Task {
     pub until: watch::Receiver<Option<Instant>>,
     /// Who spoke last, and when: legacy domains that say very much are held back meanwhile.
     pub spoken: watch::Sender<Option<(DomainName, Duration)>>,
-    pub refusals: Refusals,
 }
 
 /// A channel that carries MQTT from here on, and the CONNECT that says so.
@@ -286,7 +285,7 @@ impl Task {
                 }
                 Order::Close(left) => self.close(left, life),
                 Order::Refused(refusal) => {
-                    self.refusals.log(&refusal, self.clock.now().monotonic);
+                    refusals::log(&refusal);
                     // A full mailbox holds enough notices.
                     let _ = self.hub.try_send(ToHub::Refused(refusal));
                 }

@@ -54,6 +54,12 @@ impl Bucket {
         self.full.saturating_sub(now) > self.all / 2
     }
 
+    /// Whether no token is taken.
+    #[must_use]
+    pub fn is_full(&self, now: Duration) -> bool {
+        self.full <= now
+    }
+
     /// When tokens that are owed now will have come back.
     #[must_use]
     pub fn owed_until(&self, now: Duration) -> Option<Duration> {

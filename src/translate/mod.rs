@@ -16,6 +16,7 @@ pub mod policy;
 pub mod proxy;
 pub mod publish;
 pub mod queue;
+pub mod quota;
 pub mod refusal;
 pub mod roster;
 pub mod status;

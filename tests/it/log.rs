@@ -1,9 +1,10 @@
-//! A log that nobody reads.
+//! A log that nobody reads, and odd characters in it and in the status.
 
-use crate::peers::{Broker, Gateway};
-use crate::setting::{Outcome, setting_with};
+use crate::peers::mqtt_peer::Message;
+use crate::peers::{Broker, Gateway, MqttPeer};
+use crate::setting::{Outcome, setting_with, until};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 
@@ -31,6 +32,7 @@ async fn lost(arguments: &[&str], expected: &str) -> Outcome {
     let configure = |gateway: Gateway| {
         log = Some(pipe(&gateway));
         let gateway = gateway.with_argument("--log").with_argument("debug");
+        let gateway = gateway.with("[log]\nrate = 1000000\n");
         arguments.iter().fold(gateway, |gateway, argument| gateway.with_argument(argument))
     };
     let mut setting = setting_with(Broker::start().await?, configure).await?;
@@ -58,4 +60,54 @@ async fn a_log_that_nobody_reads_holds_nobody_up() -> Outcome {
 #[tokio::test]
 async fn in_json_too() -> Outcome {
     lost(&["--log-format", "json"], "lines are lost\",\"lines\":").await
+}
+
+/// What a terminal obeys or does not show.
+const ODD: &str = "\u{1b}[2J\u{7f}\u{9b}\u{200b}\u{202e}\u{2066}\u{2028}\u{feff}";
+
+#[tokio::test]
+async fn nothing_in_a_line_does_anything_to_a_terminal() -> Outcome {
+    for format in ["text", "json"] {
+        let configure = |gateway: Gateway| {
+            gateway.with_argument("--log=debug").with_argument(&format!("--log-format={format}"))
+        };
+        let setting = setting_with(Broker::start().await?, configure).await?;
+        let gui = setting.legacy("vm-gui").await?;
+        gui.line(
+            &json!({"type": ODD, "source": ODD, "destination": ODD, "payload": {}}).to_string(),
+        );
+        gui.line(ODD);
+        setting.gateway.logged("refused", 2).await?;
+        let log = setting.gateway.log();
+        assert_eq!(
+            log.chars().find(|c| *c != '[' && *c != '2' && *c != 'J' && ODD.contains(*c)),
+            None
+        );
+        let whole = log.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count();
+        assert_eq!(whole, if format == "json" { log.lines().count() } else { 0 }, "{log}");
+    }
+    Ok(())
+}
+
+/// Anybody may write a status in an open broker.
+#[tokio::test]
+async fn nothing_in_a_status_does_either() -> Outcome {
+    let mut setting = setting_with(Broker::start().await?, |gateway| gateway).await?;
+    // A gateway that runs would mend it.
+    setting.gateway.kill().await?;
+    let mut peer = MqttPeer::connect(&setting.broker.socket(), "vm-odd", &[]).await?;
+    let status = json!({"state": ODD, "cause": ODD, "since": ODD, "counters": {}}).to_string();
+    let mut message = Message::new("passerelle/dom0/domains/vm-odd", status);
+    message.retain = true;
+    peer.publish(message).await?;
+    let shown =
+        until(&setting.gateway, "status", &[], |ended| ended.out.contains("vm-odd")).await?;
+    assert!(shown.out.contains("\\u{1b}[2J\\u{7f}\\u{9b}"), "{shown}");
+    assert_eq!(shown.out.chars().find(|c| !c.is_ascii() || *c == '\u{7f}' || *c == '\u{1b}'), None);
+    let as_json =
+        until(&setting.gateway, "status", &["--json"], |e| e.out.contains("vm-odd")).await?;
+    assert_eq!(as_json.out.chars().find(|c| !c.is_ascii() || c.is_control() && *c != '\n'), None);
+    let value: Value = serde_json::from_str(&as_json.out)?;
+    assert_eq!(value["domains"]["vm-odd"]["cause"], ODD);
+    Ok(())
 }

@@ -22,6 +22,7 @@ mod hostile;
 mod identity;
 mod libraries;
 mod log;
+mod log_bound;
 mod observe;
 mod ourselves;
 mod ready;

@@ -2,6 +2,7 @@
 
 use super::super::exchange::NotTaken;
 use super::super::hub::ToHub;
+use super::super::refusals;
 use super::super::session::{Filter, Session};
 use super::{Life, Station};
 use crate::translate::name::DomainName;
@@ -90,7 +91,7 @@ impl Station {
     }
 
     fn refused(&mut self, refusal: Refusal) {
-        self.refusals.log(&refusal, self.clock.now().monotonic);
+        refusals::log(&refusal);
         // A full mailbox holds enough notices; the counters have them all.
         let _ = self.hub.try_send(ToHub::Refused(refusal));
     }

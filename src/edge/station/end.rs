@@ -24,6 +24,7 @@ const MOMENT: Duration = Duration::from_millis(100);
 
 impl Station {
     pub(super) async fn end(mut self, mut life: Life) -> End {
+        life.skipped.end(&self.name);
         let connected = life.port.is_connected();
         let (mut channel, connect) = (life.port.take(), life.connect.take());
         let mut carrier = std::mem::take(&mut life.carrier);

@@ -3,7 +3,6 @@
 use super::super::exchange::{Directory, Mailbox, mailbox};
 use super::super::hub::{self, ToHub};
 use super::super::port::{Place, Port};
-use super::super::refusals::Refusals;
 use super::super::session::{BrokerAddress, Credentials, Filter, Session, Settings};
 use super::super::station::{self, Control, Station};
 use super::super::status::Status;
@@ -69,7 +68,6 @@ impl Supervisor {
             mail,
             clock: self.clock,
             stop,
-            refusals: Refusals::new(),
             lost: false,
             finishing: false,
         };
@@ -135,7 +133,6 @@ impl Supervisor {
             clock: self.clock,
             limit: self.limit.clone(),
             spoken: self.spoken.clone(),
-            refusals: Refusals::new(),
             store: self.store.clone(),
             name,
             place,
@@ -173,7 +170,6 @@ impl Supervisor {
             clock: self.clock,
             until: self.limit.clone(),
             spoken: self.spoken.clone(),
-            refusals: Refusals::new(),
             name,
         };
         self.tasks.spawn(async { End::Tunnel(Box::new(task.run(connect).await)) });
