@@ -39,6 +39,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
 
 fn start(args: &Args, config: Config) -> Result<(), String> {
     edge::heap::keep_small();
+    edge::secrets::keep_out_of_dumps()?;
     let log = edge::log::start(args.log, args.log_format, &config)?;
     let bound = log.bound();
     // Before there is another thread: what holds for this one holds for those that it starts.

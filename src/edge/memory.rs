@@ -5,6 +5,7 @@
 //! while the file is up to date, and is empty while it is not: before the first writing, and when one
 //! has failed.
 
+use super::private;
 use crate::translate::status::Record;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
@@ -59,8 +60,7 @@ impl Folder {
             )
         };
         let file = path.join(LOCK);
-        let lock = File::options().read(true).append(true).create(true).open(&file);
-        let lock = lock.map_err(|e| at(&file, e))?;
+        let lock = private::open(&file).map_err(|e| at(&file, e))?;
         let mut tries = TRIES.0;
         while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             tries -= 1;
@@ -116,7 +116,7 @@ impl Folder {
 
     fn replace(&self, text: &[u8]) -> io::Result<()> {
         let new = self.path.join(format!("{FILE}.new"));
-        let mut file = File::create(&new)?;
+        let mut file = private::replace(&new)?;
         file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&new, self.path.join(FILE))?;

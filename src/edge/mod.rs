@@ -17,6 +17,7 @@ pub mod log;
 pub mod memory;
 pub mod observe;
 mod port;
+mod private;
 mod refusals;
 pub mod retained;
 pub mod secrets;

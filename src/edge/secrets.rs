@@ -4,14 +4,24 @@ use super::session::Credentials;
 use crate::config::{Broker, Config};
 use crate::translate::name::DomainName;
 use crate::translate::password::Password;
+use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// What others than a file's owner may not: anything, but for its group to read.
 const TOO_MUCH: u32 = 0o037;
+
+/// The kernel writes no core dump of this process, and lets no other of its user look into it: both would
+/// have passwords.
+///
+/// # Errors
+/// Why the kernel refuses.
+pub fn keep_out_of_dumps() -> Result<(), String> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| format!("core dumps: {e}"))
+}
 
 /// What everyone of this gateway logs in with.
 #[derive(Debug)]
@@ -28,9 +38,10 @@ impl Secrets {
     /// A line that names the file, what is wrong with it and the way out. It never has a password in it.
     pub fn read(config: &Config) -> Result<Self, String> {
         let Broker { user, password_file, passwords, .. } = &config.broker;
-        let domains = passwords.as_deref().map(passwords_of).transpose()?;
+        let owners = owners(&config.state_dir);
+        let domains = passwords.as_deref().map(|path| passwords_of(path, &owners)).transpose()?;
         let password = match password_file {
-            Some(path) => Some(password_of(path)?),
+            Some(path) => Some(password_of(path, &owners)?),
             None => user.as_ref().and_then(|user| domains.as_ref()?.get(user).cloned()),
         };
         let own = user.clone().map(|user| Credentials { user, password });
@@ -73,11 +84,25 @@ pub fn domains(config: &Config) -> Result<BTreeSet<DomainName>, String> {
     Ok(names.keys().filter_map(|name| DomainName::parse(name).ok()).collect())
 }
 
+/// Who may own a file of passwords, for an owner may write it: root and the gateway's user. That is who runs
+/// this, or if root does, who owns the folder of the gateway's memory.
+fn owners(state_dir: &Path) -> BTreeSet<u32> {
+    let user = geteuid();
+    let gateway = state_dir.metadata().ok().filter(|_| user.is_root()).map(|folder| folder.uid());
+    [0, user.as_raw()].into_iter().chain(gateway).collect()
+}
+
 /// The whole of a file that nobody may read but its owner, and its group perhaps.
-fn secret(path: &Path) -> Result<String, String> {
+fn secret(path: &Path, owners: &BTreeSet<u32>) -> Result<String, String> {
     let shown = path.display();
     let mut file = File::open(path).map_err(|e| format!("{shown}: {e}"))?;
-    let mode = file.metadata().map_err(|e| format!("{shown}: {e}"))?.permissions().mode();
+    let file_is = file.metadata().map_err(|e| format!("{shown}: {e}"))?;
+    let (owner, mode) = (file_is.uid(), file_is.permissions().mode());
+    if !owners.contains(&owner) {
+        return Err(format!(
+            "{shown}: the user {owner} owns it, and may change the passwords; help: have it belong to root or to the gateway's user"
+        ));
+    }
     if mode & TOO_MUCH != 0 {
         let mode = mode & 0o777;
         return Err(format!(
@@ -90,16 +115,16 @@ fn secret(path: &Path) -> Result<String, String> {
 }
 
 /// A file with a password alone.
-fn password_of(path: &Path) -> Result<Password, String> {
-    let text = secret(path)?;
+fn password_of(path: &Path, owners: &BTreeSet<u32>) -> Result<Password, String> {
+    let text = secret(path, owners)?;
     let text = text.trim_end_matches(['\r', '\n']).to_owned();
     Password::parse(text).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 /// A file of lines `name:password`: what `mosquitto_passwd -U` makes a broker's file of, which takes no
 /// comments.
-fn passwords_of(path: &Path) -> Result<BTreeMap<String, Password>, String> {
-    let text = secret(path)?;
+fn passwords_of(path: &Path, owners: &BTreeSet<u32>) -> Result<BTreeMap<String, Password>, String> {
+    let text = secret(path, owners)?;
     let mut all = BTreeMap::new();
     for (number, line) in text.lines().enumerate() {
         let at = |what: &str, help: &str| {
@@ -145,9 +170,19 @@ mod tests {
             (0o604, false),
         ] {
             let (_folder, path) = file("vm-gui:s3cret\n", mode);
-            let read = passwords_of(&path);
+            let read = passwords_of(&path, &owners(&path));
             assert_eq!(read.is_ok(), good, "{mode:o}: {read:?}");
         }
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused() {
+        let (_folder, path) = file("vm-gui:s3cret\n", 0o600);
+        let mine = path.metadata().unwrap().uid();
+        assert!(passwords_of(&path, &BTreeSet::from([mine])).is_ok());
+        let error = passwords_of(&path, &BTreeSet::from([mine + 1])).unwrap_err();
+        assert!(error.contains(&format!("the user {mine} owns it")), "{error}");
+        assert!(owners(&path).is_superset(&BTreeSet::from([0, mine])));
     }
 
     #[test]
@@ -159,12 +194,12 @@ mod tests {
             ("dom0:a\nvm-gui:s3cret\nDom0:s3cret\n", "passwords:3: this name has a password"),
         ] {
             let (_folder, path) = file(text, 0o600);
-            let error = passwords_of(&path).unwrap_err();
+            let error = passwords_of(&path, &owners(&path)).unwrap_err();
             assert!(error.contains(what) && !error.contains("s3cret"), "{error}");
         }
         // A password may have colons in it, and spaces around it.
         let (_folder, path) = file("vm-gui: a:b \n", 0o600);
-        let read = passwords_of(&path).unwrap();
+        let read = passwords_of(&path, &owners(&path)).unwrap();
         assert_eq!(read["vm-gui"].reveal(), " a:b ");
     }
 }

@@ -25,6 +25,7 @@ mod log;
 mod log_bound;
 mod observe;
 mod ourselves;
+mod private;
 mod ready;
 mod reload;
 mod routing;

@@ -1,6 +1,7 @@
 //! Copies of what passes, for learning: in a thread of their own, so that what they cost delays nobody.
 
 use crate::edge::clock::Clock;
+use crate::edge::private;
 use crate::translate::coverage::{Book, Coverage, Speaker, read, write};
 use crate::translate::name::DomainName;
 use crate::translate::proxy::Setting;
@@ -122,7 +123,7 @@ impl Learner {
             )
         };
         let (file, lock) = (state_dir.join(FILE), state_dir.join(LOCK));
-        let locked = File::create(&lock).map_err(|e| at(&lock, e))?;
+        let locked = private::open(&lock).map_err(|e| at(&lock, e))?;
         flock(&locked, FlockOperation::NonBlockingLockExclusive).map_err(|e| {
             let shown = lock.display();
             format!("{shown}: {e}; another gateway has this `state_dir`: give each its own")
@@ -224,7 +225,7 @@ fn open(file: &Path) -> io::Result<Book> {
 /// Replaces a file whole: whoever reads it, and whenever the power fails, finds the old or the new one.
 fn save(file: &Path, text: &str) -> io::Result<()> {
     let new = file.with_extension("json.new");
-    let mut written = File::create(&new)?;
+    let mut written = private::replace(&new)?;
     written.write_all(text.as_bytes())?;
     written.sync_all()?;
     fs::rename(new, file)

@@ -6,13 +6,13 @@ use super::open;
 use super::scan::{self, segments};
 use super::{Sync, boot_id};
 use crate::config::Store;
+use crate::edge::private;
 use crate::translate::name::DomainName;
 use crate::translate::store::{Entry, Record};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,9 +50,7 @@ impl Folder {
             )
         };
         make(&path).map_err(at)?;
-        let mut options = File::options();
-        let lock = options.append(true).create(true).mode(0o600).open(path.join(LOCK));
-        let lock = lock.map_err(at)?;
+        let lock = private::open(&path.join(LOCK)).map_err(at)?;
         let mut tries = TRIES.0;
         while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             tries -= 1;
@@ -128,7 +126,7 @@ impl Folder {
 /// # Errors
 /// Those of `mkdir(2)`.
 pub(in crate::edge) fn make(path: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).recursive(true).create(path)
+    private::folder(path)
 }
 
 /// A log in a store.

@@ -6,12 +6,12 @@ use super::budget::Share;
 use super::ranges::Ranges;
 use super::scan::{self, segment_path};
 use super::since_boot;
+use crate::edge::private;
 use crate::translate::proxy::Room;
 use crate::translate::store::{self, Record};
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// After so many bytes a new segment begins.
@@ -185,8 +185,7 @@ impl Log {
     fn begin_segment(&mut self, first: u64) -> io::Result<()> {
         let number = self.segments.back().map_or(0, |s| s.number.saturating_add(1));
         let path = segment_path(&self.folder, number);
-        let mut options = File::options();
-        let mut file = options.append(true).create_new(true).mode(0o600).open(&path)?;
+        let mut file = private::create(&path)?;
         let header = store::header(self.boot.as_deref());
         if let Err(error) = file.write_all(header.as_bytes()) {
             let _ = fs::remove_file(&path);

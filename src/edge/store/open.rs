@@ -5,11 +5,11 @@ use super::log::{Batch, Log, Segment};
 use super::ranges::Ranges;
 use super::scan::{self, segment_path, segments};
 use super::since_boot;
+use crate::edge::private;
 use crate::translate::store::{self, Message, Record};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl Log {
     /// # Errors
     /// Those of the disk.
     pub fn open(folder: &Path, share: Share, boot: Option<String>) -> io::Result<(Self, Found)> {
-        DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
+        private::folder(folder)?;
         // The folder may be new.
         let parent = folder.parent().and_then(|parent| File::open(parent).ok());
         let mut log = Self {
