@@ -14,12 +14,13 @@ use crate::translate::limits::Limits;
 use crate::translate::mapping::Table;
 use crate::translate::mapping::table::Speaks;
 use crate::translate::name::DomainName;
-use crate::translate::policy::Policy;
+use crate::translate::policy::{Names, Pattern, Policy};
 use crate::translate::proxy::Identity;
 use crate::translate::status::MappingFile;
 pub use reach::{files, out_of_reach};
 use read::Reader;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -206,7 +207,10 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let observe = reader.observe(&mut fields, &channels);
     let store = reader.store(&mut fields);
     let limits = reader.limits(&mut fields);
-    let policy = reader.policy(&mut fields);
+    let mut policy = reader.policy(&mut fields);
+    if broker.as_ref().is_some_and(|broker| broker.passwords.is_some()) {
+        policy.names = Names::Proved;
+    }
     let grace = fields.duration("grace", reader.found).unwrap_or(Duration::from_secs(5));
     let watch = fields.flag("watch", reader.found).unwrap_or(false);
     let confine = fields.flag("confine", reader.found).unwrap_or(true);
@@ -306,6 +310,23 @@ fn mapping(
 }
 
 impl Config {
+    /// Every domain that the configuration or its mapping names.
+    #[must_use]
+    pub fn domains(&self) -> BTreeSet<DomainName> {
+        let mut domains = self.table.domains();
+        let said = self.policy.rules.iter().flat_map(|rule| [&rule.from, &rule.to]).flatten();
+        let said = said.filter_map(Pattern::exact);
+        domains.extend(said.filter_map(|name| DomainName::parse(name).ok()));
+        for channel in &self.channels {
+            match channel {
+                Channel::Unix(path) => domains.extend(domain_of(path)),
+                Channel::Serial(_, local) => domains.extend(local.iter().cloned()),
+            }
+        }
+        domains.retain(|name| name.is_dom0() || name.meaning().is_none());
+        domains
+    }
+
     /// Whose the channels are: `None` on Dom0, where each socket is a domain of its own.
     #[must_use]
     pub fn behind(&self) -> Option<Identity> {

@@ -486,7 +486,11 @@ fn explain_names_the_rule_and_its_line() {
         (
             &["vm-gui", "LISTE_DISQUES", "sys-usb"][..],
             0,
-            &["allowed: ", "p.toml:9: [[allow]] from"][..],
+            &[
+                "allowed: ",
+                "p.toml:9: [[allow]] from",
+                "it is vm-gui that publishes on system/disks/list_disks/request/vm-gui",
+            ][..],
         ),
         (
             &["vm-gui", "liste_disques", "sys-usb"],
@@ -506,7 +510,10 @@ fn explain_names_the_rule_and_its_line() {
         (
             &["mqtt", "liste_disques", "sys-usb"],
             1,
-            &["not allowed: mqtt -> sys-usb: LISTE_DISQUES"],
+            &[
+                "not allowed: mqtt -> sys-usb: LISTE_DISQUES",
+                "everyone whom the broker lets publish",
+            ],
         ),
         (
             &["sys-usb", "fichier", "tous"],
@@ -530,6 +537,49 @@ fn explain_names_the_rule_and_its_line() {
     fs::write(here.path().join("p.toml"), POLICY.replace("deny", "ask")).unwrap();
     let shown = passerelle(here.path(), &["explain", "--config", "p.toml", "a", "b", "c"], "");
     assert!(shown.code == 2 && shown.err.contains("there is no policy"), "{shown:?}");
+}
+
+#[test]
+fn check_warns_of_rules_that_others_can_use() {
+    let here = with_policy();
+    let check = || passerelle(here.path(), &["check", "p.toml"], "");
+    let good = check();
+    assert_eq!((good.code, good.out.as_str(), good.err.as_str()), (0, "", ""));
+    let open = POLICY.replace("passwords = \"passwords\"\n", "");
+    for (text, warned) in [
+        (open.clone(), &["p.toml:8: [[allow]] from = \"vm-gui\"", "p.toml:12: [[allow]] from"][..]),
+        (open.replace("\"deny\"", "\"allow\""), &[]),
+        (open.replace("vm-gui", "*").replace("sys-*", "mqtt"), &[]),
+        (POLICY.replace("vm-gui", "mqtt"), &["p.toml:9: [[allow]] from = \"mqtt\""]),
+    ] {
+        fs::write(here.path().join("p.toml"), text).unwrap();
+        let shown = check();
+        assert_eq!((shown.code, shown.out.as_str()), (0, ""), "{}", shown.err);
+        assert_eq!(shown.err.matches("warning: ").count(), warned.len(), "{}", shown.err);
+        for part in warned {
+            assert!(shown.err.contains(part), "{part:?} in\n{}", shown.err);
+        }
+    }
+}
+
+#[test]
+fn names_that_mean_something_are_nobodys() {
+    let here = with_policy();
+    for (from, to) in [
+        ("/absent/*-msg.sock", "/absent/mqtt-msg.sock"),
+        ("/absent/*-msg.sock", "/absent/dom0-msg.sock"),
+        ("/absent/*-msg.sock", "/absent/passerelle-x-msg.sock"),
+        ("[[channel]]", "[dialects]\nmqtt = \"psec\"\n[[channel]]"),
+        ("[[channel]]", "[dialects]\ntous = \"psec\"\n[[channel]]"),
+    ] {
+        fs::write(here.path().join("p.toml"), POLICY.replace(from, to)).unwrap();
+        let shown = passerelle(here.path(), &["check", "p.toml"], "");
+        assert_eq!(shown.code, 1, "{to}: {shown:?}");
+        assert!(shown.out.contains("no domain can have the name"), "{to}: {shown:?}");
+    }
+    let dom0 = POLICY.replace("[[channel]]", "[dialects]\ndom0 = \"psec\"\n[[channel]]");
+    fs::write(here.path().join("p.toml"), dom0).unwrap();
+    assert_eq!(passerelle(here.path(), &["check", "p.toml"], "").code, 0);
 }
 
 #[test]

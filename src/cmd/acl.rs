@@ -1,11 +1,10 @@
 //! `passerelle acl`: what the broker is to grant each domain.
 
 use super::{GOOD, Out, bad, load, unreadable};
-use crate::config::{Address, Channel, Config, domain_of};
+use crate::config::{Address, Config};
 use crate::edge::secrets;
 use crate::translate::acl::{Acl, Grants};
 use crate::translate::name::DomainName;
-use crate::translate::policy::Pattern;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -69,18 +68,11 @@ fn domains(
     user: &str,
     more: &[DomainName],
 ) -> Result<BTreeSet<DomainName>, String> {
-    let mut domains = config.table.domains();
+    let mut domains = config.domains();
     domains.extend(secrets::domains(config)?);
     domains.extend(more.iter().cloned());
-    let rules = &config.policy.rules;
-    let said = rules.iter().flat_map(|rule| [&rule.from, &rule.to]).flatten();
-    domains.extend(said.filter_map(Pattern::exact).filter_map(|name| DomainName::parse(name).ok()));
-    domains.extend(config.channels.iter().filter_map(|channel| match channel {
-        Channel::Unix(path) => domain_of(path),
-        Channel::Serial(..) => None,
-    }));
-    let nobody = [DomainName::everyone(), DomainName::anonymous()];
-    domains.retain(|name| !nobody.contains(name) && name.as_str() != user);
+    let is_one = |name: &DomainName| name.is_dom0() || name.meaning().is_none();
+    domains.retain(|name| is_one(name) && name.as_str() != user);
     Ok(domains)
 }
 

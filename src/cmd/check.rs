@@ -1,10 +1,11 @@
 //! `passerelle check`: what is wrong with mapping and configuration files.
 
 use super::{GOOD, Out, bad, read, show, unreadable};
-use crate::config;
+use crate::config::{self, Config};
 use crate::diagnostic::Source;
 use crate::translate::mapping::Table;
 use crate::translate::mapping::table::Speaks;
+use crate::translate::policy::Names;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
             continue;
         }
         match config::load(&source) {
-            Ok(_) => {}
+            Ok(config) => warn(&config, out),
             Err(config::Error::Findings(found)) => findings.extend(found),
             Err(config::Error::Unreadable(error)) => {
                 out.complain(format_args!("error: {error}\n"));
@@ -52,4 +53,20 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     }
     out.say(show(&findings));
     bad()
+}
+
+/// Says which rules of a policy others can use on MQTT than those whom they name.
+fn warn(config: &Config, out: &mut Out) {
+    let policy = &config.policy;
+    for rule in policy.rules.iter().filter(|_| !policy.is_open()) {
+        let Some(who) = rule.borrowed_by(policy.names) else { continue };
+        let help = match policy.names {
+            Names::Said => {
+                "give each domain a password (`broker.passwords`) and the broker its ACL (`passerelle acl`)"
+            }
+            Names::Proved => "name a domain that asks on `<root>/request/<its name>`, if it can",
+        };
+        let place = &rule.place;
+        out.complain(format_args!("warning: {place}: {rule} holds for {who}; help: {help}\n"));
+    }
 }

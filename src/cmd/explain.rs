@@ -4,7 +4,7 @@ use super::{GOOD, Out, bad, load, unreadable};
 use crate::config::Config;
 use crate::translate::mapping::{Command, Event, Origin};
 use crate::translate::name::DomainName;
-use crate::translate::policy::Said;
+use crate::translate::policy::{Names, Said};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -111,6 +111,9 @@ impl Answer<'_> {
             let word = if rows.iter().all(allowed) { "is allowed" } else { "is not allowed" };
             self.say(&format!("on MQTT, what {handler} carries out of it {word}"));
         }
+        if let Some(row) = rows.first() {
+            self.who_it_is(&row.request_topic());
+        }
         if rows.iter().any(|row| !row.named) && self.args.from != DomainName::anonymous() {
             self.say(
                 "from MQTT, in a dialect that does not say who asks, `mqtt` has to be allowed too",
@@ -119,6 +122,22 @@ impl Answer<'_> {
         if self.allowed {
             self.say("so are its answers");
         }
+    }
+
+    /// Says what makes somebody on MQTT the one whom a rule names.
+    fn who_it_is(&mut self, topic: &str) {
+        let (policy, from) = (&self.config.policy, &self.args.from);
+        let anonymous = *from == DomainName::anonymous();
+        let line = match policy.names {
+            _ if policy.is_open() => return,
+            Names::Said if anonymous => return,
+            Names::Said => format!("on MQTT anybody can say that it is {from}: nothing proves it"),
+            Names::Proved if anonymous => {
+                format!("on MQTT `mqtt` is everyone whom the broker lets publish on {topic}")
+            }
+            Names::Proved => format!("on MQTT it is {from} that publishes on {topic}/{from}"),
+        };
+        self.say(&line);
     }
 
     fn events(&mut self, rows: &[&Arc<Event>]) {
@@ -134,6 +153,11 @@ impl Answer<'_> {
                 Some(topic) => self.row(&row.origin, &format!("on MQTT {topic}")),
                 None => self.row(&row.origin, "not published"),
             }
+        }
+        if !self.config.policy.is_open() && self.config.policy.names == Names::Proved {
+            self.say(
+                "on MQTT nobody else may publish it; which of those who may it was is not known",
+            );
         }
         if self.args.to != everyone {
             self.say("on MQTT it is for everyone: there, `tous` has to be allowed");

@@ -31,6 +31,9 @@ pub struct Args {
 fn domain(text: &str) -> Result<DomainName, String> {
     match DomainName::parse(text) {
         Ok(name) if name.is_everyone() => Err("`tous` is a destination, and no domain".into()),
+        Ok(name) if !name.is_dom0() && name.meaning().is_some() => {
+            Err(format!("`{name}` is {}, and no domain", name.meaning().unwrap_or_default()))
+        }
         parsed => parsed.map_err(|e| e.to_string()),
     }
 }

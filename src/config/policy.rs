@@ -25,7 +25,7 @@ impl Reader<'_, '_> {
             rules.push(self.rule(&mut table));
             table.finish(self.found);
         }
-        Policy { otherwise, place, rules }
+        Policy { otherwise, place, rules, ..Policy::default() }
     }
 
     fn place(&self, span: &Range<usize>) -> Place {

@@ -40,6 +40,16 @@ impl Reader<'_, '_> {
         }
     }
 
+    /// The name of a domain, which is not one that means something else.
+    fn domain(&mut self, text: &Text) -> Option<DomainName> {
+        let name = self.name(text)?;
+        if let Some(meaning) = name.meaning() {
+            let message = format!("no domain can have the name {name}: it is {meaning}");
+            self.add(text.span.clone(), message, "write another name");
+        }
+        Some(name)
+    }
+
     pub fn instance(&mut self, fields: &mut Fields<'_>) -> String {
         let Some(text) = fields.text("instance", self.found) else { return "dom0".into() };
         self.name(&text);
@@ -113,7 +123,8 @@ impl Reader<'_, '_> {
                 speaks.default = Some(name.text);
             } else {
                 let text = Text { text: key.get_ref().to_string(), span: key.span() };
-                if let Some(domain) = self.name(&text) {
+                let dom0 = text.text.eq_ignore_ascii_case("dom0");
+                if let Some(domain) = if dom0 { self.name(&text) } else { self.domain(&text) } {
                     speaks.domains.insert(domain, name.text);
                 }
             }
@@ -156,7 +167,10 @@ impl Reader<'_, '_> {
                 {
                     let message = format!("{:?} names no domains' sockets", unix.text);
                     let help = "write a path that ends with -msg.sock, with one `*` at most, in the file's name";
-                    self.add(unix.span, message, help);
+                    self.add(unix.span.clone(), message, help);
+                }
+                if let Some(name) = file.strip_suffix(SOCKET).filter(|name| !name.contains('*')) {
+                    let _ = self.domain(&Text { text: name.to_owned(), span: unix.span.clone() });
                 }
                 if let Some(local) = local.first() {
                     self.add(
@@ -176,7 +190,7 @@ impl Reader<'_, '_> {
                         help,
                     );
                 }
-                let local = local.iter().filter_map(|t| self.name(t)).collect();
+                let local = local.iter().filter_map(|t| self.domain(t)).collect();
                 Some(Channel::Serial(serial.text.into(), local))
             }
             _ => {

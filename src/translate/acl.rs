@@ -88,14 +88,13 @@ impl<'a> Acl<'a> {
         for row in self.table.commands() {
             if self.handlers(row).iter().any(|handler| self.may_ask(domain, row, handler)) {
                 grants.writes([row.request_topic(), format!("{}/{domain}", row.request_topic())]);
-                grants.reads([row.response_topic(row.named.then_some(domain))]);
+                grants.reads(answers(row, domain));
             }
             let asks = |from: &&DomainName| self.may_ask(from, row, domain);
             let requesters: Vec<_> = self.domains.iter().filter(asks).collect();
             if self.handlers(row).contains(domain) && !requesters.is_empty() {
                 grants.reads([row.request_topic(), format!("{}/+", row.request_topic())]);
-                grants
-                    .writes(requesters.iter().map(|r| row.response_topic(row.named.then_some(r))));
+                grants.writes(requesters.iter().flat_map(|requester| answers(row, requester)));
             }
         }
         for event in self.table.events() {
@@ -148,4 +147,10 @@ impl<'a> Acl<'a> {
         grants.writes(status);
         grants
     }
+}
+
+/// Where a requester is answered: by the name that it has, and in a dialect that says none, to everyone too.
+fn answers(row: &Command, requester: &DomainName) -> impl Iterator<Item = String> {
+    let bare = (!row.named).then(|| row.response_topic(None));
+    bare.into_iter().chain([row.response_topic(Some(requester))])
 }

@@ -15,6 +15,21 @@ pub const MAX_NAME: usize = 64;
 #[serde(try_from = "String", into = "String")]
 pub struct DomainName(Arc<str>);
 
+/// The names that mean something here, and what: no domain can have one of them.
+const MEANINGS: [(&str, &str); 4] = [
+    (EVERYONE, "everyone on the legacy wire"),
+    (ANONYMOUS, "whoever does not say on MQTT who it is"),
+    (DOM0, "this machine's own"),
+    (GATEWAY, "the gateway's own"),
+];
+const EVERYONE: &str = "tous";
+const ANONYMOUS: &str = "mqtt";
+const DOM0: &str = "Dom0";
+/// Who says the gateway's notices.
+pub(in crate::translate) const GATEWAY: &str = "passerelle";
+/// How the client ids of the gateway's own sessions begin.
+pub const GATEWAYS: &str = "passerelle-";
+
 /// A name that breaks the rule of [`DomainName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no domain name: 1 to 64 letters, digits, `.`, `_` or `-`")]
@@ -39,19 +54,19 @@ impl DomainName {
     /// The control domain.
     #[must_use]
     pub fn dom0() -> Self {
-        Self("Dom0".into())
+        Self(DOM0.into())
     }
 
     /// What a requester is called on the legacy wire that does not say its name on MQTT.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self("mqtt".into())
+        Self(ANONYMOUS.into())
     }
 
     /// Everyone, as a destination on the legacy wire.
     #[must_use]
     pub fn everyone() -> Self {
-        Self("tous".into())
+        Self(EVERYONE.into())
     }
 
     /// The name as text.
@@ -63,13 +78,22 @@ impl DomainName {
     /// Whether this is the control domain.
     #[must_use]
     pub fn is_dom0(&self) -> bool {
-        &*self.0 == "Dom0"
+        &*self.0 == DOM0
     }
 
     /// Whether this stands for everyone.
     #[must_use]
     pub fn is_everyone(&self) -> bool {
-        &*self.0 == "tous"
+        &*self.0 == EVERYONE
+    }
+
+    /// What the name means here, if it means something: then it is no domain's. `Dom0` is nobody else's, but may
+    /// be asked and told.
+    #[must_use]
+    pub fn meaning(&self) -> Option<&'static str> {
+        let found = MEANINGS.into_iter().find(|(name, _)| *name == &*self.0);
+        let gateways = || self.0.starts_with(GATEWAYS).then_some("a gateway's own");
+        found.map(|(_, meaning)| meaning).or_else(gateways)
     }
 }
 
@@ -107,6 +131,18 @@ mod tests {
     fn dom0_has_one_spelling() {
         for text in ["dom0", "Dom0", "DOM0"] {
             assert_eq!(DomainName::parse(text), Ok(DomainName::dom0()));
+        }
+    }
+
+    #[test]
+    fn names_that_mean_something_are_nobodys() {
+        let parse = |text| DomainName::parse(text).unwrap();
+        for text in ["tous", "mqtt", "dom0", "Dom0", "passerelle", "passerelle-dom0", "passerelle-"]
+        {
+            assert!(parse(text).meaning().is_some(), "{text}");
+        }
+        for text in ["vm-gui", "Tous", "mqtt5", "vm-passerelle", "dom01", "passerelle2"] {
+            assert_eq!(parse(text).meaning(), None, "{text}");
         }
     }
 

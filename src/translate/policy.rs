@@ -79,15 +79,30 @@ pub struct Rule {
 
 impl Rule {
     fn allows(&self, from: &DomainName, said: &Said<'_>, to: &DomainName) -> bool {
-        let like = |pattern: &Option<Pattern>, name: &DomainName| {
-            pattern.as_ref().is_none_or(|p| p.matches(name.as_str()))
-        };
+        let from_them = self.from.as_ref().is_none_or(|p| p.matches(from.as_str()));
+        from_them && self.allows_somebody(said, to)
+    }
+
+    fn allows_somebody(&self, said: &Said<'_>, to: &DomainName) -> bool {
         let about = match &self.about {
             About::Anything => true,
             About::Command(name) => !said.is_event && said.is_called(name),
             About::Event(name) => said.is_event && said.is_called(name),
         };
-        about && like(&self.from, from) && like(&self.to, to)
+        about && self.to.as_ref().is_none_or(|p| p.matches(to.as_str()))
+    }
+
+    /// Who else than whom it means may use it on MQTT, if anybody may.
+    #[must_use]
+    pub fn borrowed_by(&self, names: Names) -> Option<&'static str> {
+        let from = self.from.as_ref().map(|Pattern(text)| text.as_str()).filter(|f| *f != "*")?;
+        match names {
+            Names::Said if from != "mqtt" => Some("whoever says on MQTT that it is such a domain"),
+            Names::Proved if from == "mqtt" => {
+                Some("every domain that the broker lets publish on the same topic")
+            }
+            Names::Said | Names::Proved => None,
+        }
     }
 }
 
@@ -173,9 +188,22 @@ pub enum Otherwise {
     Deny,
 }
 
+/// Whose names on MQTT are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Names {
+    /// Those that are said: the broker does not tell its users apart, and nothing can be proved.
+    #[default]
+    Said,
+    /// Those that are proved: with `broker.passwords` and the ACL of `passerelle acl`, nobody but a domain and
+    /// the gateway publishes on a topic whose last level is the domain's name.
+    Proved,
+}
+
 /// The policy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
+    /// Who is who on MQTT.
+    pub names: Names,
     /// `policy`
     pub otherwise: Otherwise,
     /// Where that is said, if it is.
@@ -233,6 +261,15 @@ impl Policy {
         self.is_open() || self.judge(from, said, to).is_allowed()
     }
 
+    /// Whether a notification that somebody has published may go on to everyone. Where names are proved, its
+    /// topic proves none, but that its sender is one of those who may publish it.
+    #[must_use]
+    pub fn allows_published(&self, from: &DomainName, said: &Said<'_>) -> bool {
+        let everyone = DomainName::everyone();
+        let somebody = || self.rules.iter().any(|rule| rule.allows_somebody(said, &everyone));
+        self.allows(from, said, &everyone) || (self.names == Names::Proved && somebody())
+    }
+
     /// Whether an answer may go: it does, where such a call may come the other way, to the one who
     /// answers or to everyone.
     #[must_use]
@@ -285,6 +322,7 @@ mod tests {
         let lists = About::Command(Pattern::new("liste_*"));
         let place = Some(Place { file: "p.toml".into(), line: 1 });
         let policy = Policy {
+            names: Names::Said,
             otherwise: Otherwise::Deny,
             place,
             rules: vec![

@@ -1,6 +1,6 @@
 //! Every row of the seed's tables, in both directions.
 
-use super::setting::{Outcome, setting};
+use super::setting::{Outcome, PROVES, setting};
 use crate::peers::disks::REPOSITORY;
 use crate::peers::legacy::{LegacyDomain, Line, command, notification, response};
 use crate::peers::mqtt_peer::Message;
@@ -72,6 +72,7 @@ impl ToLegacy {
         let mut setting = setting().await?;
         let filters = [ANSWERS, NEW_FILE, ERROR];
         let scan = MqttPeer::connect(&setting.broker.socket(), "vm-scan", &filters).await?;
+        let scan = scan.proving(PROVES);
         let server = setting.mvp_server().await?;
         Ok(Self { setting, scan, server })
     }
@@ -181,6 +182,7 @@ async fn read_file_that_a_legacy_server_says_failed() -> Outcome {
     let mut setting = setting().await?;
     let mut scan =
         MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[ANSWERS, ERROR]).await?;
+    scan = scan.proving(PROVES);
     let mut usb = setting.legacy("sys-usb").await?;
     setting.served("sys-usb").await?;
     scan.ask("system/disks/read_file", &json!({"source_disk": "D", "filepath": "f"})).await?;
@@ -412,9 +414,11 @@ async fn notifications_to_every_legacy_domain_once() -> Outcome {
     let file = json!({"source_disk": "DISK1", "filepath": "/a", "disk": "DISK1",
                       "original_footprint": "", "fichier": "/a", "etat": "disponible"});
     let error = json!({"niveau": 30, "message": "m", "module": "x", "datetime": "d"});
+    // Who has published a notification nothing proves.
+    let source = if PROVES { "mqtt" } else { "vm-scan" };
     for domain in &mut domains {
         let line = domain.expect("the file", |line| line.tells("fichier")).await?;
-        assert_eq!(line.value, Line::new(notification("vm-scan", "tous", "fichier", &file)).value);
+        assert_eq!(line.value, Line::new(notification(source, "tous", "fichier", &file)).value);
         let line = domain.expect("the error", |line| line.tells("erreur")).await?;
         assert_eq!(line.value, Line::new(notification("Dom0", "tous", "erreur", &error)).value);
         assert_eq!(domain.inbox.count(|line| line.tells("fichier")), 0);

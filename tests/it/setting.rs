@@ -24,6 +24,9 @@ impl fmt::Debug for Failure {
     }
 }
 
+/// Whether a domain on MQTT has to prove who it is.
+pub const PROVES: bool = false;
+
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_passerelle");
 

@@ -19,6 +19,7 @@ mod cuts;
 mod kit;
 mod ledger;
 mod loader;
+mod names;
 mod policy;
 mod reload;
 mod round_trips;

@@ -124,6 +124,7 @@ pub struct MqttPeer {
     acks: Inbox<Acked>,
     subscribed: watch::Receiver<bool>,
     calls: u64,
+    proves: bool,
     driver: JoinHandle<()>,
 }
 
@@ -159,10 +160,18 @@ impl MqttPeer {
             acks: Inbox::new(format!("{name}'s acknowledgements"), acks),
             subscribed,
             calls: 0,
+            proves: false,
             driver: tokio::spawn(driver.run(events)),
         };
         peer.connected(true).await?;
         Ok(peer)
+    }
+
+    /// The same, which asks on its own topics if it is to prove who it is.
+    #[must_use]
+    pub fn proving(mut self, proves: bool) -> Self {
+        self.proves = proves;
+        self
     }
 
     /// Waits until it is connected and subscribed, or until it is not.
@@ -227,7 +236,11 @@ impl MqttPeer {
     pub async fn ask(&mut self, root: &str, payload: &Value) -> Result<Bytes, Missing> {
         self.calls += 1;
         let correlation = Bytes::from(format!("call {}", self.calls));
-        let request = Message::new(format!("{root}/request"), payload.to_string())
+        let topic = match self.proves {
+            true => format!("{root}/request/{}", self.name),
+            false => format!("{root}/request"),
+        };
+        let request = Message::new(topic, payload.to_string())
             .answered_to(root, &self.name, correlation.clone())
             .from(&self.name);
         if self.publish(request).await? {

@@ -131,7 +131,7 @@ impl Observer {
     }
 
     fn start(&mut self, file: OsString, own: PathBuf) {
-        let domain = domain_of(&own).filter(|name| !name.is_everyone());
+        let domain = domain_of(&own).filter(|name| name.meaning().is_none());
         let name = match &domain {
             Some(name) => name.to_string(),
             None => {

@@ -7,9 +7,9 @@ use super::json::{self, Object, Value};
 use super::legacy::{self, Kind};
 use super::mapping::shape::{Context, Side, Values};
 use super::mapping::{Command, Event, Table};
-use super::name::DomainName;
-use super::policy::Said;
-use super::proxy::{Action, Identity, Passed, Setting, events, forbidden, reason_of};
+use super::name::{DomainName, GATEWAY};
+use super::policy::{Names, Said};
+use super::proxy::{Action, Identity, Passed, Setting, events, reason_of};
 use super::publish::{Publish, Received, Token};
 use super::queue::Delivery;
 use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
@@ -22,9 +22,6 @@ use std::time::Duration;
 
 /// How often a notice about one domain and one reason is published.
 const EVERY: Duration = Duration::from_secs(1);
-
-/// Who says the notices.
-const NOTICES: &str = "passerelle";
 
 /// Notices about one domain and one reason.
 #[derive(Debug)]
@@ -171,11 +168,7 @@ impl Hub {
             }
             return Err((Reason::NotMapped, format!("no row has the topic {:?}", message.topic)));
         };
-        let trusted = named.filter(|n| !n.is_everyone() && !self.roster.legacy.contains(n));
-        let source = match &trusted {
-            Some(name) if self.own.is_dom0() => name.clone(),
-            _ => self.own.clone(),
-        };
+        let (from, source) = self.emitter(named);
         let mut data = Vec::with_capacity(body.text.len() + 64);
         let context = Context {
             now,
@@ -198,17 +191,31 @@ impl Hub {
             let detail = format!("it makes a line of more than {} bytes", limits.line);
             return Err((Reason::LineTooLong, detail));
         }
-        // Only the broker's ACL knows who has really published it.
-        let from = trusted.unwrap_or_else(DomainName::anonymous);
         let row = Arc::clone(event);
-        let detail = forbidden(&self.setting.policy, &from, &Said::event(&row), &everyone);
-        let late = match detail {
-            // Those whose call it belongs to have been allowed that call.
-            Some(_) if self.is_announced(&message.topic) => true,
-            Some(detail) => return Err((Reason::NotAllowed, detail)),
-            None => late,
-        };
+        let said = Said::event(&row);
+        let allowed = self.setting.policy.allows_published(&from, &said);
+        // Those whose call it belongs to have been allowed that call.
+        if !allowed && !self.is_announced(&message.topic) {
+            let detail = format!("the policy does not let {from} say {said} to everyone");
+            return Err((Reason::NotAllowed, detail));
+        }
+        let late = late || !allowed;
         Ok(Passed::Event { line, row, payload: message.payload.clone(), source, late })
+    }
+
+    /// Who has published a notification, to the policy and on the legacy wire, where whoever says no name is
+    /// the gateway. A legacy domain's name nobody has on MQTT, and where names are proved a notification's topic
+    /// proves none.
+    fn emitter(&self, named: Option<DomainName>) -> (DomainName, DomainName) {
+        let may_be = |n: &DomainName| !n.is_everyone() && !self.roster.legacy.contains(n);
+        let from = match (named, self.setting.policy.names) {
+            (None, _) => return (DomainName::anonymous(), self.own.clone()),
+            (Some(_), Names::Proved) => Some(DomainName::anonymous()),
+            (named, Names::Said) => named.filter(may_be),
+        };
+        let source =
+            from.clone().filter(|_| self.own.is_dom0()).unwrap_or_else(|| self.own.clone());
+        (from.unwrap_or_else(DomainName::anonymous), source)
     }
 
     /// Whether a notification of this topic may belong to somebody's call.
@@ -219,7 +226,7 @@ impl Hub {
     /// A refusal somewhere in the gateway: it is published, or held back for a moment. That of another
     /// gateway's notice the log alone has: the two would tell each other of it for ever.
     pub fn refused(&mut self, refusal: Refusal, now: Now) {
-        if refusal.from.as_str() == NOTICES {
+        if refusal.from.as_str() == GATEWAY {
             return;
         }
         // The names are what anybody on MQTT writes: those that are too many share a notice.
@@ -278,7 +285,7 @@ impl Hub {
         let body = format!("{{\"niveau\":40,\"module\":\"passerelle\",\"message\":{text}}}");
         let context = Context {
             now,
-            source: NOTICES,
+            source: GATEWAY,
             request: None,
             instead: &[],
             known: const { &Values::new() },
@@ -290,7 +297,7 @@ impl Hub {
             let Some(topic) = event.topic.clone() else { continue };
             self.next += 1;
             self.actions.push(Action::Publish(Publish {
-                source: DomainName::parse(NOTICES).ok(),
+                source: DomainName::parse(GATEWAY).ok(),
                 mark: Some(Arc::clone(&self.setting.instance)),
                 ..Publish::new(Token(self.next), topic, payload, event.qos)
             }));

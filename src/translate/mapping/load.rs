@@ -233,6 +233,12 @@ fn handler(domain: Text, when: Vec<Condition>, reader: &mut Reader<'_, '_>) -> O
             reader.add(domain.span, message, "write \"*\" for every legacy domain");
             None
         }
+        Ok(name) if !name.is_dom0() && name.meaning().is_some() => {
+            let message =
+                format!("`{name}` is {}, and no domain", name.meaning().unwrap_or_default());
+            reader.add(domain.span, message, "name a domain, or \"*\" for every one");
+            None
+        }
         Ok(name) => Some(Handler { domain: Some(name), when }),
         Err(error) => {
             reader.add(domain.span, error.to_string(), "name a domain, or \"*\" for every one");

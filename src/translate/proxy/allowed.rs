@@ -9,7 +9,7 @@ use crate::translate::policy::{Policy, Said};
 use std::sync::Arc;
 
 /// What somebody is told whose message the policy forbids. The rules themselves are nobody's business.
-pub(in crate::translate) fn forbidden(
+fn forbidden(
     policy: &Policy,
     from: &DomainName,
     said: &Said<'_>,

@@ -44,7 +44,8 @@ impl Proxy {
         let body = self.readable(&bytes);
         let payload = body.as_ref().map_or(const { &Object::empty() }, Value::as_object);
         let table = Arc::clone(&self.table);
-        let guess = named_by(&message, root, suffix, payload, None);
+        let (names, topic) = (self.policy.names, (root, suffix));
+        let guess = named_by(&message, topic, payload, None, names);
         let Some(row) = table.command_at(root, guess.name.as_ref(), payload) else {
             let (reason, detail) = match &body {
                 Err(fault) => fault.clone(),
@@ -64,7 +65,7 @@ impl Proxy {
         if message.dup && self.knows_request(row, &message) {
             return self.ignore(Why::Repeat, &message.source);
         }
-        let asker = named_by(&message, root, suffix, payload, table.requester_member(row));
+        let asker = named_by(&message, topic, payload, table.requester_member(row), names);
         let head_of = head(&message.payload);
         if self.is_pending(row, &message, &asker.reply, &head_of) {
             return self.ignore(Why::Repeat, &message.source);
@@ -176,7 +177,9 @@ impl Proxy {
 
     /// Whether a requester calls itself by a name that is not to be had on MQTT.
     fn is_spoofed(&self, asker: &Asker) -> bool {
-        let taken = |n: &DomainName| n.is_dom0() || n.is_everyone() || self.is_elsewhere(n);
+        let taken = |n: &DomainName| {
+            (n.meaning().is_some() && *n != DomainName::anonymous()) || self.is_elsewhere(n)
+        };
         asker.name.as_ref().is_some_and(taken)
     }
 

@@ -82,7 +82,7 @@ impl Proxy {
         }
         let source = source.filter(|name| match &self.identity {
             Identity::Domain(own) => own == name,
-            Identity::Behind { .. } => !name.is_everyone(),
+            Identity::Behind { .. } => name.is_dom0() || name.meaning().is_none(),
         });
         // A program that has not set raw mode has the kernel send back what it is sent.
         if source.is_none() && self.queue.has_written(&line) {

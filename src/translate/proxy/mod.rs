@@ -24,7 +24,6 @@ mod time;
 mod unheard;
 
 pub use action::{Action, HandedOver, OwnCall, Passed};
-pub(in crate::translate) use allowed::forbidden;
 pub(in crate::translate) use ask::reason_of;
 pub(in crate::translate) use event::{STATE, events};
 pub use pace::Pace;

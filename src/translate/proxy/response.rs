@@ -10,6 +10,7 @@ use crate::translate::legacy::{self, Kind};
 use crate::translate::mapping::shape::{Fault, Side, Values};
 use crate::translate::mapping::{Answer, Command, Wire};
 use crate::translate::name::DomainName;
+use crate::translate::policy::Names;
 use crate::translate::publish::Received;
 use crate::translate::queue::{Delivery, Entry, Purpose};
 use crate::translate::refusal::{Reason, Why, head};
@@ -45,7 +46,7 @@ impl Proxy {
         };
         let Some(call) = self.asked.get(at) else { return };
         let row = Arc::clone(&call.row);
-        let source = self.responder(message, &call.handler);
+        let source = self.responder(message, &row, &call.handler);
         let answer = mqtt_answer(&row, payload, Some(&call.values));
         let ends = answer.map_or_else(|| !row.has_more_answers(), |answer| answer.ends);
         let lines = match answer {
@@ -123,12 +124,17 @@ impl Proxy {
     }
 
     /// Who answers, on the legacy wire: the user property, or else the row's handler. Neither may be a
-    /// legacy domain's name, for what such a domain says comes over its channel: then it is Dom0's.
-    fn responder(&self, message: &Received, handler: &DomainName) -> DomainName {
+    /// legacy domain's name, for what such a domain says comes over its channel: then it is Dom0's. Where names
+    /// are proved, the broker lets nobody but its handlers answer a row, and of those that are every domain's
+    /// nothing proves who has.
+    fn responder(&self, message: &Received, row: &Command, handler: &DomainName) -> DomainName {
         if let Identity::Behind { own, .. } = &self.identity {
             return own.clone();
         }
-        let named = message.source.as_deref().and_then(|s| DomainName::parse(s).ok());
+        let everyones = row.handlers.iter().any(|h| h.domain.is_none());
+        let believed = everyones || self.policy.names == Names::Said;
+        let said = message.source.as_deref().filter(|_| believed);
+        let named = said.and_then(|name| DomainName::parse(name).ok());
         let may_be = |n: &DomainName| !n.is_everyone() && !self.is_legacy(n);
         let handler = || Some(handler.clone()).filter(may_be);
         named.filter(may_be).or_else(handler).unwrap_or_else(DomainName::dom0)
@@ -184,7 +190,7 @@ impl Proxy {
         let lines = match found {
             Some((row, answer)) => {
                 let handler = handler(row, body.text.as_bytes()).unwrap_or_else(DomainName::dom0);
-                let source = self.responder(message, &handler);
+                let source = self.responder(message, row, &handler);
                 let lines = self.lines(answer, body, &to, &source, None, now);
                 lines.and_then(|lines| match self.forbids_answer(&source, row, &to) {
                     Some(detail) if !lines.is_empty() => Err((Reason::NotAllowed, detail)),

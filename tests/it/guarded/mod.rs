@@ -1,6 +1,7 @@
 //! A broker that grants everyone what `passerelle acl` says, and a policy that denies: what is allowed
 //! works as it does without, and what is not is refused.
 
+mod borrowed;
 mod refused;
 mod setting;
 

@@ -62,7 +62,7 @@ async fn a_user_publishes_what_mapping_and_policy_grant_and_nothing_else() -> Ou
 async fn a_user_is_sent_what_mapping_and_policy_grant_and_nothing_else() -> Outcome {
     let mut setting = setting().await?;
     let socket = setting.broker.socket();
-    let mut scan = MqttPeer::connect(&socket, "vm-scan", &["#"]).await?;
+    let mut scan = MqttPeer::connect(&socket, "vm-scan", &["#"]).await?.proving(true);
     let mut third = MqttPeer::connect(&socket, "vm-third", &["#"]).await?;
     let mut gui = setting.legacy("vm-gui").await?;
     let _usb = setting.mvp_server().await?;
@@ -85,7 +85,8 @@ async fn a_user_is_sent_what_mapping_and_policy_grant_and_nothing_else() -> Outc
 async fn a_domain_that_comes_over_on_its_channel_is_granted_the_same() -> Outcome {
     let setting = setting().await?;
     let socket = setting.broker.socket();
-    let mut scan = MqttPeer::connect(&socket, "vm-scan", &["system/+/+/response/vm-scan"]).await?;
+    let answers = ["system/+/+/response/vm-scan"];
+    let mut scan = MqttPeer::connect(&socket, "vm-scan", &answers).await?.proving(true);
     let mut gui = setting.legacy("vm-gui").await?;
     let console = setting.console("sys-usb").await?;
     // Its requests and its answers go through the tunnel, under its own name.

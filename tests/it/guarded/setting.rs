@@ -6,6 +6,9 @@ use crate::peers::{Broker, Dialect, Dom0, Gateway, Missing};
 use crate::setting::{self, PROGRAM, mappings, setting_with};
 use std::path::Path;
 
+/// Whether a domain on MQTT has to prove who it is.
+pub const PROVES: bool = true;
+
 /// Everyone who has a password.
 pub const DOMAINS: [&str; 6] = ["Dom0", "sys-usb", "vm-app", "vm-gui", "vm-scan", "vm-third"];
 
@@ -64,6 +67,11 @@ async fn start(configure: impl Fn(Gateway) -> Gateway) -> Result<Dom0, Missing> 
 /// The seed's mapping alone.
 pub async fn setting() -> Result<Dom0, Missing> {
     start(guarded).await
+}
+
+/// The same, with more rules.
+pub async fn setting_with_rules(rules: &str) -> Result<Dom0, Missing> {
+    start(|gateway| guarded(gateway).with(rules)).await
 }
 
 /// The same, with a dialect that a domain speaks.
