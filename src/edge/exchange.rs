@@ -5,7 +5,7 @@ use crate::translate::name::DomainName;
 use crate::translate::proxy::{OwnCall, Passed};
 use crate::translate::refusal::{Reason, Refusal, head};
 use crate::translate::roster::Roster;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -89,19 +89,13 @@ fn size_of(passed: &Passed) -> usize {
 pub(super) struct Directory {
     pub roster: Arc<Roster>,
     pub mailboxes: BTreeMap<DomainName, Mailbox>,
-    /// Every domain that has had a channel here, or that the mapping or the configuration names.
-    pub known: Arc<BTreeSet<DomainName>>,
 }
 
 impl Directory {
     /// The directory of legacy domains with a mailbox, and of the others.
-    pub fn new(
-        mailboxes: BTreeMap<DomainName, Mailbox>,
-        others: Roster,
-        known: Arc<BTreeSet<DomainName>>,
-    ) -> Arc<Self> {
+    pub fn new(mailboxes: BTreeMap<DomainName, Mailbox>, others: Roster) -> Arc<Self> {
         let legacy = mailboxes.keys().cloned().collect();
-        Arc::new(Self { roster: Arc::new(Roster { legacy, ..others }), mailboxes, known })
+        Arc::new(Self { roster: Arc::new(Roster { legacy, ..others }), mailboxes })
     }
 
     /// Puts a letter into a domain's mailbox.
@@ -175,8 +169,7 @@ mod tests {
         let line = Passed::Copy(vec![b'x'; 900].into());
         assert!(boxes[0].1.0.put(line.clone()).is_ok());
         let all = boxes.iter().map(|(name, (mailbox, _))| (name.clone(), mailbox.clone()));
-        let refusals =
-            Directory::new(all.collect(), Roster::default(), Arc::default()).put_all(&line);
+        let refusals = Directory::new(all.collect(), Roster::default()).put_all(&line);
         let from: Vec<_> = refusals.iter().map(|r| (&r.from, r.reason)).collect();
         assert_eq!(from, [(&names[0], Reason::DomainStuck)]);
     }

@@ -13,6 +13,7 @@ mod exchange;
 mod files;
 pub mod heap;
 mod hub;
+mod ids;
 pub mod log;
 pub mod memory;
 pub mod observe;

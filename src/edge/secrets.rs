@@ -69,6 +69,12 @@ impl Secrets {
         self.domains.as_ref()?.get(domain.as_str()).cloned()
     }
 
+    /// The domains that have a password.
+    pub fn domains(&self) -> BTreeSet<DomainName> {
+        let names = self.domains.iter().flat_map(BTreeMap::keys);
+        names.filter_map(|name| DomainName::parse(name).ok()).collect()
+    }
+
     /// Whether the domain is to log in as itself, and there is no password for it.
     pub fn lacks(&self, domain: &DomainName) -> bool {
         self.domains.is_some() && self.password(domain).is_none()
@@ -80,8 +86,7 @@ impl Secrets {
 /// # Errors
 /// As those of the gateway's start: a line that names the file, what is wrong with it and the way out.
 pub fn domains(config: &Config) -> Result<BTreeSet<DomainName>, String> {
-    let names = Secrets::read(config)?.domains.unwrap_or_default();
-    Ok(names.keys().filter_map(|name| DomainName::parse(name).ok()).collect())
+    Ok(Secrets::read(config)?.domains())
 }
 
 /// Who may own a file of passwords, for an owner may write it: root and the gateway's user. That is who runs

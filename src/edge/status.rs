@@ -52,6 +52,11 @@ impl Status {
         self.memory.on_mqtt().clone()
     }
 
+    /// Every domain that an earlier run has heard of.
+    pub fn remembered(&self) -> BTreeSet<DomainName> {
+        self.memory.domains().chain(self.memory.on_mqtt()).cloned().collect()
+    }
+
     /// The will of the gateway's own session.
     pub fn will(instance: &str) -> Will {
         let (topic, payload) = (Board::state_topic(instance), Board::will().into());

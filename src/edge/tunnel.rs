@@ -3,8 +3,8 @@
 use super::broker::{self, Broker};
 use super::channel::{self, drain};
 use super::clock::Clock;
-use super::exchange::Directory;
 use super::hub::{ToHub, wait};
+use super::ids::SharedIds;
 use super::port::Port;
 use super::refusals;
 use super::station::{self, CHUNK, Control, ToSupervisor};
@@ -14,12 +14,11 @@ use crate::translate::refusal::Counters;
 use crate::translate::status::{Carries, Report, Reporter, State, View};
 use crate::translate::tunnel::carrier::Carrier;
 use crate::translate::tunnel::connect::Connect;
-use crate::translate::tunnel::{Order, Taken, Tunnel};
+use crate::translate::tunnel::{Order, Tunnel};
 use bytes::Bytes;
 use std::future::ready;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::sync::{mpsc, watch};
@@ -35,11 +34,10 @@ pub(super) struct Task {
     pub tunnel: Tunnel,
     pub port: Port,
     pub address: Address,
-    /// The gateway's own client id.
-    pub own: String,
+    /// Whose the client ids are.
+    pub ids: SharedIds,
     /// How many bytes may wait for the broker before no more are read.
     pub limit: usize,
-    pub directory: watch::Receiver<Arc<Directory>>,
     pub control: mpsc::UnboundedReceiver<Control>,
     pub hub: mpsc::Sender<ToHub>,
     pub supervisor: mpsc::UnboundedSender<ToSupervisor>,
@@ -102,9 +100,7 @@ impl Task {
     /// Begins with the CONNECT by which the domain came over to MQTT, or waits for one.
     pub async fn run(mut self, connect: Option<Connect>) -> End {
         if let Some(connect) = connect {
-            let directory = self.directory.borrow().clone();
-            let taken = Taken { domains: &directory.known, own: &self.own };
-            self.tunnel.connect(connect, &taken, self.clock.now().monotonic);
+            self.tunnel.connect(connect, &mut self.ids.lock(), self.clock.now().monotonic);
         }
         let mut life = Life {
             link: Link::None,
@@ -211,15 +207,11 @@ impl Task {
     }
 
     fn receive(&mut self, bytes: &[u8]) {
-        let directory = self.directory.borrow().clone();
-        let taken = Taken { domains: &directory.known, own: &self.own };
-        self.tunnel.receive(bytes, &taken, self.clock.now().monotonic);
+        self.tunnel.receive(bytes, &mut self.ids.lock(), self.clock.now().monotonic);
     }
 
     fn go_on(&mut self) {
-        let directory = self.directory.borrow().clone();
-        let taken = Taken { domains: &directory.known, own: &self.own };
-        self.tunnel.go_on(&taken, self.clock.now().monotonic);
+        self.tunnel.go_on(&mut self.ids.lock(), self.clock.now().monotonic);
     }
 
     fn set_limit(&mut self) {

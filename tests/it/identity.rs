@@ -182,3 +182,74 @@ async fn passwords_that_others_may_read_keep_the_gateway_from_starting() -> Outc
     assert!(gateway.log().contains(&help), "{}", gateway.log());
     Ok(())
 }
+
+/// A gateway that knows domains by everything but their channels, and has an earlier run's memory.
+async fn knowing() -> Outcome<Dom0> {
+    let configure = |gateway: Gateway| {
+        let memory = r#"{"format":1,"run":"x","saved":"2026-01-01T00:00:00Z",
+            "watching_since":"2026-01-01T00:00:00Z","watched":1,
+            "monotonic":1,"set_aside":null,"domains":{"vm-old":[{"type":"commande","name":"a","count":1,
+            "last":"2026-01-01T00:00:00Z","watched":1}]},
+            "mqtt":["vm-before"]}"#;
+        let file = gateway.folder().join("state/seen.json");
+        std::fs::write(file, memory).expect("a place for the memory");
+        let gateway = gateway.with_passwords(&["vm-scan", "vm-secret"]).expect("a place");
+        gateway.with("[[allow]]\nfrom = \"vm-allowed\"\nto = \"vm-told\"\n")
+    };
+    let broker = Broker::start_guarded(ACL, &["passerelle", "vm-scan", "vm-secret"]).await?;
+    Ok(setting_with(broker, configure).await?)
+}
+
+#[tokio::test]
+async fn the_client_id_of_a_domain_that_is_not_there_is_refused_too() -> Outcome {
+    let setting = knowing().await?;
+    let console = setting.console("vm-scan").await?;
+    let known = ["vm-secret", "vm-allowed", "vm-told", "vm-old", "vm-before", "sys-usb"];
+    let nobodys = ["dom0", "mqtt", "tous", "passerelle", "passerelle-dom0", "passerelle-other"];
+    let refused = known.iter().chain(&nobodys).map(|id| (4, *id, 2));
+    let more = [(3, "vm-old", 2), (5, "vm-before", 0x85), (5, "VM-OLD", 0), (5, "vm-scan", 0)];
+    for (level, id, code) in refused.chain(more) {
+        let mut port = RawMqtt::open(console.port()).await?;
+        let hello = Hello { level, id, keep_alive: 60, ..Hello::default() };
+        assert_eq!(port.hello(&hello).await?[1], code, "{level} {id}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_id_is_whoever_had_it_first() -> Outcome {
+    let broker = Broker::start().await?;
+    let setting = setting_with(broker, |gateway| gateway).await?;
+    let (first, second) = (setting.console("vm-a").await?, setting.console("vm-b").await?);
+    for level in LEVELS {
+        let denied = if level == 5 { 0x85 } else { 2 };
+        let hello = |id| Hello { level, id, keep_alive: 60, resume: true, ..Hello::default() };
+        let mut a = RawMqtt::open(first.port()).await?;
+        assert_eq!(a.hello(&hello("app")).await?[1], 0);
+        let mut b = RawMqtt::open(second.port()).await?;
+        assert_eq!(b.hello(&hello("app")).await?[1], denied, "{level}");
+        // The one who has it is not disturbed, and has it still when it is not connected.
+        a.ping().await?;
+        a.write(&DISCONNECT).await?;
+        assert_eq!(b.hello(&hello("app")).await?[1], denied, "{level}");
+        // Its own name is always its own; then the other one is free.
+        assert_eq!(a.hello(&hello("vm-a")).await?[1], 0);
+        assert_eq!(b.hello(&hello("app")).await?[1], 0, "{level}");
+        assert_eq!(b.hello(&hello("vm-b")).await?[1], 0);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socket_whose_name_means_something_is_no_domains() -> Outcome {
+    let broker = Broker::start().await?;
+    let setting = setting_with(broker, |gateway| gateway).await?;
+    let mut consoles = Vec::new();
+    for name in ["mqtt", "tous", "dom0", "passerelle", "passerelle-dom0", "passerelle-x"] {
+        consoles.push(crate::peers::Console::start(setting.sockets(), name)?);
+        let shown = if name == "dom0" { "Dom0" } else { name };
+        let said = format!("not a domain's: not connected domain={shown} meaning=");
+        setting.gateway.logged(&said, 1).await?;
+    }
+    Ok(())
+}

@@ -4,15 +4,15 @@ use super::carrier::{connect, packet};
 use passerelle::translate::name::DomainName;
 use passerelle::translate::refusal::Reason;
 use passerelle::translate::tunnel::carrier::{Carrier, STALL};
-use passerelle::translate::tunnel::{Order, Taken, Tunnel};
-use std::collections::BTreeSet;
+use passerelle::translate::tunnel::ids::Ids;
+use passerelle::translate::tunnel::{Order, Tunnel};
 use std::time::Duration;
 
 const LIMIT: usize = 1000;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn receive(tunnel: &mut Tunnel, bytes: &[u8], now: Duration) {
-    tunnel.receive(bytes, &Taken { domains: &BTreeSet::new(), own: "passerelle-dom0" }, now);
+    tunnel.receive(bytes, &mut Ids::default(), now);
 }
 
 fn name() -> DomainName {

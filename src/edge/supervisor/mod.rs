@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::confine::Confined;
 use super::exchange::{Directory, Mailbox};
 use super::hub::ToHub;
+use super::ids::SharedIds;
 use super::log::Log;
 use super::port::Place;
 use super::secrets::Secrets;
@@ -18,7 +19,6 @@ use super::store::Folder;
 use super::tunnel;
 use super::watch::{Change, Watch};
 use crate::config::{Channel, Config, domain_of};
-use crate::translate::hub::Hub;
 use crate::translate::limits::level;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Identity, Setting};
@@ -69,8 +69,9 @@ struct Supervisor {
     clock: Clock,
     running: BTreeMap<DomainName, Running>,
     tasks: JoinSet<End>,
-    /// Every domain that has had a channel here, or that the mapping or the configuration names.
-    known: Arc<BTreeSet<DomainName>>,
+    /// Whose the client ids are. It knows every domain that has had a channel here, or that the configuration,
+    /// its mapping, its passwords or the memory of earlier runs name.
+    ids: SharedIds,
     directory: watch::Sender<Arc<Directory>>,
     hub: mpsc::Sender<ToHub>,
     told: mpsc::UnboundedSender<ToSupervisor>,
@@ -91,6 +92,8 @@ struct Supervisor {
 /// What keeps it from starting: a folder that is not there, a password file that cannot be read.
 pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(), String> {
     let secrets = Secrets::read(&config)?;
+    let ids = SharedIds::default();
+    ids.lock().know(config.domains().into_iter().chain(secrets.domains()));
     let nonce = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
     let setting = Setting {
         table: Arc::new(std::mem::take(&mut config.table)),
@@ -116,7 +119,7 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
     let stop_hub = CancellationToken::new();
     let mut supervisor = Supervisor {
         secrets,
-        known: Arc::new(setting.table.domains()),
+        ids,
         setting,
         clock: Clock::start(),
         running: BTreeMap::new(),
@@ -136,6 +139,7 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
     let store_error = supervisor.open_store().await;
     let status = supervisor.start_status(store_error).await;
     supervisor.on_mqtt = status.on_mqtt();
+    supervisor.ids.lock().know(status.remembered());
     let left = supervisor.find_left();
     let hub_task =
         supervisor.start_hub(status, left, directory_seen, hub_mail, stop_hub.clone(), limit);
@@ -223,12 +227,17 @@ impl Supervisor {
                 let Some(name) = domain_of(&path) else {
                     return tracing::warn!(path = %path.display(), "no domain's name: not connected");
                 };
-                let own = Hub::client_id(&self.setting.instance);
                 let user = self.config.broker.user.as_deref();
                 // Under the gateway's own name a domain would have the gateway's rights.
-                let reserved = name.as_str() == own || user == Some(name.as_str());
-                if reserved || name.is_everyone() {
-                    return tracing::warn!(domain = %name, "this name is not a domain's: not connected");
+                let users =
+                    (user == Some(name.as_str())).then_some("the gateway's user on the broker");
+                if let Some(meaning) = users.or_else(|| name.meaning()) {
+                    return tracing::warn!(
+                        domain = %name,
+                        meaning,
+                        help = "give its socket another",
+                        "this name is not a domain's: not connected"
+                    );
                 }
                 match self.running.get_mut(&name) {
                     Some(running) if running.leaving => running.again = true,
@@ -262,7 +271,7 @@ impl Supervisor {
             arriving: mqtt.clone().filter(|(_, r)| !r.arrived).map(|(n, _)| n.clone()).collect(),
             mqtt: mqtt.map(|(n, _)| n.clone()).collect(),
         };
-        let directory = Directory::new(legacy.collect(), roster, Arc::clone(&self.known));
+        let directory = Directory::new(legacy.collect(), roster);
         self.directory.send_replace(directory);
     }
 
@@ -319,6 +328,7 @@ impl Supervisor {
             }
             End::Tunnel(end) => {
                 let tunnel::End { name, legacy } = *end;
+                self.ids.lock().release(&name);
                 self.start(Identity::Domain(name), running.place, legacy);
             }
         }

@@ -154,12 +154,12 @@ impl Supervisor {
     }
 
     fn apply(&mut self, config: Config) {
+        self.ids.lock().know(config.domains().into_iter().chain(self.secrets.domains()));
         self.setting.table = Arc::new(config.table);
         self.setting.policy = Arc::new(config.policy);
         self.setting.limits = config.limits;
         let setting = Arc::new(self.setting.clone());
         let kept = self.config.broker.session_expiry.min(setting.limits.away);
-        Arc::make_mut(&mut self.known).extend(setting.table.domains());
         for (name, running) in &mut self.running {
             if let Some(mailbox) = &mut running.mailbox {
                 mailbox.resize(setting.limits.queue);

@@ -160,9 +160,8 @@ impl Supervisor {
             tunnel,
             port: Port::new(name.clone(), place, channel),
             address: self.config.broker.address.clone(),
-            own: Hub::client_id(&self.setting.instance),
+            ids: self.ids.clone(),
             limit: limits.outbox,
-            directory: self.directory.subscribe(),
             control,
             hub: self.hub.clone(),
             supervisor: self.told.clone(),
@@ -187,9 +186,7 @@ impl Supervisor {
         let (leaving, arrived, again) = (false, false, false);
         let running = Running { control, mailbox, place, leaving, arrived, held: 0, again };
         self.running.insert(name.clone(), running);
-        if !self.known.contains(name) {
-            Arc::make_mut(&mut self.known).insert(name.clone());
-        }
+        self.ids.lock().know([name.clone()]);
         self.publish_directory();
         controls
     }

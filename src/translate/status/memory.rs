@@ -108,6 +108,11 @@ impl Memory {
         &self.mqtt
     }
 
+    /// Domains that have spoken legacy.
+    pub fn domains(&self) -> impl Iterator<Item = &DomainName> {
+        self.domains.keys()
+    }
+
     /// Something has happened to a domain, and this was heard of it.
     pub fn heard(&mut self, name: &DomainName, heard: &[Utterance], now: Now) {
         self.changed |= now.monotonic.saturating_sub(self.written) >= OLD;

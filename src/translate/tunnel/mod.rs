@@ -5,6 +5,7 @@ mod arrival;
 mod buffer;
 pub mod carrier;
 pub mod connect;
+pub mod ids;
 mod order;
 pub mod packets;
 
@@ -15,9 +16,9 @@ use arrival::Arrival;
 use bytes::{Buf as _, Bytes, BytesMut};
 use carrier::{Carrier, Piece};
 use connect::{Connect, Denial, Version, denial};
+use ids::Ids;
 pub use order::Order;
 use packets::{DISCONNECT, Malformed, Packets};
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -74,14 +75,6 @@ impl fmt::Debug for Tunnel {
         let mut out = f.debug_struct("Tunnel");
         out.field("name", &self.name).field("broker", &self.broker).finish_non_exhaustive()
     }
-}
-
-/// The client ids that a domain may not have: other domains', and the gateway's own.
-pub struct Taken<'t> {
-    /// The other domains.
-    pub domains: &'t BTreeSet<DomainName>,
-    /// The gateway's own id.
-    pub own: &'t str,
 }
 
 impl Tunnel {
@@ -156,7 +149,7 @@ impl Tunnel {
     }
 
     /// Bytes from the channel, cut anywhere.
-    pub fn receive(&mut self, bytes: &[u8], taken: &Taken<'_>, now: Duration) {
+    pub fn receive(&mut self, bytes: &[u8], ids: &mut Ids, now: Duration) {
         self.silent_since = None;
         // A program may stop within a packet and go on with a payload that looks like anything. Only when
         // nobody waits for it any more can it have been left.
@@ -164,16 +157,16 @@ impl Tunnel {
             self.carrier.was_no_silence();
         }
         self.carrier.push(bytes, now);
-        self.go_on(taken, now);
+        self.go_on(ids, now);
     }
 
     /// Makes of what has come what can be made of it now.
-    pub fn go_on(&mut self, taken: &Taken<'_>, now: Duration) {
-        self.sort(taken, now);
+    pub fn go_on(&mut self, ids: &mut Ids, now: Duration) {
+        self.sort(ids, now);
         self.measure(now);
     }
 
-    fn sort(&mut self, taken: &Taken<'_>, now: Duration) {
+    fn sort(&mut self, ids: &mut Ids, now: Duration) {
         loop {
             self.rests_until = self.carrier.waits_until(now);
             if !self.goes_on() {
@@ -182,7 +175,7 @@ impl Tunnel {
             let Some(piece) = self.carrier.next() else { return };
             match piece {
                 Piece::Mqtt(bytes) => self.pass(&bytes),
-                Piece::Connect(connect) => self.connect(connect, taken, now),
+                Piece::Connect(connect) => self.connect(connect, ids, now),
                 Piece::Torn(more) | Piece::Skipped(more) => {
                     self.drop_bytes(more);
                     self.close();
@@ -197,11 +190,11 @@ impl Tunnel {
     }
 
     /// The domain begins a connection.
-    pub fn connect(&mut self, connect: Connect, taken: &Taken<'_>, now: Duration) {
+    pub fn connect(&mut self, connect: Connect, ids: &mut Ids, now: Duration) {
         self.close();
         // What was for a connection before this one nobody reads any more.
         self.to_domain.clear();
-        if let Some((why, detail)) = self.fault(&connect, taken) {
+        if let Some((why, detail)) = self.fault(&connect, ids) {
             self.to_domain.extend_from_slice(&denial(connect.version, why));
             let reason = Reason::SpoofedSource;
             let head = format!("CONNECT of the client id {:?}", brief(connect.client_id));
@@ -218,19 +211,12 @@ impl Tunnel {
         self.orders.push(Order::Open);
     }
 
-    fn fault(&self, connect: &Connect, taken: &Taken<'_>) -> Option<(Denial, String)> {
+    fn fault(&self, connect: &Connect, ids: &mut Ids) -> Option<(Denial, String)> {
         if connect.version == Version::Unknown {
             return Some((Denial::Version, "this version of MQTT is not known".into()));
         }
         let id = connect.client_id.as_str();
-        let name = DomainName::parse(id).ok().filter(|name| *name != self.name);
-        let whose = match name {
-            _ if id == taken.own => "the gateway's own",
-            Some(name) if name.is_dom0() || name.is_everyone() => "not a domain's",
-            Some(name) if taken.domains.contains(&name) => "another domain's",
-            _ => return None,
-        };
-        let name = &self.name;
+        let (name, whose) = (&self.name, ids.claim(&self.name, id).err()?);
         Some((Denial::ClientId, format!("{name} may not have the client id {id:?}: it is {whose}")))
     }
 
