@@ -68,6 +68,43 @@ fn every_promise_names_tests_that_there_are() {
     }
 }
 
+/// The files that a test is in, with what its neighbours share.
+fn with_shared(file: &Path) -> String {
+    let shared = file.with_file_name("mod.rs");
+    let shared = if shared.exists() { text(&shared) } else { String::new() };
+    text(file) + &shared
+}
+
+#[test]
+fn every_bound_names_a_test_that_has_its_figure() {
+    let files = ["src", "tests"].map(|folder| sources(&Path::new(ROOT).join(folder))).concat();
+    let document = text("SECURITY.md");
+    let (_, bounds) = document.split_once("\n## What each can do at most\n").unwrap();
+    let (bounds, _) = bounds.split_once("\n## ").unwrap();
+    let rows = bounds.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| | "));
+    let mut figures = 0;
+    for row in rows {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let [_, _, most, cited, _] = cells[..] else { panic!("not three cells: {row}") };
+        let cited: Vec<_> = cited.split('`').skip(1).step_by(2).collect();
+        assert!(!cited.is_empty(), "no test shows this: {row}");
+        let mut shown = String::new();
+        for name in cited {
+            let file = files.iter().find(|file| tests(&text(file)).contains(name));
+            shown += &with_shared(file.unwrap_or_else(|| panic!("there is no test {name}")));
+        }
+        for figure in most.split("**").skip(1).step_by(2) {
+            let number = figure.split(' ').next().unwrap();
+            if number.parse::<u64>().is_ok() {
+                let is_there = shown.split(|c: char| !c.is_ascii_digit()).any(|n| n == number);
+                assert!(is_there, "{number} is in none of its tests: {row}");
+                figures += 1;
+            }
+        }
+    }
+    assert!(figures > 5, "{figures} figures");
+}
+
 #[test]
 fn unsafe_code_is_where_it_is_said_to_be() {
     assert!(text("Cargo.toml").contains("\nunsafe_code = \"deny\"\n"));

@@ -9,7 +9,8 @@ use passerelle::translate::name::DomainName;
 use passerelle::translate::refusal::Reason;
 use passerelle::translate::tunnel::carrier::Carrier;
 use passerelle::translate::tunnel::connect::{Connect, FIRST, Found, LARGEST, find};
-use passerelle::translate::tunnel::{Order, Taken, Tunnel};
+use passerelle::translate::tunnel::ids::Ids;
+use passerelle::translate::tunnel::{Order, Tunnel};
 use passerelle_fuzz::cuts::Cuts;
 use passerelle_fuzz::packets::{connect, ends, packet};
 use passerelle_fuzz::spelled::{SEPARATOR, name};
@@ -33,6 +34,7 @@ enum Link {
 struct Play {
     tunnel: Tunnel,
     domains: BTreeSet<DomainName>,
+    ids: Ids,
     now: Duration,
     link: Link,
     /// The connections before that are being closed, and how many bytes each is still given.
@@ -59,9 +61,13 @@ struct Play {
 impl Play {
     fn new() -> Self {
         let carrier = Carrier::mqtt();
+        let domains = BTreeSet::from(["vm-gui", "sys-usb", "vm-scan"].map(name));
+        let mut ids = Ids::default();
+        ids.know(domains.clone());
         Self {
             tunnel: Tunnel::new(name("vm-gui"), carrier, LIMIT, Duration::from_secs(60)),
-            domains: ["vm-gui", "sys-usb", "vm-scan"].map(name).into(),
+            domains,
+            ids,
             now: Duration::ZERO,
             link: Link::None,
             closing: Vec::new(),
@@ -82,8 +88,7 @@ impl Play {
         for piece in Cuts::new(bytes, cut, 0) {
             self.channel.extend_from_slice(piece);
             self.pushed += piece.len();
-            let taken = Taken { domains: &self.domains, own: OWN };
-            self.tunnel.receive(piece, &taken, self.now);
+            self.tunnel.receive(piece, &mut self.ids, self.now);
             self.obey();
             if self.over {
                 return;
@@ -239,8 +244,7 @@ impl Play {
                 self.tunnel.wake(self.now);
             }
         }
-        let taken = Taken { domains: &self.domains, own: OWN };
-        self.tunnel.go_on(&taken, self.now);
+        self.tunnel.go_on(&mut self.ids, self.now);
         self.obey();
         self.check();
         Ok(())
