@@ -179,11 +179,7 @@ pub fn looks_like_one(text: &str) -> bool {
 /// As [`load`].
 #[allow(clippy::disallowed_methods, reason = "it reads the file that the user names")]
 pub fn load_file(path: &Path) -> Result<Config, Error> {
-    let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => load(&Arc::new(Source { name, text })),
-        Err(error) => Err(Error::Unreadable(format!("{name}: {error}"))),
-    }
+    load(&Source::read(path).map_err(Error::Unreadable)?)
 }
 
 /// Reads a configuration and the mapping files that it names, relative to it.
@@ -291,12 +287,7 @@ fn mapping(
     speaks: &Speaks,
 ) -> Result<(Table, Vec<MappingFile>), Error> {
     let folder = Path::new(&source.name).parent().unwrap_or(Path::new(""));
-    let read = |name: &Text| {
-        let path = folder.join(&name.text);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| Error::Unreadable(format!("{}: {e}", path.display())))?;
-        Ok(Arc::new(Source { name: path.display().to_string(), text }))
-    };
+    let read = |name: &Text| Source::read(&folder.join(&name.text)).map_err(Error::Unreadable);
     let sources: Vec<_> = names.iter().map(read).collect::<Result<_, _>>()?;
     let files = sources.iter().map(|s| MappingFile {
         file: s.name.clone(),

@@ -4,6 +4,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A file that was read: its name as the user gave it, and its text.
@@ -16,6 +17,23 @@ pub struct Source {
 }
 
 impl Source {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// A line that names the file and what the system says, or the first byte that is not UTF-8.
+    #[allow(clippy::disallowed_methods, reason = "it reads what the user names")]
+    pub fn read(path: &Path) -> Result<Arc<Self>, String> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+            let line = memchr::memchr_iter(b'\n', good).count() + 1;
+            let byte = good.len() - memchr::memrchr(b'\n', good).map_or(0, |at| at + 1) + 1;
+            format!("{name}: line {line}, byte {byte} is not UTF-8: save the file as UTF-8")
+        })?;
+        Ok(Arc::new(Self { name, text }))
+    }
+
     /// The line, counted from 1, of a byte.
     #[must_use]
     pub fn line(&self, at: usize) -> usize {

@@ -17,6 +17,8 @@ pub struct Fields<'d> {
     table: &'d DeTable<'d>,
     span: Range<usize>,
     what: String,
+    /// What stands in the brackets of its header, `command` of `[[command]]`; a file has none.
+    header: String,
     asked: Vec<&'static str>,
 }
 
@@ -28,7 +30,7 @@ impl<'d> Fields<'d> {
         span: Range<usize>,
         what: impl Into<String>,
     ) -> Self {
-        Self { source, table, span, what: what.into(), asked: Vec::new() }
+        Self { source, table, span, what: what.into(), header: String::new(), asked: Vec::new() }
     }
 
     /// Where the table stands.
@@ -90,7 +92,8 @@ impl<'d> Fields<'d> {
         let value = self.get(key)?;
         let flag = value.get_ref().as_bool();
         if flag.is_none() {
-            self.wrong_kind(key, value, "`true` or `false`", found);
+            let way = format!("write `{key} = true` or `{key} = false`");
+            self.wrong_kind(key, value, "`true` or `false`", way, found);
         }
         flag
     }
@@ -100,7 +103,8 @@ impl<'d> Fields<'d> {
         let value = self.get(key)?;
         let number = integer(value.get_ref()).and_then(|i| u64::try_from(i).ok());
         if number.is_none() {
-            self.wrong_kind(key, value, "a whole number", found);
+            let way = format!("write a number without quotes, such as `{key} = 1`");
+            self.wrong_kind(key, value, "a whole number", way, found);
         }
         number
     }
@@ -110,7 +114,10 @@ impl<'d> Fields<'d> {
         let value = self.get(key)?;
         let span = value.get_ref().as_str().and_then(|s| humantime::parse_duration(s).ok());
         if span.is_none_or(|d| d.is_zero()) {
-            self.wrong_kind(key, value, "a time span such as \"30s\", \"10m\" or \"500ms\"", found);
+            let way = format!(
+                "write `{key} = \"30s\"`, or the like: \"500ms\", \"10m\", \"12h\", \"7d\""
+            );
+            self.wrong_kind(key, value, "a time span", way, found);
         }
         span
     }
@@ -130,7 +137,8 @@ impl<'d> Fields<'d> {
         let value = self.get(key)?;
         let table = value.get_ref().as_table();
         if table.is_none() {
-            self.wrong_kind(key, value, "a table", found);
+            let way = format!("write `{key} = {{ name = value }}`");
+            self.wrong_kind(key, value, "a table", way, found);
         }
         table.map(|t| (t, value.span()))
     }
@@ -149,37 +157,70 @@ impl<'d> Fields<'d> {
         found: &mut Findings,
     ) -> Vec<Fields<'d>> {
         let Some(value) = self.get(key) else { return Vec::new() };
-        let Some(array) = value.get_ref().as_array() else {
-            self.wrong_kind(key, value, &format!("a list of tables, `[[{key}]]`"), found);
-            return Vec::new();
-        };
+        let dot = if self.header.is_empty() { "" } else { "." };
+        let header = format!("{}{dot}{key}", self.header);
         let mut all = Vec::new();
-        for item in array.iter() {
-            match item.get_ref().as_table() {
-                Some(table) => all.push(Fields::new(self.source, table, item.span(), what)),
-                None => self.wrong_kind(key, item, "a table", found),
+        let items = value.get_ref().as_array().map(|array| array.iter());
+        for item in items.unwrap_or_else(|| std::slice::from_ref(value).iter()) {
+            match item.get_ref().as_table().filter(|_| value.get_ref().is_array()) {
+                Some(table) => {
+                    let fields = Fields::new(self.source, table, item.span(), what);
+                    all.push(Fields { header: header.clone(), ..fields });
+                }
+                None => {
+                    let way = format!("write `[[{header}]]` above its keys");
+                    self.wrong_kind(key, item, "a list of tables", way, found);
+                }
             }
         }
         all
     }
 
-    /// Reports that a value is of another kind than `wanted`.
-    pub fn wrong_kind(&self, key: &str, value: &Value<'_>, wanted: &str, found: &mut Findings) {
-        let message = format!("`{key}` must be {wanted}");
-        found.add(self.source, value.span(), message, format!("write `{key} =` and {wanted}"));
+    /// Reports that a value is of another kind than `wanted`, and what to write instead.
+    pub fn wrong_kind(
+        &self,
+        key: &str,
+        value: &Value<'_>,
+        wanted: &str,
+        way: impl Into<String>,
+        found: &mut Findings,
+    ) {
+        found.add(self.source, value.span(), format!("`{key}` must be {wanted}"), way);
     }
 
-    /// Ends the reading: what nobody asked for is unknown.
-    pub fn finish(self, found: &mut Findings) {
+    /// Ends the reading: what nobody asked for is unknown. Says whether everything was known.
+    pub fn finish(self, found: &mut Findings) -> bool {
         let mut known: Vec<_> = self.asked.clone();
         known.sort_unstable();
         known.dedup();
+        let mut all = true;
         for (key, _) in self.table.iter().filter(|(k, _)| !known.contains(&k.get_ref().as_ref())) {
             let message = format!("unknown key `{}` in {}", key.get_ref(), self.what);
-            let help = format!("the keys of {} are: {}", self.what, known.join(", "));
+            let meant = meant(key.get_ref(), &known);
+            let meant = meant.map_or(String::new(), |key| format!("do you mean `{key}`? "));
+            let help = format!("{meant}the keys of {} are: {}", self.what, known.join(", "));
             found.add(self.source, key.span(), message, help);
+            all = false;
         }
+        all
     }
+}
+
+/// The key that was meant by an unknown one: one that is spelt much like it, or what it is called here.
+fn meant<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
+    /// How much two words are alike, from 0 to 1, for one to be the other misspelt.
+    const ALIKE: f64 = 0.8;
+    const CALLED: [(&str, &str); 4] = [
+        ("event", "evenement"),
+        ("notification", "evenement"),
+        ("response", "reponse"),
+        ("responses", "answer"),
+    ];
+    let called = CALLED.iter().filter(|(other, _)| *other == unknown).map(|(_, ours)| *ours);
+    let called = called.filter_map(|ours| known.iter().find(|key| **key == ours).copied()).next();
+    let alike = known.iter().map(|key| (strsim::jaro(unknown, key), *key));
+    let alike = alike.filter(|(alike, _)| *alike > ALIKE).max_by(|a, b| a.0.total_cmp(&b.0));
+    called.or(alike.map(|(_, key)| key))
 }
 
 /// Where every key and value of a table stands, by its path (`answer.0.members.disk`): what is found
@@ -254,7 +295,12 @@ pub fn parse<'s>(source: &'s Arc<Source>, found: &mut Findings) -> Option<Spanne
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
         let message = format!("not TOML: {}", error.message());
-        found.add(source, span, message, "mend the syntax here, or just before it; see toml.io");
+        let foreign = source.text.get(span.start..).and_then(|rest| rest.chars().next());
+        let help = match foreign.filter(|c| !c.is_ascii() && c.is_alphanumeric()) {
+            Some(_) => "a name with other letters than a to z is put in quotes: `\"durée\" = ...`",
+            None => "mend the syntax here, or just before it; see toml.io",
+        };
+        found.add(source, span, message, help);
     }
     errors.is_empty().then_some(table)
 }

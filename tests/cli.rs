@@ -150,7 +150,7 @@ fn check_of_a_file_that_cannot_be_read_is_2() {
     for (file, error) in [
         ("absent.toml", "absent.toml: No such file or directory (os error 2)"),
         ("folder", "folder: Is a directory (os error 21)"),
-        ("latin1.toml", "latin1.toml: stream did not contain valid UTF-8"),
+        ("latin1.toml", "latin1.toml: line 1, byte 12 is not UTF-8: save the file as UTF-8"),
         // The mapping that a configuration names.
         ("passerelle.toml", "mappings/psec.toml: No such file or directory (os error 2)"),
     ] {
@@ -280,39 +280,6 @@ fn translate_does_not_start_without_its_mapping() {
     let args = ["translate", "-m", &psec(), "--dialect", "sys-usb=esperanto"];
     let error = "error: no dialect \"esperanto\" is loaded; there are: psec\n";
     assert_eq!(passerelle(here.path(), &args, ""), ended(1, "", error));
-}
-
-#[test]
-fn the_worked_example_is_what_the_program_says() {
-    let page = shipped("docs/cli.md");
-    let block = |kind: &str| {
-        let mark = format!("```{kind} worked\n");
-        let (_, rest) = page.split_once(&mark).unwrap_or_else(|| panic!("no {mark}"));
-        rest.split_once("```").unwrap().0.to_owned()
-    };
-    let script = block("sh");
-    let here = folder(&[]);
-    std::os::unix::fs::symlink(format!("{ROOT}/mappings"), here.path().join("mappings")).unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_passerelle")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-    let output = Command::new("sh")
-        .args(["-eu", "-c", &script])
-        .current_dir(here.path())
-        .env("PATH", path)
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), block("json"));
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
-}
-
-#[test]
-fn the_rows_of_the_documentation_are_good() {
-    let page = shipped("docs/mapping.md");
-    let (_, rows) = page.split_once("```toml\ndialect").unwrap();
-    let rows = format!("dialect{}", rows.split_once("```").unwrap().0);
-    let here = folder(&[("business.toml", &rows)]);
-    let shown = passerelle(here.path(), &["check", &psec(), "business.toml"], "");
-    assert_eq!(shown, ended(0, "", ""));
 }
 
 #[test]

@@ -41,10 +41,7 @@ pub fn unreadable() -> ExitCode {
 /// A line that names the file and what the system says.
 #[allow(clippy::disallowed_methods, reason = "the subcommands read what the user names")]
 pub fn read(path: &Path) -> Result<Arc<Source>, String> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Arc::new(Source { name: path.display().to_string(), text })),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    }
+    Source::read(path)
 }
 
 /// Reads a configuration, or tells on standard error what is wrong.

@@ -250,7 +250,8 @@ impl Reader<'_, '_> {
             None => document::integer(value.get_ref()).and_then(|n| usize::try_from(n).ok()),
         };
         if size.is_none_or(|s| s == 0) {
-            fields.wrong_kind(key, value, "a size such as \"16 MiB\", or bytes", self.found);
+            let way = format!("write `{key} = \"16 MiB\"`, \"64 KiB\", or a number of bytes");
+            fields.wrong_kind(key, value, "a size", way, self.found);
         }
         size
     }

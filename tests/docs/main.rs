@@ -10,5 +10,7 @@
     reason = "a test fails by panicking, and reads the project's files"
 )]
 
+mod blocks;
+mod keys;
 mod links;
 mod page;

@@ -17,10 +17,13 @@ pub fn check(rows: &Rows, found: &mut Findings) {
         for (i, answer) in command.answers.iter().enumerate() {
             body(&answer.shape, &format!("answer.{i}"), &command.origin, found);
             let before = command.answers.get(..i).unwrap_or_default();
-            if is_unreachable(before, answer) {
-                let message = format!("{}: nothing can be taken for this answer", command.name);
-                let help =
-                    "an answer before it takes it all: change the order, or give that one a `when`";
+            if let Some(first) = taken_by(before, answer) {
+                let line = command.origin.source.line(first.span.start);
+                let message = format!(
+                    "{}: this answer is never reached: the answer at line {line} takes everything",
+                    command.name
+                );
+                let help = "change the order, or give that one a `when`";
                 found.add(&command.origin.source, answer.span.clone(), message, help);
             }
         }
@@ -37,17 +40,19 @@ fn covers(earlier: &[Condition], later: &[Condition]) -> bool {
     earlier.iter().all(|e| later.iter().any(|l| e.covers(l)))
 }
 
-/// Whether no message can be taken for this answer, since one before it takes them all.
-fn is_unreachable(before: &[Answer], answer: &Answer) -> bool {
+/// The answer before this one that takes every message which could be taken for it.
+fn taken_by<'a>(before: &'a [Answer], answer: &Answer) -> Option<&'a Answer> {
     let hidden = |side: &Side| {
-        before.iter().any(|b| {
+        before.iter().find(|b| {
             b.direction.goes_from(*side)
                 && (*side == Side::Mqtt || b.wire == answer.wire)
                 && covers(&b.when[*side], &answer.when[*side])
                 && covers(&b.request, &answer.request)
         })
     };
-    [Side::Mqtt, Side::Legacy].iter().filter(|s| answer.direction.goes_from(**s)).all(hidden)
+    let sides = [Side::Mqtt, Side::Legacy];
+    let sides = sides.iter().filter(|s| answer.direction.goes_from(**s));
+    sides.map(hidden).collect::<Option<Vec<_>>>()?.into_iter().next()
 }
 
 fn handlers(command: &Command, found: &mut Findings) {

@@ -201,13 +201,15 @@ fn handlers<'d>(row: &mut Fields<'d>, reader: &mut Reader<'_, 'd>) -> Vec<Handle
         return all;
     }
     let Some(list) = value.get_ref().as_array() else {
-        row.wrong_kind("handler", value, "a domain or a list of { domain, when }", reader.found);
+        let way = "write `handler = \"vm-scan\"`, or `handler = [{ domain = \"Dom0\", when = {...} }, { domain = \"sys-usb\" }]`";
+        row.wrong_kind("handler", value, "a domain, or a list of tables", way, reader.found);
         return all;
     };
     for item in list.iter() {
         let table: Option<&'d DeTable<'d>> = item.get_ref().as_table();
         let Some(table) = table else {
-            row.wrong_kind("handler", item, "a table { domain, when }", reader.found);
+            let way = "write each as `{ domain = \"sys-usb\" }`, all but the last with a `when`";
+            row.wrong_kind("handler", item, "a domain, or a list of tables", way, reader.found);
             continue;
         };
         if all.last().is_some_and(|h: &Handler| h.when.is_empty()) {
@@ -258,7 +260,7 @@ fn answer<'d>(mut fields: Fields<'d>, reader: &mut Reader<'_, 'd>) -> Option<Ans
     shape.repeats = reader.repeats(&mut fields, &shape);
     shape.fixed = Both { legacy: constants(&when.legacy), mqtt: constants(&when.mqtt) };
     let span = fields.span();
-    fields.finish(reader.found);
+    let known = fields.finish(reader.found);
     let wire = match (response, event) {
         (Some(_), Some(event)) => {
             let help = "keep `reponse` or `evenement`";
@@ -269,7 +271,8 @@ fn answer<'d>(mut fields: Fields<'d>, reader: &mut Reader<'_, 'd>) -> Option<Ans
         (None, Some(name)) => Wire::Event(name.text),
         (None, None) => Wire::Silent,
     };
-    if wire == Wire::Silent && direction != Direction::ToLegacy {
+    // With an unknown key, that is what was meant to say it.
+    if wire == Wire::Silent && direction != Direction::ToLegacy && known {
         let help = "add `reponse` or `evenement`, or `only = \"to_legacy\"` if nothing is to be said there";
         reader.add(span.clone(), "the answer is nothing on the legacy wire", help);
     }

@@ -140,6 +140,12 @@ impl<'d> Reader<'_, 'd> {
     ) -> Convert {
         let mut pairs: Vec<(Scalar, Scalar)> = Vec::new();
         for (key, value) in table.iter() {
+            if value.get_ref().is_array() {
+                let message = format!("{:?} is paired with several values", key.get_ref());
+                let help = "keep one value here; another MQTT value for the same legacy one goes into `also_values`";
+                self.add(value.span(), message, help);
+                continue;
+            }
             let Some(legacy) = self.scalar(value) else { continue };
             if let Some((mqtt, _)) = pairs.iter().find(|(_, l)| *l == legacy) {
                 let message = format!(
@@ -153,7 +159,7 @@ impl<'d> Reader<'_, 'd> {
             }
             pairs.push((mqtt_value(key.get_ref()), legacy));
         }
-        if pairs.is_empty() {
+        if table.is_empty() {
             self.add(span, "the enumeration is empty", "write `{ mqtt_value = \"legacy value\" }`");
         }
         let mut also = Vec::new();

@@ -43,8 +43,8 @@ impl<'d> Reader<'_, 'd> {
             other => document::integer(other).map(Scalar::Integer),
         };
         if scalar.is_none() {
-            let help = "a constant is a text, a whole number, `true` or `false`";
-            self.add(value.span(), "this is no constant", help);
+            let message = "only a text, a whole number, `true` or `false` can stand here";
+            self.add(value.span(), message, "write one of these");
         }
         scalar
     }

@@ -317,8 +317,12 @@ impl Shape {
         for member in body.rest() {
             if self.is_reserved(from.other(), &member.key) || writer.has(&member.key) {
                 let name = String::from_utf8_lossy(&member.key);
+                let there = match from.other() {
+                    Side::Legacy => "on the legacy side",
+                    Side::Mqtt => "on MQTT",
+                };
                 return Err(Fault::Bad(format!(
-                    "the member {name:?} is not the mapping's, and the other side knows another of that name"
+                    "{name:?} means something else {there}: name it in the row's `members` or `ignore`"
                 )));
             }
             writer.carry(member.raw_key, member.value);

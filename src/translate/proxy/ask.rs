@@ -2,6 +2,7 @@
 
 use super::calls::{Asked, Ended, keep};
 use super::line::{Read, Route};
+use super::tell::of;
 use super::{Action, Identity, Proxy, Sent, own};
 use crate::translate::clock::Now;
 use crate::translate::json::Object;
@@ -123,7 +124,7 @@ impl Proxy {
     ) {
         let from = read.from(self);
         self.refuse(reason, detail, from.clone(), head(read.line));
-        self.tell_legacy(&from, reason, detail, now);
+        self.tell_legacy(&from, reason, &of(&read.message.name, detail), now);
     }
 
     /// The command in each dialect in which it has to be said: the one of the domain that it is

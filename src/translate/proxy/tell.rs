@@ -12,9 +12,18 @@ use crate::translate::publish::{Publish, Qos, Token};
 use crate::translate::queue::{Entry, Purpose};
 use crate::translate::refusal::{Reason, Refusal, Why, brief, head};
 use bytes::Bytes;
+use std::borrow::Cow;
 
 /// The `niveau` of an error.
 const ERROR: u32 = 40;
+
+/// What a legacy requester is told of a command: it names the command, since nothing else does.
+pub(super) fn of<'d>(command: &str, detail: &'d str) -> Cow<'d, str> {
+    match detail.to_lowercase().contains(&command.to_lowercase()) {
+        true => Cow::Borrowed(detail),
+        false => Cow::Owned(format!("{command}: {detail}")),
+    }
+}
 
 /// How an answer gets to a requester on MQTT.
 pub(super) struct Reply<'r> {
@@ -162,7 +171,9 @@ impl Proxy {
     pub(super) fn give_up(&mut self, call: &Given, reason: Reason, detail: &str, now: Now) {
         self.refuse(reason, detail, call.name(), call.head.clone());
         match call.origin {
-            Origin::Direct => self.tell_legacy(&call.name(), reason, detail, now),
+            Origin::Direct => {
+                self.tell_legacy(&call.name(), reason, &of(&call.row.name, detail), now);
+            }
             Origin::Mqtt(_) => {
                 self.tell_mqtt(&call.row, &Reply::to(call), now);
             }
@@ -178,7 +189,7 @@ impl Proxy {
         }
         if !call.extra {
             self.refuse(reason, detail, call.requester.clone(), call.head.clone());
-            self.tell_legacy(&call.requester, reason, detail, now);
+            self.tell_legacy(&call.requester, reason, &of(&call.row.name, detail), now);
         }
         self.ask_next(&call.row, &call.requester, now);
     }

@@ -1,0 +1,100 @@
+//! Pages name every key, flag, code and reason that there is, and none that there is not.
+
+use crate::page::Page;
+use passerelle::diagnostic::Source;
+use passerelle::translate::mapping::Table;
+use passerelle::translate::mapping::table::Speaks;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A mapping that has everything, and an unknown key `x` in each of its tables: the findings name the
+/// known ones.
+const EVERYTHING: &str = r#"
+dialect = "example"
+x = 1
+[[command]]
+name = "A"
+legacy = "a"
+topic = "a"
+handler = [{ domain = "vm-a", x = 1 }]
+alias = { legacy = "b", when = { legacy = { m = { present = true, x = 1 } }, x = 1 }, x = 1 }
+request = { members = {}, x = 1 }
+failure = { status = { request = "m", x = 1 } }
+x = 1
+[[command.answer]]
+reponse = "a"
+when = { request = {}, x = 1 }
+repeats = { mqtt = {}, x = 1 }
+add = { mqtt = {}, x = 1 }
+ignore = { mqtt = [], x = 1 }
+members.m = { legacy = "m", each = { x = 1 }, default = { x = 1 }, leave_out = { mqtt = { value = 1, x = 1 }, x = 1 }, x = 1 }
+x = 1
+[[command.announced]]
+topic = "a"
+repeats = { m = "m" }
+x = 1
+[[event]]
+name = "E"
+legacy = "e"
+topic = "e"
+x = 1
+"#;
+
+/// Which section of docs/mapping.md explains the keys of what the reader calls so. Those of `both` are the
+/// two sides, which the key itself is explained with.
+const SECTIONS: [(&str, &str); 13] = [
+    ("a mapping file", "A mapping file"),
+    ("a command", "A command"),
+    ("`alias`", "An alias"),
+    ("a handler", "A handler"),
+    ("an answer", "An answer"),
+    ("`repeats`", "Repeats"),
+    ("an announcement", "An announcement"),
+    ("an event", "An event"),
+    ("`when`", "When"),
+    ("a condition", "A condition"),
+    ("`request`", "A body"),
+    ("member `m`", "A member"),
+    ("a value", "A value"),
+];
+
+/// What the reader knows of each table.
+fn known() -> BTreeMap<String, BTreeSet<String>> {
+    let source = Arc::new(Source { name: "m.toml".into(), text: EVERYTHING.into() });
+    let findings = Table::compile(&[source], &Speaks::default()).err().unwrap();
+    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for finding in findings {
+        let Some(what) = finding.message.strip_prefix("unknown key `x` in ") else { continue };
+        let (_, keys) = finding.help.rsplit_once(" are: ").unwrap();
+        known.entry(what.to_owned()).or_default().extend(keys.split(", ").map(str::to_owned));
+    }
+    known
+}
+
+/// The keys in the first column of a section's tables.
+fn explained(page: &Page, heading: &str) -> BTreeSet<String> {
+    let mut lines = page.text.lines();
+    assert!(lines.any(|l| l.trim_start_matches('#').trim() == heading), "no section {heading}");
+    let section = lines.take_while(|l| !l.starts_with('#'));
+    let rows = section.skip_while(|l| !l.starts_with("| key ")).skip(2);
+    let rows = rows.take_while(|l| l.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned)).collect()
+}
+
+#[test]
+fn every_key_of_a_mapping_is_explained_and_no_other() {
+    let (page, known) = (Page::read("docs/mapping.md"), known());
+    for (what, heading) in SECTIONS {
+        let keys = known.get(what).unwrap_or_else(|| panic!("no finding about {what}: {known:?}"));
+        assert_eq!(&explained(&page, heading), keys, "{heading}");
+    }
+    // The rest are tables of the two sides, each explained with the key that it belongs to.
+    let sides = BTreeSet::from(["legacy".to_owned(), "mqtt".to_owned()]);
+    for what in ["`add`", "`ignore`", "`default`", "`leave_out`"] {
+        assert_eq!(known[what], sides, "{what}");
+    }
+    assert_eq!(known["`each`"], known["`request`"]);
+    assert_eq!(known["`mqtt`"], explained(&page, "leave_out"));
+    assert_eq!(known.len(), SECTIONS.len() + 6, "{known:?}");
+}
