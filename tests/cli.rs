@@ -345,7 +345,7 @@ fn the_shipped_example_has_every_key_at_its_default() {
 }
 
 #[test]
-fn every_key_is_in_the_example_and_explained() {
+fn every_key_is_in_the_example() {
     // An unknown key in each table: the findings name the known ones.
     let wrong = "x = 1\nmappings = [\"m\"]\n[broker]\nurl = \"tcp://h:1\"\nx = 1\n[limits]\nx = 1\n\
                  [log]\nx = 1\n[observe]\nx = 1\n[store]\nx = 1\n[[channel]]\nunix = \"/a/*-msg.sock\"\nx = 1\n";
@@ -360,21 +360,10 @@ fn every_key_is_in_the_example_and_explained() {
     let keys: BTreeSet<&str> =
         findings.iter().flat_map(|f| f.help.rsplit_once(": ").unwrap().1.split(", ")).collect();
     assert!(keys.len() > 25, "{keys:?}");
-    let (example, page) = (shipped("packaging/passerelle.toml"), shipped("docs/configuration.md"));
+    let example = shipped("packaging/passerelle.toml");
     for key in keys {
         let forms = [format!("{key} = "), format!("[{key}]")];
         assert!(forms.iter().any(|form| example.contains(form)), "the example has no {key}");
-        let named =
-            [format!("[{key}]"), format!("`{key}`"), format!("`{key} "), format!(".{key}`")];
-        assert!(named.iter().any(|form| page.contains(form)), "docs/configuration.md has no {key}");
-    }
-}
-
-#[test]
-fn every_refusal_reason_is_explained() {
-    let page = shipped("docs/troubleshooting.md");
-    for reason in passerelle::translate::refusal::Reason::ALL {
-        assert!(page.contains(&format!("| `{reason}` |")), "{reason}");
     }
 }
 

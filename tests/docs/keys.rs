@@ -1,9 +1,11 @@
 //! Pages name every key, flag, code and reason that there is, and none that there is not.
 
 use crate::page::Page;
-use passerelle::diagnostic::Source;
+use passerelle::config::{self, Error};
+use passerelle::diagnostic::{Finding, Source};
 use passerelle::translate::mapping::Table;
 use passerelle::translate::mapping::table::Speaks;
+use passerelle::translate::refusal::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -61,7 +63,11 @@ const SECTIONS: [(&str, &str); 13] = [
 /// What the reader knows of each table.
 fn known() -> BTreeMap<String, BTreeSet<String>> {
     let source = Arc::new(Source { name: "m.toml".into(), text: EVERYTHING.into() });
-    let findings = Table::compile(&[source], &Speaks::default()).err().unwrap();
+    keys_of(Table::compile(&[source], &Speaks::default()).err().unwrap())
+}
+
+/// The keys that findings about unknown ones name, by what they are keys of.
+fn keys_of(findings: Vec<Finding>) -> BTreeMap<String, BTreeSet<String>> {
     let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for finding in findings {
         let Some(what) = finding.message.strip_prefix("unknown key `x` in ") else { continue };
@@ -71,12 +77,12 @@ fn known() -> BTreeMap<String, BTreeSet<String>> {
     known
 }
 
-/// The keys in the first column of a section's tables.
+/// What is named in the first column of a section's first table.
 fn explained(page: &Page, heading: &str) -> BTreeSet<String> {
     let mut lines = page.text.lines();
     assert!(lines.any(|l| l.trim_start_matches('#').trim() == heading), "no section {heading}");
     let section = lines.take_while(|l| !l.starts_with('#'));
-    let rows = section.skip_while(|l| !l.starts_with("| key ")).skip(2);
+    let rows = section.skip_while(|l| !l.starts_with('|')).skip(2);
     let rows = rows.take_while(|l| l.starts_with('|'));
     let cells = rows.filter_map(|row| row.split('|').nth(1));
     cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned)).collect()
@@ -97,4 +103,41 @@ fn every_key_of_a_mapping_is_explained_and_no_other() {
     assert_eq!(known["`each`"], known["`request`"]);
     assert_eq!(known["`mqtt`"], explained(&page, "leave_out"));
     assert_eq!(known.len(), SECTIONS.len() + 6, "{known:?}");
+}
+
+/// A configuration with an unknown key in each of its tables.
+const EVERY_TABLE: &str = r#"
+x = 1
+mappings = ["m"]
+broker = { url = "tcp://h:1", x = 1 }
+limits.x = 1
+log.x = 1
+observe.x = 1
+store.x = 1
+allow = [{ x = 1 }]
+channel = [{ unix = "/a/*-msg.sock", x = 1 }]
+"#;
+
+#[test]
+fn every_key_of_the_configuration_is_explained_and_no_other() {
+    let source = Arc::new(Source { name: "passerelle.toml".into(), text: EVERY_TABLE.into() });
+    let Err(Error::Findings(findings)) = config::load(&source) else { panic!("nothing is found") };
+    let page = Page::read("docs/configuration.md");
+    let known = keys_of(findings);
+    assert_eq!(known.len(), 8, "{known:?}");
+    for (what, keys) in known {
+        let heading = match what.as_str() {
+            "the configuration" => "At the top",
+            "an `[[allow]]`" => "allow",
+            "a `[[channel]]`" | "a channel" => "channel",
+            table => table.trim_matches('`'),
+        };
+        assert_eq!(explained(&page, heading), keys, "{heading}");
+    }
+}
+
+#[test]
+fn every_reason_of_a_refusal_is_explained_and_no_other() {
+    let reasons = Reason::ALL.iter().map(|reason| reason.to_string()).collect();
+    assert_eq!(explained(&Page::read("docs/troubleshooting.md"), "Refusals"), reasons);
 }

@@ -144,15 +144,9 @@ fn advice(row: &Row) -> String {
         Verdict::Dom0 => {
             "move Dom0's controller to MQTT first: the gateway does not answer for it".into()
         }
-        Verdict::LegacyOnly => {
-            let extended = match &*name {
-                "disque" | "etat_domu" => ": mappings/psec-extended.toml does",
-                _ => "",
-            };
-            format!(
-                "if a migrated domain needs it, write a row {what} for {name} (docs/mapping.md), or name a mapping file that has one{extended}"
-            )
-        }
+        Verdict::LegacyOnly => format!(
+            "if a migrated domain needs it, write a row {what} for {name} (docs/mapping.md), or name a mapping file that has one: mappings/psec-extended.toml has disque and etat_domu"
+        ),
         Verdict::Refused(Reason::NotMapped) => {
             format!(
                 "write a row {what} for {name} (docs/mapping.md), or name a mapping file that has one"
