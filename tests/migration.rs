@@ -57,7 +57,7 @@ impl Machine {
         fs::create_dir_all(&built).unwrap();
         fs::copy(PROGRAM, built.join("passerelle")).unwrap();
         machine.stand_in("rc-service", RC_SERVICE);
-        for name in ["apk", "addgroup", "adduser", "delgroup", "deluser", "rc-update"] {
+        for name in ["apk", "addgroup", "adduser", "chown", "delgroup", "deluser", "rc-update"] {
             machine.stand_in(name, "");
         }
         machine
@@ -77,6 +77,9 @@ impl Machine {
     fn here(&self, script: &str) -> String {
         let used = "--config /etc/passerelle/here.toml";
         let mut text = script.replace("--config /etc/passerelle/passerelle.toml", used);
+        if text != script {
+            text.insert_str(0, "rc-service passerelle here\n");
+        }
         for folder in ["etc", "usr", "run", "var"] {
             for before in [" ", "\"unix:"] {
                 let real = format!("{before}/{folder}/");
@@ -135,10 +138,11 @@ impl Drop for Machine {
 
 /// Starts and stops the two services as OpenRC would.
 const RC_SERVICE: &str = r#"
-here() { sed "s|/run/mosquitto|$ROOT/run/mosquitto|; s|/run/passerelle|$ROOT/run/passerelle|; s|/var/lib|$ROOT/var/lib|; s|/var/run|$ROOT/var/run|
-    s|log_dest syslog|log_dest stderr|" "$1"; }
+here() { sed 's#\([ :"]\)\(/run/\|/var/\|/etc/\)#\1'"$ROOT"'\2#; s|log_dest syslog|log_dest stderr|' "$1"; }
+gone() { kill -TERM "$1"; while [ -d "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status"; do :; done; }
 case "$1 $2" in
 "mosquitto restart")
+    if [ -f "$ROOT/mosquitto.pid" ]; then gone "$(cat "$ROOT/mosquitto.pid")"; fi
     { here "$ROOT/etc/mosquitto/mosquitto.conf"; echo "user root"; } > "$ROOT/mosquitto.conf"
     mosquitto -c "$ROOT/mosquitto.conf" >/dev/null 2>&1 &
     echo $! > "$ROOT/mosquitto.pid" ;;
@@ -157,9 +161,9 @@ case "$1 $2" in
 "passerelle counters") kill -USR1 "$(cat "$ROOT/passerelle.pid")" ;;
 "passerelle stop")
     pid=$(cat "$ROOT/passerelle.pid")
-    kill -TERM "$pid"
-    while [ -d "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status"; do :; done
+    gone "$pid"
     rm "$ROOT/passerelle.pid" ;;
+"passerelle here") here "$ROOT/etc/passerelle/passerelle.toml" > "$ROOT/etc/passerelle/here.toml" ;;
 *) echo "no such service, or command: $*"; exit 1 ;;
 esac
 "#;
