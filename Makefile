@@ -110,6 +110,7 @@ install:
 	install -d $(INIT)
 	sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/etc/|$(SYSCONFDIR)/|' packaging/passerelle.initd > $(INIT)/passerelle
 	chmod 755 $(INIT)/passerelle
-	install -d $(DOC)/docs
+	install -d $(DOC)/docs/fr
 	install -m 644 *.md LICENSE-MIT LICENSE-APACHE packaging/mosquitto.conf $(DOC)/
 	install -m 644 docs/*.md $(DOC)/docs/
+	install -m 644 docs/fr/*.md $(DOC)/docs/fr/

@@ -7,6 +7,7 @@ use passerelle::translate::mapping::Table;
 use passerelle::translate::mapping::table::Speaks;
 use passerelle::translate::refusal::Reason;
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::sync::Arc;
 
 /// A mapping that has everything, and an unknown key `x` in each of its tables: the findings name the
@@ -140,4 +141,47 @@ fn every_key_of_the_configuration_is_explained_and_no_other() {
 fn every_reason_of_a_refusal_is_explained_and_no_other() {
     let reasons = Reason::ALL.iter().map(|reason| reason.to_string()).collect();
     assert_eq!(explained(&Page::read("docs/troubleshooting.md"), "Refusals"), reasons);
+}
+
+/// What `--help` says of a subcommand.
+fn help(subcommand: &[&str]) -> String {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_passerelle"));
+    let output = program.args(subcommand).arg("--help").output().unwrap();
+    assert!(output.status.success(), "{subcommand:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The long options of a subcommand, and of those below it.
+fn options(subcommand: &[&str]) -> BTreeSet<String> {
+    let help = help(subcommand);
+    let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    let words = lines.flat_map(|line| line.split([' ', ',', '=']).take(3));
+    let mut all: BTreeSet<_> =
+        words.filter(|word| word.starts_with("--")).map(str::to_owned).collect();
+    let below = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let below = below.map_while(|line| line.strip_prefix("  "));
+    let names = below.filter(|line| !line.starts_with(' ')).filter_map(|l| l.split(' ').next());
+    for name in names.filter(|name| *name != "help") {
+        all.extend(options(&[subcommand, &[name]].concat()));
+    }
+    all
+}
+
+#[test]
+fn every_option_is_explained_and_no_other() {
+    let page = Page::read("docs/cli.md");
+    let cells = explained(&page, "Options");
+    let named = cells.iter().filter_map(|cell| cell.split([' ', '=']).next());
+    let named: BTreeSet<_> =
+        named.filter(|name| name.starts_with("--")).map(str::to_owned).collect();
+    assert_eq!(named, options(&[]));
+    // In the prose of every page, what stands as an option of this program is one.
+    let foreign = ["--unix", "--mount", "--allow-untrusted"];
+    for page in Page::all().iter().filter(|page| page.path != "CHANGELOG.md") {
+        for word in page.prose().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            let option = word.split([' ', '=']).next().unwrap_or_default();
+            let is_one = option.starts_with("--") && !foreign.contains(&option);
+            assert!(!is_one || named.contains(option), "{}: {option}", page.path);
+        }
+    }
 }

@@ -11,6 +11,7 @@
 )]
 
 mod blocks;
+mod french;
 mod keys;
 mod links;
 mod page;

@@ -7,7 +7,7 @@ use std::path::Path;
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The folders that have pages.
-const FOLDERS: [&str; 3] = ["", "docs", "fuzz"];
+const FOLDERS: [&str; 4] = ["", "docs", "docs/fr", "fuzz"];
 
 /// A file of the project.
 pub fn shipped(path: &str) -> String {
