@@ -26,6 +26,7 @@ pub(super) fn table(
     let (a, b, c, d, e, f, g) = columns;
     let _ = writeln!(out, "\n{a:24} {b:19} {c:>5} {d:>6} {e:>5} {f:>8} {g:>7}");
     let mut notes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut reasons = String::new();
     for (name, domain) in domains {
         let counters = &domain["counters"];
         let refused = counters["refused"].as_object().map(|o| o.values().filter_map(Value::as_u64));
@@ -43,11 +44,27 @@ pub(super) fn table(
         if let Some(cause) = domain["cause"].as_str() {
             notes.entry(cause).or_default().push(clean(name).into_owned());
         }
+        reasons.push_str(&refusals(name, &counters["refused"]));
     }
     for (cause, names) in notes {
         let _ = write!(out, "\n{}", wrap(&format!("{}: {}", names.join(", "), clean(cause))));
     }
+    if !reasons.is_empty() {
+        let _ = write!(out, "\n{reasons}");
+        out.push_str(&wrap("The log has what was refused. Figures may be 10 s old."));
+    }
     out
+}
+
+/// Why messages of a domain were refused, the most frequent reason first; nothing if none was.
+fn refusals(name: &str, refused: &Value) -> String {
+    let mut reasons: Vec<_> = refused.as_object().into_iter().flatten().collect();
+    if reasons.is_empty() {
+        return String::new();
+    }
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(count.as_u64()));
+    let reasons = reasons.iter().map(|(why, n)| format!("{} {}", clean(why), short(n.as_u64())));
+    wrap(&format!("{}: refused: {}", clean(name), reasons.collect::<Vec<_>>().join(", ")))
 }
 
 fn head(out: &mut String, instance: &str, gateway: Option<&Value>, now: SystemTime) {
@@ -167,6 +184,15 @@ fn wrap(text: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn why_something_was_refused_is_told() {
+        let counters = json!({"received": 9, "refused": {"not_json": 1, "not_mapped": 4}});
+        let domain = json!({"state": "legacy", "counters": counters});
+        let domains = BTreeMap::from([("vm-gui".to_owned(), domain)]);
+        let shown = table("dom0", None, &domains, SystemTime::UNIX_EPOCH);
+        assert!(shown.contains("\nvm-gui: refused: not_mapped 4, not_json 1\n"), "{shown}");
+    }
 
     #[test]
     fn whatever_the_broker_has_fits_and_is_harmless() {
