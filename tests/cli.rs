@@ -124,6 +124,7 @@ fn arguments_that_are_missing_or_unknown_are_told() {
         ("translate-without-mapping", &["translate"]),
         ("translate-wrong-dialect", &["translate", "-m", "m", "--dialect", "vm-gui"]),
         ("translate-wrong-name", &["translate", "-m", "m", "--legacy", "vm/gui"]),
+        ("ready-wrong-time", &["ready", "--config", "c", "--quiet-for", "7"]),
         ("test-without-path", &["test"]),
         ("unknown-subcommand", &["watch"]),
     ] {

@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// How long no domain may have spoken legacy
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = time_span)]
     quiet_for: Duration,
 }
 
@@ -66,7 +66,7 @@ fn nothing_kept(kept: &Kept, folder: &Path) -> String {
 
 fn answer(record: &Record, verdict: &Verdict, running: bool, quiet_for: Duration) -> String {
     let mut out = String::new();
-    let wanted = humantime::format_duration(quiet_for);
+    let wanted = spoken(quiet_for);
     if running && verdict.is_ready() {
         let _ = writeln!(out, "ready: no domain has spoken legacy for {wanted}");
     }
@@ -109,5 +109,37 @@ fn answer(record: &Record, verdict: &Verdict, running: bool, quiet_for: Duration
 /// A time span with its two largest units.
 fn age(span: Duration) -> String {
     let text = humantime::format_duration(span).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    let units = text.split(' ').take(2).map(apart);
+    units.collect::<Vec<_>>().join(" ")
+}
+
+/// A time span with all its units.
+fn spoken(span: Duration) -> String {
+    let text = humantime::format_duration(span).to_string();
+    text.split(' ').map(apart).collect::<Vec<_>>().join(" ")
+}
+
+/// A number and its unit: `7days` is `7 days`, and `30s` stays as it is.
+fn apart(text: &str) -> String {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number = text.strip_suffix(unit).unwrap_or_default();
+    let blank = if unit.len() > 2 { " " } else { "" };
+    format!("{number}{blank}{unit}")
+}
+
+fn time_span(text: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(text).map_err(|_| "write 7d, 12h, 30m or 10s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_span_is_said_as_one_says_it() {
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        assert_eq!(spoken(hours(7 * 24)), "7 days");
+        assert_eq!(spoken(hours(24) + Duration::from_secs(30)), "1 day 30s");
+        assert_eq!(age(hours(49) + Duration::from_secs(61)), "2 days 1h");
+    }
 }
