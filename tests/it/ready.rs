@@ -21,20 +21,20 @@ async fn it_is_ready_when_nobody_has_spoken_for_long_enough() -> Outcome {
     let young =
         until(&setting.gateway, "ready", &[], |e| e.out.contains("It watches since")).await?;
     assert_eq!(young.code, 1, "{young}");
-    assert!(young.out.starts_with("not ready: it has not watched for 7days yet\n"), "{young}");
+    assert!(young.out.starts_with("not ready: it has not watched for 7 days yet\n"), "{young}");
 
     let gui = setting.legacy("vm-gui").await?;
     gui.ask("vm-nobody", "liste_disques", &json!({}));
     gui.ask("vm-nobody", "an\u{1b}[2J \"odd\" one", &json!({}));
     gui.tell("tous", "erreur", &json!({"niveau": 20, "message": "m"}));
     let spoken =
-        remembers(&setting.gateway, "1 domain has spoken legacy in the last 7days").await?;
+        remembers(&setting.gateway, "1 domain has spoken legacy in the last 7 days").await?;
     for part in
         ["  vm-gui: last ", "    commande liste_disques: 1 in all", "notification erreur: 1"]
     {
         assert!(spoken.out.contains(part), "{part}\n{spoken}");
     }
-    assert!(spoken.out.contains(r#"commande an\u{1b}[2J \"odd\" one: 1"#), "{spoken}");
+    assert!(spoken.out.contains(r#"commande an\u{1b}[2J "odd" one: 1"#), "{spoken}");
 
     let quiet = until(&setting.gateway, "ready", &["--quiet-for", "2s"], |e| e.code == 0).await?;
     assert!(quiet.out.starts_with("ready: no domain has spoken legacy for 2s\n"), "{quiet}");
