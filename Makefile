@@ -11,15 +11,16 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 MUSL := $(HOST:gnu=musl)
 STATIC_TARGET ?= $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)/lib),$(MUSL),$(HOST))
 
-BIN = $(DESTDIR)$(PREFIX)/bin
-DOC = $(DESTDIR)$(PREFIX)/share/doc/passerelle
-ETC = $(DESTDIR)$(SYSCONFDIR)/passerelle
-INIT = $(DESTDIR)$(SYSCONFDIR)/init.d
+.PHONY: all demo test test-faults soak test-vm test-xen lint bench bench-middle fuzz fuzz-corpus \
+	test-musl lint-packages pages install uninstall dist dist-packages test-alpine test-deb
 
-.PHONY: all demo test test-faults soak test-vm test-xen lint bench bench-middle install fuzz fuzz-corpus
+# What --version says. A source archive has its commit in a file.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+COMMIT := $(or $(shell cat COMMIT 2>/dev/null),$(shell git rev-parse --short=12 HEAD 2>/dev/null))
+SAYS = $(VERSION)$(if $(COMMIT), ($(COMMIT)))
 
 all:
-	$(CARGO) build --release --bin passerelle
+	PASSERELLE_VERSION="$(SAYS)" $(CARGO) build --release --bin passerelle
 
 # A private broker, the gateway and domains of both generations: every command, both ways.
 demo:
@@ -63,16 +64,52 @@ test-xen:
 	$(CARGO) build --quiet --bin passerelle --example vm
 	@sh tests/vm/xen.sh
 
-# Formatting, the house rules (clippy.toml), and the dependencies' licences and advisories.
-lint:
+# The same, with everything built for musl, as it is released: what differs is the allocator, the loader and the
+# C library. SHORT=1 takes the binary's own tests.
+test-musl:
+	@sh demo/setup.sh mosquitto mosquitto_sub
+	@if ! rustup target list --installed | grep -q $(MUSL) && ! rustup target add $(MUSL); \
+	then echo "$(MUSL) cannot be had: not tested"; else \
+	export CARGO_TARGET_$(shell echo $(MUSL) | tr 'a-z-' 'A-Z_')_LINKER=rust-lld; \
+	if $(CARGO) nextest --version >/dev/null 2>&1; \
+	then $(CARGO) nextest run --no-fail-fast --target $(MUSL) $(if $(SHORT),--test cli --test output --test migration); \
+	else $(CARGO) test --no-fail-fast --target $(MUSL) $(if $(SHORT),--test cli --test output --test migration); fi; fi
+
+# Formatting, the house rules (clippy.toml), shell, TOML, the schemas, the pages, the CI's own files; and the
+# dependencies' licences and advisories. What is absent is installed, under target/tools or by apt.
+TOOLS = $(TARGET)/tools
+PYTHON = $(TOOLS)/python/bin
+SHELLS = $(shell git ls-files '*.sh') .ci/run tests/vm/init tests/vm/init-dom0
+lint: $(TOOLS)/bin/cargo-deny $(PYTHON)/taplo $(PYTHON)/check-jsonschema pages
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
-	@set -e; if $(CARGO) deny --version >/dev/null 2>&1; \
-	then $(CARGO) deny check bans licenses sources; \
-	     if git ls-remote $(ADVISORIES) HEAD >/dev/null 2>&1; \
-	     then $(CARGO) deny check advisories; \
-	     else echo "$(ADVISORIES) is out of reach: advisories not checked"; fi; \
-	else echo "cargo-deny is not installed (cargo install --locked cargo-deny): not checked"; fi
+	rustfmt --check --edition 2024 tests/system/traffic.rs
+	@sh demo/setup.sh shellcheck mandoc
+	shellcheck -x -P SCRIPTDIR -S warning $(SHELLS)
+	shellcheck -s sh -S warning -e SC2034 packaging/passerelle.initd packaging/passerelle.confd
+	$(PYTHON)/taplo lint
+	$(PYTHON)/check-jsonschema --check-metaschema schemas/*.json
+	$(PYTHON)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(PYTHON)/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+	mandoc -T lint -W warning $(TARGET)/pages/man/*.1
+	$(TOOLS)/bin/cargo-deny check bans licenses sources
+	@if git ls-remote $(ADVISORIES) HEAD >/dev/null 2>&1; \
+	then $(TOOLS)/bin/cargo-deny check advisories; \
+	else echo "$(ADVISORIES) is out of reach: advisories not checked"; fi
+
+$(TOOLS)/bin/cargo-deny:
+	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@0.20.2
+$(PYTHON)/taplo:
+	python3 -m venv $(TOOLS)/python
+	$(PYTHON)/pip install --quiet --disable-pip-version-check taplo==0.9.3
+$(PYTHON)/check-jsonschema:
+	python3 -m venv $(TOOLS)/python
+	$(PYTHON)/pip install --quiet --disable-pip-version-check check-jsonschema==0.39.0
+
+# What Debian's own checker says of the package.
+lint-packages: dist-packages
+	@sh demo/setup.sh lintian
+	lintian --fail-on error,warning $(TARGET)/dist/*.deb
 
 # The gateway beside the direct path; see BENCHMARKS.md. ROUNDS=1 only shows that everything works, and
 # ONLY=L,T1 measures some lines.
@@ -99,18 +136,24 @@ fuzz:
 fuzz-corpus:
 	@CARGO="$(CARGO)" sh fuzz/run.sh keep $(T) $(FUZZ)
 
-# The binary must be there (`make`), so that root need not build it. Configuration that is there
-# already is left alone: the example is installed under a name of its own.
-install:
-	@test -x $(TARGET)/release/passerelle || { echo "run 'make' first" >&2; exit 1; }
-	install -D -m 755 $(TARGET)/release/passerelle $(BIN)/passerelle
-	install -d $(ETC)/mappings
-	install -m 644 mappings/*.toml $(ETC)/mappings/
-	install -m 644 packaging/passerelle.toml $(ETC)/passerelle.toml.example
-	install -d $(INIT)
-	sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/etc/|$(SYSCONFDIR)/|' packaging/passerelle.initd > $(INIT)/passerelle
-	chmod 755 $(INIT)/passerelle
-	install -d $(DOC)/docs/fr
-	install -m 644 *.md LICENSE-MIT LICENSE-APACHE packaging/mosquitto.conf $(DOC)/
-	install -m 644 docs/*.md $(DOC)/docs/
-	install -m 644 docs/fr/*.md $(DOC)/docs/fr/
+# Manual pages and completions, as the program describes itself. A source archive brings them.
+PAGES = $(or $(wildcard pages),$(TARGET)/pages)
+pages:
+	$(CARGO) run --quiet --example pages -- $(TARGET)/pages
+
+# The binary must be there (`make`), so that root need not build it. What has been edited stays, and what is taken
+# away again by `make uninstall` is what was installed. INIT is openrc or systemd.
+INIT ?= $(if $(wildcard /run/systemd/system),systemd,openrc)
+PROGRAM ?= $(TARGET)/release/passerelle
+install uninstall:
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" INIT="$(INIT)" \
+		PROGRAM="$(PROGRAM)" PAGES="$(PAGES)" sh packaging/install.sh $@
+
+# What is released, in target/dist: see packaging/dist.sh. `make dist-packages` leaves out what takes longest.
+dist dist-packages:
+	@CARGO="$(CARGO)" sh packaging/dist.sh $@
+
+# The packages on a real Alpine, and on a Debian with systemd, both in QEMU: installed, started, upgraded under
+# traffic, removed, and the disk compared with that before. SHORT=1 leaves out what CI has elsewhere.
+test-alpine test-deb:
+	@CARGO="$(CARGO)" SHORT="$(SHORT)" sh tests/system/$(@:test-%=%).sh

@@ -56,6 +56,8 @@ for name in "$@"; do
 		continue
 	fi
 	dict=$(words "$name")
+	# The seeds and what is kept are lists.
+	# shellcheck disable=SC2046
 	if "$run" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=512 -print_final_stats=1 \
 		${dict:+-dict="$dict"} -artifact_prefix="$found-" \
 		"$found" $(seeds "$name") $(ls -d "$kept" 2>/dev/null) >"$found.log" 2>&1; then

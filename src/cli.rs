@@ -1,12 +1,40 @@
 //! The command line.
 
 use crate::cmd::{self, Out};
+use clap::builder::Styles;
+use clap::builder::styling::AnsiColor;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+/// The version; and the commit, where `make` has said it.
+const VERSION: &str = match option_env!("PASSERELLE_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
+/// How help and wrong arguments are shown on a terminal.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Yellow.on_default().bold())
+    .usage(AnsiColor::Yellow.on_default().bold())
+    .literal(AnsiColor::Green.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const MORE: &str = "\
+Examples:
+  passerelle check && passerelle run
+  passerelle status --watch
+  passerelle ready
+  passerelle translate --help
+
+Exit codes, of every subcommand:
+  0  yes, or done
+  1  no: something is wrong with what was looked at, or the answer is no
+  2  it cannot be told or done: wrong arguments, a wrong configuration, or a file cannot be read
+  3  the broker is out of reach";
+
 /// A migration gateway between the PSEC MVP messaging protocol and MQTT.
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true)]
+#[command(version = VERSION, about, arg_required_else_help = true, styles = STYLES, after_help = MORE)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -70,8 +98,7 @@ fn tell(answer: &clap::Error, out: &mut Out) -> ExitCode {
     match answer.use_stderr() {
         true => out.complain(text),
         // Nothing in it is from outside.
-        false if out.is_terminal() => out.put(&text.ansi().to_string()),
-        false => out.say(text),
+        false => out.say_painted(&text.ansi().to_string()),
     }
     ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(u8::MAX))
 }

@@ -166,6 +166,17 @@ pub enum Error {
     Unreadable(String),
 }
 
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Findings(findings) => {
+                findings.iter().try_for_each(|finding| writeln!(f, "{finding}\n"))
+            }
+            Self::Unreadable(error) => f.write_str(error),
+        }
+    }
+}
+
 /// Whether a TOML text is a configuration rather than a mapping.
 #[must_use]
 pub fn looks_like_one(text: &str) -> bool {

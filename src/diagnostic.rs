@@ -1,5 +1,6 @@
 //! What is wrong with a file: where, what, the rule, and the way out; all findings at once.
 
+use crate::printable;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use std::fmt;
@@ -67,23 +68,32 @@ impl Finding {
         }
         text
     }
+
+    /// All of it, with the place underlined, in colour. The colours are the only ESC in it.
+    #[must_use]
+    pub fn painted(&self) -> String {
+        self.render(&Renderer::styled())
+    }
+
+    fn render(&self, renderer: &Renderer) -> String {
+        let text = &self.source.text;
+        let end = self.span.end.min(text.len());
+        let span = self.span.start.min(end)..end;
+        let mut group = Level::ERROR.primary_title(printable::text(&self.message)).element(
+            Snippet::source(text)
+                .path(printable::text(&self.source.name))
+                .annotation(AnnotationKind::Primary.span(span)),
+        );
+        if !self.help.is_empty() {
+            group = group.element(Level::HELP.message(printable::text(&self.help)));
+        }
+        renderer.clone().decor_style(DecorStyle::Ascii).render(&[group])
+    }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = &self.source.text;
-        let end = self.span.end.min(text.len());
-        let span = self.span.start.min(end)..end;
-        let mut group = Level::ERROR.primary_title(&self.message).element(
-            Snippet::source(text)
-                .path(&self.source.name)
-                .annotation(AnnotationKind::Primary.span(span)),
-        );
-        if !self.help.is_empty() {
-            group = group.element(Level::HELP.message(&self.help));
-        }
-        let renderer = Renderer::plain().decor_style(DecorStyle::Ascii);
-        f.write_str(&renderer.render(&[group]))
+        f.write_str(&self.render(&Renderer::plain()))
     }
 }
 

@@ -20,6 +20,13 @@ pub fn lines(from: &str) -> Cow<'_, str> {
     escape_but(from, |c| c == '\n', as_in_rust)
 }
 
+/// Text of several lines, as [`lines`] has it but for ESC, which begins a colour: whatever of it is from outside
+/// went through [`text()`] before.
+#[must_use]
+pub fn painted(from: &str) -> Cow<'_, str> {
+    escape_but(from, |c| matches!(c, '\n' | '\u{1b}'), |out, c| out.extend(c.escape_debug()))
+}
+
 /// JSON, whole or a part of it, on one line or several: what [`text`] escapes is escaped as JSON does it, so
 /// that it means what it did.
 #[must_use]

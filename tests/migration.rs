@@ -53,11 +53,9 @@ impl Machine {
         {
             fs::create_dir_all(machine.path(folder)).unwrap();
         }
-        let built = machine.path("target/release");
-        fs::create_dir_all(&built).unwrap();
-        fs::copy(PROGRAM, built.join("passerelle")).unwrap();
         machine.stand_in("rc-service", RC_SERVICE);
-        for name in ["apk", "addgroup", "adduser", "chown", "delgroup", "deluser", "rc-update"] {
+        machine.stand_in("apk", APK);
+        for name in ["addgroup", "adduser", "chown", "delgroup", "deluser", "rc-update"] {
             machine.stand_in(name, "");
         }
         machine
@@ -99,7 +97,8 @@ impl Machine {
                 .current_dir(ROOT)
                 .env("ROOT", self.0.path())
                 .env("DESTDIR", self.0.path())
-                .env("CARGO_TARGET_DIR", self.path("target"))
+                .env("PROGRAM", PROGRAM)
+                .env("INIT", "openrc")
                 .env(
                     "PATH",
                     format!("{0}/bin:{0}/usr/bin:{path}:/usr/sbin", self.0.path().display()),
@@ -136,6 +135,14 @@ impl Drop for Machine {
     }
 }
 
+/// Of the packages there is only this one, and it is made of what `make install` installs.
+const APK: &str = r#"
+case "$*" in
+*passerelle_*) make --silent install PREFIX=/usr ;;
+"del passerelle") make --silent uninstall PREFIX=/usr && rm -r "$ROOT/var/lib/passerelle" ;;
+esac
+"#;
+
 /// Starts and stops the two services as OpenRC would.
 const RC_SERVICE: &str = r#"
 here() { sed 's#\([ :"]\)\(/run/\|/var/\|/etc/\)#\1'"$ROOT"'\2#; s|log_dest syslog|log_dest stderr|' "$1"; }
@@ -158,6 +165,7 @@ case "$1 $2" in
 "passerelle reload")
     here "$ROOT/etc/passerelle/passerelle.toml" > "$ROOT/etc/passerelle/here.toml"
     kill -HUP "$(cat "$ROOT/passerelle.pid")" ;;
+"passerelle checkconfig") "$ROOT/usr/bin/passerelle" check "$ROOT/etc/passerelle/passerelle.toml" ;;
 "passerelle counters") kill -USR1 "$(cat "$ROOT/passerelle.pid")" ;;
 "passerelle stop")
     pid=$(cat "$ROOT/passerelle.pid")

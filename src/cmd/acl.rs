@@ -1,6 +1,6 @@
 //! `passerelle acl`: what the broker is to grant each domain.
 
-use super::{GOOD, Out, bad, load, unreadable};
+use super::{ConfigFile, GOOD, Out, load, trouble};
 use crate::config::{Address, Config};
 use crate::edge::secrets;
 use crate::translate::acl::{Acl, Grants};
@@ -10,16 +10,22 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const CODES: &str = "\
-Exit codes: 0 written, 1 the configuration is wrong or has no `broker.passwords`, 2 a file cannot be read";
+const MORE: &str = "\
+Examples:
+  passerelle acl >/etc/mosquitto/passerelle.acl
+  passerelle acl --domain vm-log >/etc/mosquitto/passerelle.acl
+  passerelle acl --listener
+
+Exit codes:
+  0  written
+  2  the configuration is wrong or has no `broker.passwords`, or a file cannot be read";
 
 /// Arguments of `acl`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = CODES)]
+#[command(after_help = MORE)]
 pub struct Args {
-    /// The gateway's configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// One more domain; repeat it for more. Those that the configuration, its mapping and its passwords
     /// name are known
     #[arg(long, value_parser = |name: &str| DomainName::parse(name), value_name = "NAME")]
@@ -32,8 +38,8 @@ pub struct Args {
     folder: PathBuf,
 }
 
-/// Runs it: 0 if it is written, 1 if the configuration is wrong or everyone logs in as the gateway, 2 if
-/// a file cannot be read.
+/// Runs it: 0 if it is written, 2 if the configuration is wrong, everyone logs in as the gateway, or a
+/// file cannot be read.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let config = match load(&args.config, out) {
@@ -45,7 +51,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
             "error: {}: the broker cannot tell the domains apart\nhelp: give each a password, and name the file with `broker.passwords`\n",
             config.source.name
         ));
-        return bad();
+        return trouble();
     };
     let text = if args.listener {
         listener(&config, &args.folder, passwords)
@@ -54,7 +60,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
             Ok(domains) => acl(&config, user, &domains),
             Err(error) => {
                 out.complain(format_args!("error: {error}\n"));
-                return unreadable();
+                return trouble();
             }
         }
     };

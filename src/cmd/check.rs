@@ -1,58 +1,136 @@
 //! `passerelle check`: what is wrong with mapping and configuration files.
 
-use super::{GOOD, Out, bad, read, show, unreadable};
-use crate::config::{self, Config};
-use crate::diagnostic::Source;
-use crate::translate::mapping::Table;
+use super::{CONFIG, CONFIG_VARIABLE, GOOD, Out, bad, counted, files_of, read, show, tell};
+use crate::config::{self, Config, Error};
+use crate::diagnostic::{Finding, Source};
 use crate::translate::mapping::table::Speaks;
+use crate::translate::mapping::{Origin, Table};
 use crate::translate::policy::Names;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+const MORE: &str = "\
+Examples:
+  passerelle check                          the configuration that the gateway runs with
+  passerelle check new.toml                 another, before it takes its place
+  passerelle check mappings/psec.toml business.toml
+  passerelle check /etc/passerelle          everything there
+
+Exit codes:
+  0  nothing is wrong
+  1  something is
+  2  a file cannot be read";
+
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MORE)]
 pub struct Args {
-    /// Mapping files, checked together as they would be loaded; and configuration files, each with the
-    /// mapping files that it names
-    #[arg(required = true, value_name = "FILE")]
+    /// Mapping files, checked together as they would be loaded; configuration files, each with the
+    /// mapping files that it names; or folders of either (*.toml, at any depth)
+    #[arg(
+        env = CONFIG_VARIABLE,
+        hide_env_values = true,
+        default_value = CONFIG,
+        value_name = "FILE-or-DIR"
+    )]
     files: Vec<PathBuf>,
 }
 
 /// Runs it: 0 if nothing is wrong, 1 with findings, 2 if a file cannot be read.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
-    let mut mappings: Vec<Arc<Source>> = Vec::new();
-    let mut findings = Vec::new();
-    for path in &args.files {
-        let source = match read(path) {
-            Ok(source) => source,
-            Err(error) => {
-                out.complain(format_args!("error: {error}\n"));
-                return unreadable();
+    let checked = match check(&args.files, out) {
+        Ok(checked) => checked,
+        Err(error) => return tell(&error, out),
+    };
+    if checked.findings.is_empty() {
+        out.say(format_args!("{}: nothing wrong\n", checked.looked_at()));
+        return GOOD;
+    }
+    out.say_painted(&show(&checked.findings));
+    bad()
+}
+
+/// What was looked at, and what is wrong with it.
+#[derive(Debug, Default)]
+struct Checked {
+    files: BTreeSet<PathBuf>,
+    /// Rows are told apart by their place.
+    commands: BTreeSet<(PathBuf, usize)>,
+    events: BTreeSet<(PathBuf, usize)>,
+    findings: Vec<Finding>,
+}
+
+impl Checked {
+    fn file(&mut self, name: &str) {
+        self.files.insert(real(name));
+    }
+
+    fn table(&mut self, table: &Table) {
+        let place = |o: &Origin| (real(&o.source.name), o.span.start);
+        self.commands.extend(table.commands().iter().map(|row| place(&row.origin)));
+        self.events.extend(table.events().iter().map(|row| place(&row.origin)));
+    }
+
+    fn found(&mut self, more: Vec<Finding>) {
+        for finding in more {
+            if !self.findings.contains(&finding) {
+                self.findings.push(finding);
             }
-        };
-        if !config::looks_like_one(&source.text) {
-            mappings.push(source);
-            continue;
         }
-        match config::load(&source) {
-            Ok(config) => warn(&config, out),
-            Err(config::Error::Findings(found)) => findings.extend(found),
-            Err(config::Error::Unreadable(error)) => {
-                out.complain(format_args!("error: {error}\n"));
-                return unreadable();
+    }
+
+    fn looked_at(&self) -> String {
+        let Self { files, commands, events, .. } = self;
+        let all = [(files.len(), "file"), (commands.len(), "command"), (events.len(), "event")];
+        all.map(|(n, what)| counted(n, what)).join(", ")
+    }
+}
+
+/// One file may have several names.
+fn real(name: &str) -> PathBuf {
+    let path = Path::new(name);
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+fn check(paths: &[PathBuf], out: &mut Out) -> Result<Checked, Error> {
+    let mut checked = Checked::default();
+    let mut mappings: Vec<Arc<Source>> = Vec::new();
+    for path in paths {
+        let unreadable =
+            |why: &dyn Display| Error::Unreadable(format!("{}: {why}", path.display()));
+        let files = files_of(path, "toml").map_err(|error| unreadable(&error))?;
+        if files.is_empty() {
+            return Err(unreadable(&"there is no file *.toml"));
+        }
+        for file in files {
+            let source = read(&file).map_err(Error::Unreadable)?;
+            checked.file(&source.name);
+            if !config::looks_like_one(&source.text) {
+                mappings.push(source);
+                continue;
+            }
+            match config::load(&source) {
+                Ok(config) => {
+                    config.mappings.iter().for_each(|mapping| checked.file(&mapping.file));
+                    checked.table(&config.table);
+                    warn(&config, out);
+                }
+                Err(Error::Findings(found)) => checked.found(found),
+                Err(unreadable) => return Err(unreadable),
             }
         }
     }
     if !mappings.is_empty() {
-        findings.extend(Table::compile(&mappings, &Speaks::default()).err().unwrap_or_default());
+        match Table::compile(&mappings, &Speaks::default()) {
+            Ok(table) => checked.table(&table),
+            Err(found) => checked.found(found),
+        }
     }
-    if findings.is_empty() {
-        return GOOD;
-    }
-    out.say(show(&findings));
-    bad()
+    Ok(checked)
 }
 
 /// Says which rules of a policy others can use on MQTT than those whom they name.

@@ -2,37 +2,50 @@
 
 mod show;
 
-use super::{GOOD, Out, bad, read, show as findings, unreadable};
-use crate::config::{self, Config};
+use super::{ConfigFile, GOOD, Out, bad, load, read, trouble};
+use crate::config::Config;
 use crate::edge::observe::FILE;
 use crate::translate::clock::Now;
 use crate::translate::coverage::{self, Book, Row};
 use crate::translate::proxy::Setting;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+const MORE: &str = "\
+Examples:
+  passerelle coverage
+  passerelle coverage --json | jq .
+
+Exit codes:
+  0  the mapping covers all that was heard
+  1  it does not, or nothing was heard
+  2  the configuration is wrong or a file cannot be read";
+
 /// Arguments of `coverage`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MORE)]
 pub struct Args {
-    /// The gateway's configuration file: it names the mapping and the `state_dir`
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
 }
 
 /// Runs it: 0 if the mapping covers everything that was heard, 1 if it does not, or if nothing was
-/// heard, 2 if a file cannot be read.
+/// heard, 2 if the configuration is wrong or a file cannot be read.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
-    let (config, book) = match load(args) {
-        Ok(loaded) => loaded,
+    let config = match load(&args.config, out) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let book = match learnt(&config) {
+        Ok(book) => book,
         Err(error) => {
             out.complain(error);
-            return unreadable();
+            return trouble();
         }
     };
     let now = now();
@@ -44,20 +57,14 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     if is_covered(&book, &rows) { GOOD } else { bad() }
 }
 
-fn load(args: &Args) -> Result<(Config, Book), String> {
-    let source = read(&args.config).map_err(|e| format!("error: {e}\n"))?;
-    let config = config::load(&source).map_err(|error| match error {
-        config::Error::Findings(found) => findings(&found),
-        config::Error::Unreadable(error) => format!("error: {error}\n"),
-    })?;
+fn learnt(config: &Config) -> Result<Book, String> {
     let file = config.state_dir.join(FILE);
     let text = read(&file).map_err(|e| {
         format!(
             "error: {e}\nhelp: `passerelle run` with [observe] writes it: see docs/observing.md\n"
         )
     })?;
-    let book = coverage::read(&text.text).map_err(|e| format!("error: {}: {e}\n", text.name))?;
-    Ok((config, book))
+    coverage::read(&text.text).map_err(|e| format!("error: {}: {e}\n", text.name))
 }
 
 /// The mapping and the limits as they are now.

@@ -1,25 +1,30 @@
 //! `passerelle explain`: what the policy says of a message, and by which rule.
 
-use super::{GOOD, Out, bad, load, unreadable};
+use super::{ConfigFile, GOOD, Out, bad, load, trouble};
 use crate::config::Config;
 use crate::translate::mapping::{Command, Event, Origin};
 use crate::translate::name::DomainName;
 use crate::translate::policy::{Names, Said};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-const CODES: &str = "\
-Exit codes: 0 it is allowed, 1 it is not, 2 the configuration is wrong or a file cannot be read";
+const MORE: &str = "\
+Examples:
+  passerelle explain vm-gui liste_disques sys-usb
+  passerelle explain sys-usb disque tous --event
+
+Exit codes:
+  0  it is allowed
+  1  it is not
+  2  the configuration is wrong or a file cannot be read";
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = CODES)]
+#[command(after_help = MORE)]
 pub struct Args {
-    /// The gateway's configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// Who says it; `mqtt` is whoever says no name on MQTT
     #[arg(value_parser = |name: &str| DomainName::parse(name))]
     from: DomainName,
@@ -36,7 +41,7 @@ pub struct Args {
 /// Runs it: 0 if it is allowed, 1 if it is not, 2 if the configuration is wrong or a file cannot be read.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
-    let Ok(config) = load(&args.config, out) else { return unreadable() };
+    let Ok(config) = load(&args.config, out) else { return trouble() };
     let (text, allowed) = explain(&config, args);
     out.say(text);
     if allowed { GOOD } else { bad() }

@@ -16,24 +16,52 @@ use crate::config::{self, Config};
 use crate::diagnostic::{Finding, Source};
 pub use out::Out;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// All is well.
+/// Yes, or done: all is as it should be.
 pub const GOOD: ExitCode = ExitCode::SUCCESS;
 
-/// What was looked at is wrong.
+/// No: what was asked about is not as it should be.
 #[must_use]
 pub fn bad() -> ExitCode {
     ExitCode::from(1)
 }
 
-/// It could not be looked at.
+/// It cannot be told or done: wrong arguments, a wrong configuration or mapping, or a file that cannot be
+/// read or written.
 #[must_use]
-pub fn unreadable() -> ExitCode {
+pub fn trouble() -> ExitCode {
     ExitCode::from(2)
 }
+
+/// It cannot be told: the broker is out of reach.
+#[must_use]
+pub fn no_broker() -> ExitCode {
+    ExitCode::from(3)
+}
+
+/// Which configuration.
+#[derive(Debug, clap::Args)]
+pub struct ConfigFile {
+    /// The gateway's configuration file
+    #[arg(
+        short,
+        long,
+        env = CONFIG_VARIABLE,
+        hide_env_values = true,
+        default_value = CONFIG,
+        value_name = "FILE"
+    )]
+    pub config: PathBuf,
+}
+
+/// Where the configuration is if nobody says otherwise.
+const CONFIG: &str = "/etc/passerelle/passerelle.toml";
+
+/// Says where it is instead.
+const CONFIG_VARIABLE: &str = "PASSERELLE_CONFIG";
 
 /// Reads a file.
 ///
@@ -47,31 +75,56 @@ pub fn read(path: &Path) -> Result<Arc<Source>, String> {
 /// Reads a configuration, or tells on standard error what is wrong.
 ///
 /// # Errors
-/// The exit code: 1 if it is wrong, 2 if a file cannot be read.
-pub fn load(path: &Path, out: &mut Out) -> Result<Config, ExitCode> {
-    match config::load_file(path) {
-        Ok(config) => Ok(config),
-        Err(config::Error::Findings(findings)) => {
-            out.complain(show(&findings));
-            Err(bad())
-        }
-        Err(config::Error::Unreadable(error)) => {
-            out.complain(format_args!("error: {error}\n"));
-            Err(unreadable())
-        }
-    }
+/// The exit code, [`trouble`].
+pub fn load(file: &ConfigFile, out: &mut Out) -> Result<Config, ExitCode> {
+    config::load_file(&file.config).map_err(|error| tell(&error, out))
 }
 
-/// Findings as they are shown.
+/// Tells on standard error what is wrong with a configuration or a mapping; the exit code.
+pub fn tell(error: &config::Error, out: &mut Out) -> ExitCode {
+    match error {
+        config::Error::Findings(findings) => out.complain_painted(&show(findings)),
+        config::Error::Unreadable(error) => out.complain(format_args!("error: {error}\n")),
+    }
+    trouble()
+}
+
+/// Findings as they are shown, in colour.
 #[must_use]
 pub fn show(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
-        let _ = writeln!(text, "{finding}\n");
+        let _ = writeln!(text, "{}\n", finding.painted());
     }
-    let _ = match findings.len() {
-        1 => writeln!(text, "1 finding"),
-        n => writeln!(text, "{n} findings"),
-    };
+    let _ = writeln!(text, "{}", counted(findings.len(), "finding"));
     text
+}
+
+/// "1 file", "2 files".
+#[must_use]
+pub fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The files that a path means: itself, or those in a folder whose names end like that, at any depth, in the
+/// order of their names.
+///
+/// # Errors
+/// What the system says.
+#[allow(clippy::disallowed_methods, reason = "the subcommands read what the user names")]
+pub fn files_of(path: &Path, ending: &str) -> std::io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        path.metadata()?;
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut entries =
+        path.read_dir()?.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
+    entries.sort();
+    let mut files = Vec::new();
+    for entry in entries {
+        if entry.is_dir() || entry.extension().is_some_and(|e| e == ending) {
+            files.extend(files_of(&entry, ending)?);
+        }
+    }
+    Ok(files)
 }

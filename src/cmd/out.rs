@@ -1,7 +1,8 @@
 //! What the subcommands print: all of it goes through here.
 
-use super::unreadable;
+use super::trouble;
 use crate::printable;
+use anstream::{AutoStream, ColorChoice, adapter::strip_str, stream::RawStream};
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Stdout, Write as _};
 use std::process::ExitCode;
@@ -32,7 +33,14 @@ impl Out {
         self.put(&printable::json(&lines.to_string()));
     }
 
-    /// Prints what is not from outside, or has been made printable: it may have colours.
+    /// Prints text of whole lines, with its colours where somebody wants them. What is from outside in it
+    /// has been made printable.
+    pub fn say_painted(&mut self, lines: &str) {
+        let lines = for_whom(self.stdout.get_ref(), lines);
+        self.put(&lines);
+    }
+
+    /// Prints what is not from outside, or has been made printable.
     pub fn put(&mut self, text: &str) {
         if self.broken.is_none() {
             self.broken = self.stdout.write_all(text.as_bytes()).err();
@@ -53,6 +61,13 @@ impl Out {
         let _ = io::stderr().write_all(printable::lines(&lines.to_string()).as_bytes());
     }
 
+    /// As [`Out::complain`], with colours as [`Out::say_painted`] has them.
+    pub fn complain_painted(&mut self, lines: &str) {
+        self.flush();
+        let lines = for_whom(&io::stderr(), lines);
+        let _ = io::stderr().write_all(lines.as_bytes());
+    }
+
     /// Whether somebody looks at what is printed.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
@@ -66,10 +81,19 @@ impl Out {
         match self.broken.take() {
             Some(error) if error.kind() != ErrorKind::BrokenPipe => {
                 self.complain(format_args!("error: standard output: {error}\n"));
-                unreadable()
+                trouble()
             }
             _ => code,
         }
+    }
+}
+
+/// Colours are for a terminal, unless `NO_COLOR` or the like says otherwise.
+fn for_whom(stream: &impl RawStream, lines: &str) -> String {
+    let lines = printable::painted(lines);
+    match AutoStream::choice(stream) {
+        ColorChoice::Never => strip_str(&lines).to_string(),
+        _ => lines.into_owned(),
     }
 }
 

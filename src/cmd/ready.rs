@@ -1,28 +1,33 @@
 //! `passerelle ready`: whether the gateway can go.
 
-use super::{GOOD, Out, bad, load, unreadable};
+use super::{ConfigFile, GOOD, Out, bad, load, trouble};
 use crate::edge::memory::{Kept, look, monotonic};
 use crate::printable;
 use crate::translate::status::{Record, Verdict};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// How many commands and events of one domain are shown.
 const SHOWN: usize = 20;
 
-const CODES: &str = "\
-Exit codes: 0 no domain has spoken legacy for so long, 1 one has, or the gateway does not run or has
-not watched for so long, 2 it cannot be told";
+const MORE: &str = "\
+Examples:
+  passerelle ready
+  passerelle ready --quiet-for 30d && rc-service passerelle stop
+
+Exit codes:
+  0  no domain has spoken legacy for so long
+  1  one has, or the gateway does not run or has not watched for so long
+  2  it cannot be told: the configuration is wrong, or a file cannot be read or written";
 
 /// Arguments of `ready`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = CODES)]
+#[command(after_help = MORE)]
 pub struct Args {
-    /// The gateway's configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// How long no domain may have spoken legacy
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = time_span)]
     quiet_for: Duration,
@@ -32,12 +37,12 @@ pub struct Args {
 /// has, or the gateway does not run or has not watched for so long; 2 if that cannot be told.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
-    let Ok(config) = load(&args.config, out) else { return unreadable() };
+    let Ok(config) = load(&args.config, out) else { return trouble() };
     let kept = match look(&config.state_dir) {
         Ok(kept) => kept,
         Err(error) => {
             out.complain(format_args!("error: {error}\n"));
-            return unreadable();
+            return trouble();
         }
     };
     let Some(record) = &kept.record else {
@@ -49,7 +54,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
         out.complain(format_args!(
             "error: {folder}: the gateway runs and cannot write there: see its log\n"
         ));
-        return unreadable();
+        return trouble();
     }
     let verdict = record.verdict(kept.running.then(monotonic), args.quiet_for);
     out.say(answer(record, &verdict, kept.running, args.quiet_for));

@@ -1,17 +1,27 @@
 //! `passerelle run`: the gateway.
 
-use super::{GOOD, Out, load, unreadable};
+use super::{ConfigFile, GOOD, Out, load, trouble};
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::edge;
-use std::path::PathBuf;
 use std::process::ExitCode;
+
+const MORE: &str = "\
+Examples:
+  passerelle run
+  passerelle run --config ./passerelle.toml --log debug
+  kill -HUP PID     load the configuration and the mapping anew
+  kill -USR1 PID    log the counters
+
+Exit codes:
+  0  ended by SIGTERM or SIGINT
+  2  the configuration is wrong, a file cannot be read, or it cannot start";
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MORE)]
 pub struct Args {
-    /// The configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// What is logged; the configuration's `log.level` otherwise
     #[arg(long, env = "PASSERELLE_LOG", hide_env_values = true, value_enum, value_name = "LEVEL")]
     log: Option<LogLevel>,
@@ -20,8 +30,8 @@ pub struct Args {
     log_format: Option<LogFormat>,
 }
 
-/// Runs it: 0 after SIGTERM, 1 if the configuration is wrong, 2 if a file cannot be read or the
-/// gateway cannot start.
+/// Runs it: 0 after SIGTERM, 2 if the configuration is wrong, a file cannot be read or the gateway cannot
+/// start.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let config = match load(&args.config, out) {
@@ -32,7 +42,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
         Ok(()) => GOOD,
         Err(error) => {
             out.complain(format_args!("error: {error}\n"));
-            unreadable()
+            trouble()
         }
     }
 }
@@ -51,6 +61,7 @@ fn start(args: &Args, config: Config) -> Result<(), String> {
         .build()
         .map_err(|e| format!("the runtime: {e}"))?;
     runtime.spawn(bound.clone().tell_each_second());
+    runtime.spawn(edge::service::keep_alive());
     let ended = match config.observe.clone() {
         Some(observe) => runtime.block_on(edge::observe::run(config, observe, &confined)),
         None => runtime.block_on(edge::run(config, log, confined)),

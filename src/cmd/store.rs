@@ -1,6 +1,6 @@
 //! `passerelle store`: what is kept on disk, without a gateway or beside one.
 
-use super::{GOOD, Out, bad, load, unreadable};
+use super::{ConfigFile, GOOD, Out, bad, load, trouble};
 use crate::edge::store::{Content, Kept, drop_domain, list};
 use crate::printable;
 use crate::translate::name::DomainName;
@@ -9,8 +9,21 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+const MORE: &str = "\
+Examples:
+  passerelle store list
+  passerelle store show vm-gui | jq .
+  passerelle store drop vm-gui
+  passerelle store list --dir /mnt/var/lib/passerelle/store
+
+Exit codes:
+  0  done
+  1  there is nothing of that domain
+  2  the configuration is wrong or has no store, or it cannot be read or written";
+
 /// Arguments of `store`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MORE)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -19,8 +32,10 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// How much is kept of each domain
+    #[command(after_help = MORE)]
     List(Place),
     /// What is kept, one JSON object a line, in the order in which it is sent
+    #[command(after_help = MORE)]
     Show {
         #[command(flatten)]
         place: Place,
@@ -28,6 +43,7 @@ enum Command {
         domain: Option<String>,
     },
     /// Throw away what is kept of a domain; no gateway may run with the store
+    #[command(after_help = MORE)]
     Drop {
         #[command(flatten)]
         place: Place,
@@ -39,15 +55,14 @@ enum Command {
 /// Where the store is.
 #[derive(Debug, clap::Args)]
 struct Place {
-    /// The gateway's configuration file, whose `store.dir` it is
-    #[arg(long, short, value_name = "FILE", required_unless_present = "dir")]
-    config: Option<PathBuf>,
-    /// The store's folder itself
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The store's folder itself, instead of the configuration's `store.dir`
+    #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
-/// Runs it: 0 if it did what was asked for, 1 if there is no such thing, 2 if it could not look.
+/// Runs it: 0 if it did what was asked for, 1 if there is nothing of that domain, 2 if it could not.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let (Command::List(place) | Command::Show { place, .. } | Command::Drop { place, .. }) =
@@ -65,7 +80,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         out.complain(format_args!("error: {error}\n"));
-        unreadable()
+        trouble()
     })
 }
 
@@ -73,14 +88,13 @@ fn folder(place: &Place, out: &mut Out) -> Result<PathBuf, ExitCode> {
     if let Some(dir) = &place.dir {
         return Ok(dir.clone());
     }
-    let file = place.config.clone().unwrap_or_default();
-    let config = load(&file, out)?;
+    let config = load(&place.config, out)?;
     config.store.map(|store| store.dir).ok_or_else(|| {
-        let file = file.display();
+        let file = place.config.config.display();
         out.complain(format_args!(
             "error: {file}: there is no store: add [store] with `dir`, or give --dir\n"
         ));
-        bad()
+        trouble()
     })
 }
 

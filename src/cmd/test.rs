@@ -1,7 +1,7 @@
 //! `passerelle test`: conversations written down, played and compared.
 
 use super::translate::{compile, policy};
-use super::{GOOD, Out, bad, unreadable};
+use super::{GOOD, Out, bad, counted, files_of, trouble};
 use crate::conversation::{apply, as_expected, gateway, is_effect, object, parse, render};
 use crate::translate::json::{self, Object};
 use crate::translate::mapping::table::Speaks;
@@ -13,8 +13,19 @@ use std::process::ExitCode;
 /// The ending of a conversation's file name.
 const ENDING: &str = "jsonl";
 
+const MORE: &str = "\
+Examples:
+  passerelle test conversations/
+  passerelle test new-command.jsonl
+
+Exit codes:
+  0  all went as written
+  1  one did not
+  2  there is none, or one cannot be read";
+
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MORE)]
 pub struct Args {
     /// Conversations, or folders of them (*.jsonl, at any depth)
     #[arg(required = true, value_name = "DIR-or-FILE")]
@@ -27,15 +38,18 @@ pub struct Args {
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let mut files = Vec::new();
     for path in &args.paths {
-        if let Err(error) = collect(path, &mut files) {
-            out.complain(format_args!("error: {}: {error}\n", path.display()));
-            return unreadable();
+        match files_of(path, ENDING) {
+            Ok(found) => files.extend(found),
+            Err(error) => {
+                out.complain(format_args!("error: {}: {error}\n", path.display()));
+                return trouble();
+            }
         }
     }
     files.sort();
     if files.is_empty() {
         out.complain(format_args!("error: there is no conversation (*.{ENDING}) here\n"));
-        return unreadable();
+        return trouble();
     }
     let mut failed = 0;
     for file in &files {
@@ -48,23 +62,8 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
             }
         }
     }
-    out.say(format_args!("{} conversations, {failed} failed\n", files.len()));
+    out.say(format_args!("{}, {failed} failed\n", counted(files.len(), "conversation")));
     if failed == 0 { GOOD } else { bad() }
-}
-
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    if !path.is_dir() {
-        path.metadata()?;
-        files.push(path.to_owned());
-        return Ok(());
-    }
-    for entry in path.read_dir()? {
-        let path = entry?.path();
-        if path.is_dir() || path.extension().is_some_and(|e| e == ENDING) {
-            collect(&path, files)?;
-        }
-    }
-    Ok(())
 }
 
 /// What a conversation's first line says.
@@ -119,15 +118,15 @@ fn play(file: &Path, text: &str) -> Result<(), String> {
         .peekable();
     let Some((_, first)) = lines.next() else { return Err("the conversation is empty".into()) };
     let header = header(file, first)?;
-    let table = compile(&header.mappings, &header.speaks).map_err(|(message, _)| message)?;
+    let table = compile(&header.mappings, &header.speaks).map_err(|error| error.to_string())?;
     let mut gateway = gateway(table, &header.legacy);
     if let Some(file) = &header.policy {
-        gateway.set_policy(policy(file).map_err(|(message, _)| message)?);
+        gateway.set_policy(policy(file).map_err(|error| error.to_string())?);
     }
     let folder = file.parent().unwrap_or(Path::new(""));
     let load = |files: &[String]| {
         let files: Vec<_> = files.iter().map(|f| folder.join(f)).collect();
-        compile(&files, &header.speaks).map_err(|(message, _)| message)
+        compile(&files, &header.speaks).map_err(|error| error.to_string())
     };
     let mut inputs = 0;
     while let Some((number, line)) = lines.next() {

@@ -1,7 +1,7 @@
 //! `passerelle translate`: the production path without sockets.
 
-use super::{GOOD, Out, bad, read, show, unreadable};
-use crate::config;
+use super::{GOOD, Out, files_of, read, tell, trouble};
+use crate::config::{self, Error};
 use crate::conversation::{apply, gateway, parse, render};
 use crate::translate::mapping::Table;
 use crate::translate::mapping::table::Speaks;
@@ -11,11 +11,21 @@ use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+const MORE: &str = "\
+Examples:
+  passerelle translate -m mappings/psec.toml --legacy vm-gui <inputs.jsonl
+  echo '{\"elapse\":\"30s\"}' | passerelle translate -m mappings/psec.toml
+
+Exit codes:
+  0  all inputs are taken
+  2  a mapping or an input is wrong, or a file cannot be read";
+
 /// Arguments of `translate`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MORE)]
 pub struct Args {
-    /// A mapping file; repeat it for more
-    #[arg(short, long = "mapping", required = true, num_args = 1.., value_name = "FILE")]
+    /// A mapping file, or a folder of them (*.toml, at any depth); repeat it for more
+    #[arg(short, long = "mapping", required = true, num_args = 1.., value_name = "FILE-or-DIR")]
     mappings: Vec<PathBuf>,
     /// The domains that are connected as legacy domains; all others are migrated
     #[arg(long, value_delimiter = ',', value_parser = domain, value_name = "DOMAINS")]
@@ -43,31 +53,37 @@ fn dialect(text: &str) -> Result<(DomainName, String), String> {
     Ok((DomainName::parse(domain).map_err(|e| e.to_string())?, name.to_owned()))
 }
 
-/// Compiles mapping files, or says why it cannot.
+/// Compiles the mapping files that these paths mean.
 ///
 /// # Errors
-/// What is to be printed, and the exit code.
-pub fn compile(files: &[PathBuf], speaks: &Speaks) -> Result<Table, (String, ExitCode)> {
-    let sources: Result<Vec<_>, String> =
-        files.iter().map(|p: &PathBuf| read(Path::new(p))).collect();
-    let sources = sources.map_err(|e| (format!("error: {e}\n"), unreadable()))?;
-    let table = Table::compile(&sources, speaks).map_err(|found| (show(&found), bad()))?;
+/// What is wrong with them.
+pub fn compile(paths: &[PathBuf], speaks: &Speaks) -> Result<Table, Error> {
+    let mut sources = Vec::new();
+    for path in paths {
+        let files = files_of(path, "toml");
+        let files = files.map_err(|e| Error::Unreadable(format!("{}: {e}", path.display())))?;
+        for file in files {
+            sources.push(read(&file).map_err(Error::Unreadable)?);
+        }
+    }
+    let table = Table::compile(&sources, speaks).map_err(Error::Findings)?;
     let known: Vec<&str> = table.dialects().collect();
     if let Some(name) = speaks.domains.values().find(|n| !known.contains(&n.as_str())) {
-        let message =
-            format!("error: no dialect {name:?} is loaded; there are: {}\n", known.join(", "));
-        return Err((message, bad()));
+        let known = known.join(", ");
+        return Err(Error::Unreadable(format!(
+            "no dialect {name:?} is loaded; there are: {known}"
+        )));
     }
     Ok(table)
 }
 
-/// Reads the policy of a configuration file, or says why it cannot.
+/// Reads the policy of a configuration file.
 ///
 /// # Errors
-/// What is to be printed, and the exit code.
-pub fn policy(file: &Path) -> Result<Policy, (String, ExitCode)> {
-    let source = read(file).map_err(|e| (format!("error: {e}\n"), unreadable()))?;
-    config::policy_of(&source).map_err(|found| (show(&found), bad()))
+/// What is wrong with it.
+pub fn policy(file: &Path) -> Result<Policy, Error> {
+    let source = read(file).map_err(Error::Unreadable)?;
+    config::policy_of(&source).map_err(Error::Findings)
 }
 
 /// Runs it: reads inputs from standard input, writes effects to standard output.
@@ -76,22 +92,16 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let speaks = Speaks { default: None, domains: args.dialect.iter().cloned().collect() };
     let table = match compile(&args.mappings, &speaks) {
         Ok(table) => table,
-        Err((message, code)) => {
-            out.complain(message);
-            return code;
-        }
+        Err(error) => return tell(&error, out),
     };
     let mut gateway = gateway(table, &args.legacy);
     match args.policy.as_deref().map(policy).transpose() {
         Ok(policy) => gateway.set_policy(policy.unwrap_or_default()),
-        Err((message, code)) => {
-            out.complain(message);
-            return code;
-        }
+        Err(error) => return tell(&error, out),
     }
     let load = |files: &[String]| {
         let files: Vec<_> = files.iter().map(PathBuf::from).collect();
-        compile(&files, &speaks).map_err(|(message, _)| message)
+        compile(&files, &speaks).map_err(|error| error.to_string())
     };
     let mut input = std::io::stdin().lock();
     let (mut line, mut number) = (String::new(), 0);
@@ -103,7 +113,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
             Ok(_) => {}
             Err(error) => {
                 out.complain(format_args!("error: line {number}: {error}\n"));
-                return bad();
+                return trouble();
             }
         }
         if line.trim().is_empty() {
@@ -113,7 +123,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
             Ok(effects) => effects,
             Err(error) => {
                 out.complain(format_args!("error: line {number}: {error}\n"));
-                return bad();
+                return trouble();
             }
         };
         for effect in effects {

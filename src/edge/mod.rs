@@ -22,6 +22,7 @@ mod private;
 mod refusals;
 pub mod retained;
 pub mod secrets;
+pub mod service;
 pub mod session;
 mod station;
 mod status;

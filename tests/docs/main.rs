@@ -15,4 +15,3 @@ mod french;
 mod keys;
 mod links;
 mod page;
-mod status;

@@ -77,7 +77,7 @@ async fn it_says_how_a_reload_went_and_goes_on_finding_what_others_left() -> Out
     assert!(finding.contains("passerelle.toml:3: unknown key `stat_dir`"), "{refused}");
     assert_eq!(refused["mappings"], online["mappings"]);
     let shown = passerelle(&setting.gateway, "status", &[]).await;
-    assert_eq!(shown?.code, 1, "this configuration is wrong");
+    assert_eq!(shown?.code, 2, "this configuration is wrong");
 
     setting.gateway.edit("passerelle.toml", "stat_dir", "state_dir")?;
     let rows = "dialect = \"psec\"\nrequester_member = \"source\"\n";
@@ -109,7 +109,7 @@ async fn a_killed_gateway_is_offline_and_what_it_left_is_cleared_by_the_next() -
     let offline = says(&mut observer, GATEWAY, "offline").await?;
     assert_eq!(offline["since"], Value::Null);
     let ended = passerelle(&setting.gateway, "status", &[]).await?;
-    assert_eq!(ended.code, 4, "{ended}");
+    assert_eq!(ended.code, 1, "{ended}");
     assert!(ended.out.contains("OFFLINE: it was killed") && ended.out.contains("vm-gone"));
 
     gone.stop().await?;
@@ -304,7 +304,7 @@ async fn a_broker_out_of_reach_is_another_thing_than_a_gateway_that_is_not_there
     setting.gateway.kill().await?;
     setting.broker.run().await?;
     let ended = passerelle(&setting.gateway, "status", &[]).await?;
-    assert_eq!((ended.code, ended.err.as_str()), (4, ""), "{ended}");
+    assert_eq!((ended.code, ended.err.as_str()), (1, ""), "{ended}");
     assert!(ended.out.contains("unknown to the broker"), "{ended}");
     Ok(())
 }

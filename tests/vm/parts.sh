@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154
 # parts.sh, for qemu.sh and xen.sh to read in: what both make their machines of. $here is its directory.
 # The packages are kept in target/vm for the next time; everything else is in $work, and goes.
 #
@@ -28,6 +29,11 @@ unpack() {
 # program NAME FILE: where it is. One that this machine has was not unpacked.
 program() {
     if [ -x "$root/$2" ]; then echo "$root/$2"; else command -v "$1"; fi
+}
+
+# file PATH: where a package's file is. What this machine has installed was not unpacked.
+file() {
+    if [ -e "$root/$1" ]; then echo "$root/$1"; else echo "/$1"; fi
 }
 
 # modules KERNEL NAME...: FILE=PATH of those modules that the kernel has not built in.

@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 unpack xen qemu-system-x86 busybox-static linux-image-cloud-amd64 linux-image-amd64 \
     xen-hypervisor-4.17-amd64 xen-utils-4.17 qemu-system-xen
 domu=$(ls "$root"/boot/vmlinuz-*-cloud-amd64)
-dom0=$(ls "$root"/boot/vmlinuz-* | grep -v cloud)
+dom0=$(find "$root/boot" -name 'vmlinuz-*' ! -name '*-cloud-*')
 version=${dom0##*/vmlinuz-}
 
 # A PV domain's kernel has the drivers of its consoles built in.
@@ -21,13 +21,13 @@ image init >"$work/domu"
 set -- "$work/domu=domu/initrd" "$domu=domu/vmlinuz"
 for file in usr/lib/xen-4.17/bin/xl usr/lib/xen-4.17/bin/xenstored usr/lib/xen-4.17/bin/xenconsoled \
     usr/lib/xen-4.17/bin/xen-init-dom0 usr/libexec/xen-qemu-system-i386 usr/share/qemu/keymaps/en-us; do
-    set -- "$@" "$root/$file=$file"
+    set -- "$@" "$(file "$file")=$file"
 done
 for file in $(modules "$version" xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xenfs); do
     set -- "$@" "$file"
 done
 image init-dom0 "$@" >"$work/dom0"
-gunzip -c "$root/boot/xen-4.17-amd64.gz" >"$work/xen"
+gunzip -c "$(file boot/xen-4.17-amd64.gz)" >"$work/xen"
 
 timeout --kill-after=10 900 "$qemu" -machine q35 -accel tcg -cpu qemu64 -m 2048 \
     -nodefaults -display none -no-reboot -nic none \

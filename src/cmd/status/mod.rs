@@ -2,7 +2,7 @@
 
 mod table;
 
-use super::{GOOD, Out, load};
+use super::{ConfigFile, GOOD, Out, bad, load, no_broker};
 use crate::config::Config;
 use crate::edge::retained::Look;
 use crate::printable;
@@ -10,7 +10,6 @@ use crate::translate::publish::Received;
 use crate::translate::status::Board;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -19,17 +18,24 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 const CLEAR: &str = "\x1b[2J\x1b[H";
 const SECOND: Duration = Duration::from_secs(1);
 
-const CODES: &str = "\
-Exit codes: 0 the gateway is online, 1 the configuration is wrong, 2 a file cannot be read,
-3 the broker is out of reach, 4 the gateway is offline or the broker does not know it";
+const MORE: &str = "\
+Examples:
+  passerelle status
+  passerelle status --watch
+  passerelle status --json | jq .domains
+
+Exit codes:
+  0  the gateway is online
+  1  it is offline or the broker does not know it
+  2  the configuration is wrong or a file cannot be read
+  3  the broker is out of reach";
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = CODES)]
+#[command(after_help = MORE)]
 pub struct Args {
-    /// The gateway's configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// Show it again, each second on a terminal and else on each change, until interrupted
     #[arg(long)]
     watch: bool,
@@ -38,8 +44,8 @@ pub struct Args {
     json: bool,
 }
 
-/// Runs it: 0 if the gateway is online, 1 if the configuration is wrong, 2 if a file cannot be read, 3
-/// if the broker is out of reach, 4 if the gateway is offline or the broker does not know it.
+/// Runs it: 0 if the gateway is online, 1 if it is offline or the broker does not know it, 2 if the
+/// configuration is wrong or a file cannot be read, 3 if the broker is out of reach.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let config = match load(&args.config, out) {
@@ -54,7 +60,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     };
     shown.unwrap_or_else(|error| {
         complain(&error, out);
-        ExitCode::from(3)
+        no_broker()
     })
 }
 
@@ -99,7 +105,7 @@ impl Known {
             let all = json!({"instance": instance, "gateway": gateway, "domains": domains});
             return out.say_json(format_args!("{all}\n"));
         }
-        out.say(table::table(instance, gateway.as_ref(), domains, now()));
+        out.say_painted(&table::table(instance, gateway.as_ref(), domains, now()));
     }
 }
 
@@ -113,7 +119,7 @@ async fn once(args: &Args, config: &Config, out: &mut Out) -> Result<ExitCode, S
     let (_, messages) = Look::begin(config).await?;
     messages.iter().for_each(|m| known.take(m));
     known.show(args.json, out);
-    Ok(if known.is_online() { GOOD } else { ExitCode::from(4) })
+    Ok(if known.is_online() { GOOD } else { bad() })
 }
 
 async fn watch(args: &Args, config: &Config, out: &mut Out) -> Result<ExitCode, String> {

@@ -1,6 +1,7 @@
 //! The status as a table of at most 80 columns.
 
 use crate::printable::text as clean;
+use clap::builder::styling::{AnsiColor, Style};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 const WIDTH: usize = 80;
 
-/// The table. All that it shows comes from the broker, where anybody may have put it.
+/// The table, in colour. All that it shows comes from the broker, where anybody may have put it.
 pub(super) fn table(
     instance: &str,
     gateway: Option<&Value>,
@@ -18,13 +19,19 @@ pub(super) fn table(
 ) -> String {
     let mut out = String::new();
     head(&mut out, instance, gateway, now);
+    if let Some(line) = out.lines().next().map(str::to_owned) {
+        let online = gateway.is_some_and(|gateway| gateway["state"] == "online");
+        let colour = if online { GREEN } else { RED };
+        out.replace_range(..line.len(), &paint(&line, colour));
+    }
     if domains.is_empty() {
         out.push_str("\nno domain has been here\n");
         return out;
     }
     let columns = ("DOMAIN", "STATE", "SINCE", "LEGACY", "CALLS", "RECEIVED", "REFUSED");
     let (a, b, c, d, e, f, g) = columns;
-    let _ = writeln!(out, "\n{a:24} {b:19} {c:>5} {d:>6} {e:>5} {f:>8} {g:>7}");
+    let columns = format!("{a:24} {b:19} {c:>5} {d:>6} {e:>5} {f:>8} {g:>7}");
+    let _ = writeln!(out, "\n{}", paint(&columns, Style::new().bold()));
     let mut notes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut reasons = String::new();
     for (name, domain) in domains {
@@ -32,9 +39,9 @@ pub(super) fn table(
         let refused = counters["refused"].as_object().map(|o| o.values().filter_map(Value::as_u64));
         let _ = writeln!(
             out,
-            "{:24} {:19} {:>5} {:>6} {:>5} {:>8} {:>7}",
+            "{:24} {} {:>5} {:>6} {:>5} {:>8} {:>7}",
             fit(name, 24),
-            fit(&state(domain), 19),
+            paint(&format!("{:19}", fit(&state(domain), 19)), colour_of(domain)),
             age(&domain["since"], now),
             age(&domain["last_legacy"], now),
             short(domain["calls_pending"].as_u64()),
@@ -65,6 +72,24 @@ fn refusals(name: &str, refused: &Value) -> String {
     reasons.sort_by_key(|(_, count)| std::cmp::Reverse(count.as_u64()));
     let reasons = reasons.iter().map(|(why, n)| format!("{} {}", clean(why), short(n.as_u64())));
     wrap(&format!("{}: refused: {}", clean(name), reasons.collect::<Vec<_>>().join(", ")))
+}
+
+const GREEN: Style = AnsiColor::Green.on_default();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+
+/// Red needs somebody's hand, yellow may, green has moved.
+fn colour_of(domain: &Value) -> Style {
+    match domain["state"].as_str() {
+        Some("mqtt") => GREEN,
+        Some("legacy") => Style::new(),
+        Some("silent" | "absent" | "waiting_for_connect") => YELLOW,
+        _ => RED,
+    }
+}
+
+fn paint(text: &str, style: Style) -> String {
+    format!("{style}{text}{style:#}")
 }
 
 fn head(out: &mut String, instance: &str, gateway: Option<&Value>, now: SystemTime) {
@@ -212,6 +237,7 @@ mod tests {
         for gateway in [None, Some(json!({})), Some(Value::Null), Some(online)] {
             let far = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000_000_000);
             let shown = table(&"i".repeat(64), gateway.as_ref(), &domains, far);
+            let shown = anstream::adapter::strip_str(&shown).to_string();
             let widest = shown.lines().map(|l| l.chars().count()).max();
             assert!(widest <= Some(WIDTH), "{widest:?}\n{shown}");
             assert!(!shown.contains('\u{1b}'), "{shown}");

@@ -61,6 +61,7 @@ pub async fn run(mut config: Config, observe: Observe, confined: &Confined) -> R
         relay = %relay.display(),
         "passerelle observes: nothing goes to MQTT"
     );
+    super::service::ready();
     let (running, tasks) = (BTreeMap::new(), JoinSet::new());
     let mut observer = Observer { config, relay, learner, running, tasks };
     observer.until_told(changes).await.map_err(|e| format!("signals: {e}"))?;

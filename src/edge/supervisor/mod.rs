@@ -149,6 +149,7 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
         rows = supervisor.setting.table.commands().len() + supervisor.setting.table.events().len(),
         "passerelle starts"
     );
+    super::service::ready();
     supervisor.watch_until_told(watches, telling, signals, reload).await;
     supervisor.finish(hub_task, stop_hub, stop_at).await;
     Ok(())

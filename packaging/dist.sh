@@ -1,0 +1,150 @@
+#!/bin/sh
+# dist.sh dist|dist-packages: what is released, in target/dist. `dist-packages` is the part that CI installs: this
+# machine's binary and its packages. TARGETS says for which processors; VERSION another version, and PROGRAM another
+# binary.
+#
+# All of it is the same on every run: times are the commit's, paths are not in the binaries, and the tools' versions
+# are fixed here. They are kept in target/tools.
+set -eu
+
+what=$1
+project=$(cd "$(dirname "$0")/.." && pwd)
+cd "$project"
+target=$(mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
+tools=$target/tools
+dist=$target/dist
+work=$target/dist-work
+CARGO=${CARGO:-cargo}
+version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)}
+TARGETS=${TARGETS:-"x86_64 aarch64"}
+[ "$what" = dist ] || TARGETS=$(uname -m)
+
+if [ -f COMMIT ]; then
+	commit=$(cut -d' ' -f1 COMMIT)
+	SOURCE_DATE_EPOCH=$(cut -d' ' -f2 COMMIT)
+else
+	commit=$(git rev-parse --short=12 HEAD)
+	SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+	[ -z "$(git status --porcelain --untracked-files=no)" ] || commit=$commit+changes
+fi
+export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC
+mtime=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
+
+say() { echo "dist: $*" >&2; }
+
+# python_tool NAME VERSION: a program that a Python package brings.
+python_tool() {
+	[ -x "$tools/python/bin/$1" ] && return
+	[ -d "$tools/python" ] || python3 -m venv "$tools/python"
+	"$tools/python/bin/pip" install --quiet --disable-pip-version-check "$1==$2"
+}
+
+# cargo_tool NAME VERSION OPTION...
+cargo_tool() {
+	[ -x "$tools/bin/$1" ] && return
+	name=$1 number=$2
+	shift 2
+	"$CARGO" install --quiet --locked --root "$tools" "$name@$number" "$@"
+}
+
+# binary PROCESSOR: sets $binary. Where its target cannot be had, it says so and fails.
+binary() {
+	binary=${PROGRAM:-}
+	[ -z "$binary" ] || return 0
+	triple=$1-unknown-linux-musl
+	if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$triple/lib" ] && ! rustup target add "$triple" 2>"$work/rustup"; then
+		say "no $1: Rust's target $triple cannot be had: $(tail -n 1 "$work/rustup")"
+		return 1
+	fi
+	# rust-lld comes with Rust, and links for every processor.
+	linker=CARGO_TARGET_$(echo "$triple" | tr 'a-z-' 'A-Z_')_LINKER
+	env "$linker=rust-lld" PASSERELLE_VERSION="$version ($commit)" \
+		RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$project=/passerelle" \
+		"$CARGO" build --quiet --release --locked --bin passerelle --target "$triple"
+	binary=$target/$triple/release/passerelle
+}
+
+# tree PROGRAM INIT: what is installed, in $work/tree.
+tree() {
+	rm -rf "$work/tree"
+	mkdir -p "$work/tree"
+	DESTDIR=$work/tree PREFIX=/usr SYSCONFDIR=/etc INIT=$2 PROGRAM=$1 PAGES=$pages sh packaging/install.sh install
+	if [ "$2" = systemd ]; then
+		doc=$work/tree/usr/share/doc/passerelle
+		printf 'passerelle (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- The passerelle maintainers <maintainers@passerelle.invalid>  %s\n' \
+			"$version" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$doc/changelog.gz"
+		cp packaging/deb/copyright "$doc/copyright"
+		rm "$doc/LICENSE-MIT" "$doc/LICENSE-APACHE"
+	fi
+	find "$work/tree" -type d -exec chmod 755 {} +
+	find "$work/tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+}
+
+# scripts: what a package runs, each with the functions that it uses.
+scripts() {
+	mkdir -p "$work/tree/scripts"
+	for script in packaging/apk/* packaging/deb/post* packaging/deb/pre* packaging/rpm/*; do
+		kind=${script#packaging/}
+		{ echo '#!/bin/sh'; grep -v '^#' packaging/user.sh; cat "$script"; } >"$work/tree/scripts/$(echo "$kind" | tr / -)"
+	done
+	chmod 755 "$work"/tree/scripts/*
+	touch -d "@$SOURCE_DATE_EPOCH" "$work"/tree/scripts/*
+}
+
+# package KIND PROCESSOR
+package() {
+	arch=$(case $2 in x86_64) echo amd64 ;; aarch64) echo arm64 ;; esac)
+	sed "s/@ARCH@/$arch/; s/@VERSION@/$version/; s/@MTIME@/$mtime/" packaging/nfpm.yaml >"$work/nfpm.yaml"
+	(cd "$work/tree" && "$tools/python/bin/nfpm" package --config "$work/nfpm.yaml" --packager "$1" --target "$dist/") >/dev/null
+}
+
+# sources: what is in the repository, the pages, the dependencies, and the commit.
+sources() {
+	name=passerelle-$version
+	rm -rf "${work:?}/$name"
+	mkdir -p "$work/$name"
+	git archive HEAD | tar -x -C "$work/$name"
+	echo "$commit $SOURCE_DATE_EPOCH" >"$work/$name/COMMIT"
+	cp -r "$pages" "$work/$name/pages"
+	mkdir -p "$work/$name/.cargo"
+	(cd "$work/$name" && "$CARGO" vendor --quiet --locked vendor >.cargo/config.toml)
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw --mtime="@$SOURCE_DATE_EPOCH" \
+		--format=gnu -C "$work" -c "$name" | xz -T1 -6 >"$dist/$name.tar.xz"
+	sum=$(sha512sum "$dist/$name.tar.xz" | cut -d' ' -f1)
+	sed "s/@VERSION@/$version/; s/@SHA512@/$sum/" packaging/alpine/APKBUILD >"$dist/APKBUILD"
+}
+
+# papers: the dependencies' licences, and the bill of materials.
+papers() {
+	cargo_tool cargo-about 0.9.3 --features cli
+	cargo_tool cargo-cyclonedx 0.5.9
+	"$tools/bin/cargo-about" generate --locked --offline --fail --config packaging/about.toml packaging/about.hbs \
+		>"$dist/THIRD-PARTY-LICENSES.txt"
+	"$tools/bin/cargo-cyclonedx" cyclonedx --format json --spec-version 1.5 --describe crate \
+		--override-filename passerelle-sbom --quiet --target x86_64-unknown-linux-musl
+	mv passerelle-sbom.json "$dist/passerelle-$version.cdx.json"
+}
+
+rm -rf "$dist" "$work"
+mkdir -p "$dist" "$work"
+python_tool nfpm 2.48.0
+"$CARGO" run --quiet --example pages -- "$work/pages"
+pages=$work/pages
+for processor in $TARGETS; do
+	binary "$processor" || continue
+	cp "$binary" "$dist/passerelle-$version-$processor"
+	touch -d "@$SOURCE_DATE_EPOCH" "$dist/passerelle-$version-$processor"
+	tree "$binary" openrc
+	scripts
+	package apk "$processor"
+	tree "$binary" systemd
+	scripts
+	package deb "$processor"
+	package rpm "$processor"
+done
+if [ "$what" = dist ]; then
+	sources
+	papers
+fi
+(cd "$dist" && sha256sum -- * >"$work/sums" && mv "$work/sums" SHA256SUMS)
+ls -l "$dist"
