@@ -73,11 +73,7 @@ impl Machine {
 
     /// The script with the machine's own folders in the place of the real ones.
     fn here(&self, script: &str) -> String {
-        let used = "--config /etc/passerelle/here.toml";
-        let mut text = script.replace("--config /etc/passerelle/passerelle.toml", used);
-        if text != script {
-            text.insert_str(0, "rc-service passerelle here\n");
-        }
+        let mut text = format!("rc-service passerelle here\n{script}");
         for folder in ["etc", "usr", "run", "var"] {
             for before in [" ", "\"unix:"] {
                 let real = format!("{before}/{folder}/");
@@ -99,6 +95,7 @@ impl Machine {
                 .env("DESTDIR", self.0.path())
                 .env("PROGRAM", PROGRAM)
                 .env("INIT", "openrc")
+                .env("PASSERELLE_CONFIG", self.path("etc/passerelle/here.toml"))
                 .env(
                     "PATH",
                     format!("{0}/bin:{0}/usr/bin:{path}:/usr/sbin", self.0.path().display()),
@@ -171,7 +168,9 @@ case "$1 $2" in
     pid=$(cat "$ROOT/passerelle.pid")
     gone "$pid"
     rm "$ROOT/passerelle.pid" ;;
-"passerelle here") here "$ROOT/etc/passerelle/passerelle.toml" > "$ROOT/etc/passerelle/here.toml" ;;
+"passerelle here")
+    config="$ROOT/etc/passerelle/passerelle.toml"
+    if [ -f "$config" ]; then here "$config" > "$ROOT/etc/passerelle/here.toml"; fi ;;
 *) echo "no such service, or command: $*"; exit 1 ;;
 esac
 "#;

@@ -11,7 +11,7 @@
 //! | `toml body` | a part of an event, with a table of bodies of both sides below it |
 //! | `text` after `<!-- fixture: NAME -->` | what `check` says about that mapping |
 //! | `text` after `<!-- demo -->` | a part of what the demo prints |
-//! | `toml` after `<!-- config -->` | a configuration without a fault |
+//! | `toml` alone | a configuration, or a part of one, without a fault |
 //!
 //! MIGRATION.md has its own test, and what it runs (`sh run`) is not looked at here.
 
@@ -220,15 +220,52 @@ fn findings_are_shown_as_check_says_them() {
     assert!(count >= 10, "{count} findings");
 }
 
+/// A part of a configuration as a whole one: with what the smallest one has, where it has not.
+fn whole(part: &str) -> String {
+    let (top, tables) = part.split_at(part.find("\n[").map_or(part.len(), |at| at + 1));
+    let (top, tables) = if part.starts_with('[') { ("", part) } else { (top, tables) };
+    let mut text = String::new();
+    for (key, line) in [
+        ("mappings", "mappings = [\"mappings/psec.toml\", \"mappings/psec-lib-1.1.toml\"]\n"),
+        ("broker", "broker = { url = \"unix:/run/mosquitto/mqtt.sock\" }\n"),
+        ("channel", "channel = [{ unix = \"/var/run/*-msg.sock\" }]\n"),
+    ] {
+        let has = |form: String| part.lines().any(|l| l.starts_with(&form));
+        if !has(format!("{key} =")) && !has(format!("[{key}]")) && !has(format!("[[{key}]]")) {
+            text.push_str(line);
+        }
+    }
+    format!("{text}{top}{tables}")
+}
+
 #[test]
-fn the_smallest_configuration_is_without_a_fault() {
-    let readme = Page::read("README.md");
-    let blocks = blocks(&readme);
-    let config = blocks.iter().find(|b| b.before == "<!-- config -->").unwrap();
-    let here = folder();
-    fs::write(here.path().join("passerelle.toml"), &config.text).unwrap();
-    let output = sh("passerelle check passerelle.toml", here.path());
-    assert!(output.status.success(), "{}", said(&output));
+fn every_part_of_a_configuration_is_without_a_fault() {
+    let (here, mut count) = (folder(), 0);
+    let relay = here.path().to_str().unwrap();
+    let own = fs::read_dir(Path::new(ROOT).join("mappings")).unwrap();
+    fs::remove_file(here.path().join("mappings")).unwrap();
+    fs::create_dir(here.path().join("mappings")).unwrap();
+    for file in own.map(|entry| entry.unwrap().path()) {
+        fs::copy(&file, here.path().join("mappings").join(file.file_name().unwrap())).unwrap();
+    }
+    fs::write(
+        here.path().join("mappings/antivirus.toml"),
+        "dialect = \"psec\"\nrequester_member = \"source\"\n",
+    )
+    .unwrap();
+    for page in Page::all() {
+        for block in blocks(&page).iter().filter(|b| b.words == ["toml"]) {
+            fs::write(
+                here.path().join("passerelle.toml"),
+                whole(&block.text).replace("/run/passerelle", relay),
+            )
+            .unwrap();
+            let output = sh("passerelle check passerelle.toml", here.path());
+            assert!(output.status.success(), "{}: {}", page.path, said(&output));
+            count += 1;
+        }
+    }
+    assert!(count >= 6, "{count} parts");
 }
 
 /// A line of the demo without the time that it took.

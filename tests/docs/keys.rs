@@ -80,13 +80,20 @@ fn keys_of(findings: Vec<Finding>) -> BTreeMap<String, BTreeSet<String>> {
 
 /// What is named in the first column of a section's first table.
 fn explained(page: &Page, heading: &str) -> BTreeSet<String> {
+    tables(page, heading).into_iter().next().unwrap_or_default()
+}
+
+/// What is named in the first column of each of a section's tables.
+pub fn tables(page: &Page, heading: &str) -> Vec<BTreeSet<String>> {
     let mut lines = page.text.lines();
     assert!(lines.any(|l| l.trim_start_matches('#').trim() == heading), "no section {heading}");
-    let section = lines.take_while(|l| !l.starts_with('#'));
-    let rows = section.skip_while(|l| !l.starts_with('|')).skip(2);
-    let rows = rows.take_while(|l| l.starts_with('|'));
-    let cells = rows.filter_map(|row| row.split('|').nth(1));
-    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned)).collect()
+    let section: Vec<_> = lines.take_while(|l| !l.starts_with('#')).collect();
+    let tables = section.split(|line| !line.starts_with('|')).filter(|rows| rows.len() > 2);
+    let named = |row: &&str| -> Vec<String> {
+        let cell = row.split('|').nth(1).unwrap_or_default();
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    tables.map(|rows| rows.iter().skip(2).flat_map(named).collect()).collect()
 }
 
 #[test]

@@ -15,3 +15,4 @@ mod french;
 mod keys;
 mod links;
 mod page;
+mod status;
