@@ -12,7 +12,7 @@ MUSL := $(HOST:gnu=musl)
 STATIC_TARGET ?= $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)/lib),$(MUSL),$(HOST))
 
 .PHONY: all demo test test-faults soak test-vm test-xen lint bench bench-middle fuzz fuzz-corpus \
-	test-musl lint-packages pages install uninstall dist dist-packages test-alpine test-deb
+	tools test-musl lint-packages pages install uninstall dist dist-packages test-alpine test-deb
 
 # What --version says. A source archive has its commit in a file.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -75,41 +75,42 @@ test-musl:
 	then $(CARGO) nextest run --no-fail-fast --target $(MUSL) $(if $(SHORT),--test cli --test output --test migration); \
 	else $(CARGO) test --no-fail-fast --target $(MUSL) $(if $(SHORT),--test cli --test output --test migration); fi; fi
 
+# What `make lint` has to compile: minutes, once.
+tools:
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --quiet --locked cargo-deny@0.20.2 \
+		|| echo "cargo-deny cannot be had here"
+
 # Formatting, the house rules (clippy.toml), shell, TOML, the schemas, the pages, the CI's own files; and the
-# dependencies' licences and advisories. What is absent is installed, under target/tools or by apt.
-TOOLS = $(TARGET)/tools
-PYTHON = $(TOOLS)/python/bin
+# dependencies' licences and advisories. Checkers that are absent are installed, by apt or under target/tools.
+PYTHON = $(TARGET)/tools/python/bin
 SHELLS = $(shell git ls-files '*.sh') .ci/run tests/vm/init tests/vm/init-dom0
-lint: $(TOOLS)/bin/cargo-deny $(PYTHON)/taplo $(PYTHON)/check-jsonschema pages
+lint: pages
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	rustfmt --check --edition 2024 tests/system/traffic.rs
 	@sh demo/setup.sh shellcheck mandoc
 	shellcheck -x -P SCRIPTDIR -S warning $(SHELLS)
 	shellcheck -s sh -S warning -e SC2034 packaging/passerelle.initd packaging/passerelle.confd
-	$(PYTHON)/taplo lint
-	$(PYTHON)/check-jsonschema --check-metaschema schemas/*.json
-	$(PYTHON)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	$(PYTHON)/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
 	mandoc -T lint -W warning $(TARGET)/pages/man/*.1
-	$(TOOLS)/bin/cargo-deny check bans licenses sources
-	@if git ls-remote $(ADVISORIES) HEAD >/dev/null 2>&1; \
-	then $(TOOLS)/bin/cargo-deny check advisories; \
-	else echo "$(ADVISORIES) is out of reach: advisories not checked"; fi
-
-$(TOOLS)/bin/cargo-deny:
-	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@0.20.2
-$(PYTHON)/taplo:
-	python3 -m venv $(TOOLS)/python
-	$(PYTHON)/pip install --quiet --disable-pip-version-check taplo==0.9.3
-$(PYTHON)/check-jsonschema:
-	python3 -m venv $(TOOLS)/python
-	$(PYTHON)/pip install --quiet --disable-pip-version-check check-jsonschema==0.39.0
+	@[ -x $(PYTHON)/taplo ] && [ -x $(PYTHON)/check-jsonschema ] || { python3 -m venv $(TARGET)/tools/python \
+		&& $(PYTHON)/pip install --quiet --disable-pip-version-check taplo==0.9.3 check-jsonschema==0.39.0; } || :
+	@set -e; if [ -x $(PYTHON)/taplo ] && [ -x $(PYTHON)/check-jsonschema ]; \
+	then RUST_LOG=error $(PYTHON)/taplo lint; \
+	     $(PYTHON)/check-jsonschema --check-metaschema schemas/*.json; \
+	     $(PYTHON)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml; \
+	     $(PYTHON)/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml; \
+	else echo "taplo and check-jsonschema cannot be had here: TOML, schemas and workflows not checked"; fi
+	@set -e; if $(CARGO) deny --version >/dev/null 2>&1; \
+	then $(CARGO) deny check bans licenses sources; \
+	     if git ls-remote $(ADVISORIES) HEAD >/dev/null 2>&1; \
+	     then $(CARGO) deny check advisories; \
+	     else echo "$(ADVISORIES) is out of reach: advisories not checked"; fi; \
+	else echo "cargo-deny is not installed (make tools): licences and advisories not checked"; fi
 
 # What Debian's own checker says of the package.
 lint-packages: dist-packages
 	@sh demo/setup.sh lintian
-	lintian --fail-on error,warning $(TARGET)/dist/*.deb
+	lintian --allow-root --fail-on error,warning $(TARGET)/dist/*.deb
 
 # The gateway beside the direct path; see BENCHMARKS.md. ROUNDS=1 only shows that everything works, and
 # ONLY=L,T1 measures some lines.
@@ -136,10 +137,13 @@ fuzz:
 fuzz-corpus:
 	@CARGO="$(CARGO)" sh fuzz/run.sh keep $(T) $(FUZZ)
 
+# The day of this version, by the changelog.
+RELEASED = $(shell sed -n 's/^\#\# \[$(VERSION)\] - //p' CHANGELOG.md)
+
 # Manual pages and completions, as the program describes itself. A source archive brings them.
 PAGES = $(or $(wildcard pages),$(TARGET)/pages)
 pages:
-	$(CARGO) run --quiet --example pages -- $(TARGET)/pages
+	$(CARGO) run --quiet --example pages -- $(TARGET)/pages $(RELEASED)
 
 # The binary must be there (`make`), so that root need not build it. What has been edited stays, and what is taken
 # away again by `make uninstall` is what was installed. INIT is openrc or systemd.

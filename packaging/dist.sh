@@ -74,6 +74,7 @@ tree() {
 		printf 'passerelle (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- The passerelle maintainers <maintainers@passerelle.invalid>  %s\n' \
 			"$version" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$doc/changelog.gz"
 		cp packaging/deb/copyright "$doc/copyright"
+		install -D -m 644 packaging/deb/lintian-overrides "$work/tree/usr/share/lintian/overrides/passerelle"
 		rm "$doc/LICENSE-MIT" "$doc/LICENSE-APACHE"
 	fi
 	find "$work/tree" -type d -exec chmod 755 {} +
@@ -85,7 +86,11 @@ scripts() {
 	mkdir -p "$work/tree/scripts"
 	for script in packaging/apk/* packaging/deb/post* packaging/deb/pre* packaging/rpm/*; do
 		kind=${script#packaging/}
-		{ echo '#!/bin/sh'; grep -v '^#' packaging/user.sh; cat "$script"; } >"$work/tree/scripts/$(echo "$kind" | tr / -)"
+		{
+			echo '#!/bin/sh'
+			if grep -qE '(make|remove)_(user|state)' "$script"; then cat packaging/scripts.sh; fi
+			cat "$script"
+		} >"$work/tree/scripts/$(echo "$kind" | tr / -)"
 	done
 	chmod 755 "$work"/tree/scripts/*
 	touch -d "@$SOURCE_DATE_EPOCH" "$work"/tree/scripts/*
@@ -128,7 +133,8 @@ papers() {
 rm -rf "$dist" "$work"
 mkdir -p "$dist" "$work"
 python_tool nfpm 2.48.0
-"$CARGO" run --quiet --example pages -- "$work/pages"
+released=$(sed -n 's/^## \[.*\] - //p' CHANGELOG.md | head -n 1)
+"$CARGO" run --quiet --example pages -- "$work/pages" "$released"
 pages=$work/pages
 for processor in $TARGETS; do
 	binary "$processor" || continue
