@@ -112,7 +112,14 @@ sources() {
 	echo "$commit $SOURCE_DATE_EPOCH" >"$work/$name/COMMIT"
 	cp -r "$pages" "$work/$name/pages"
 	mkdir -p "$work/$name/.cargo"
-	(cd "$work/$name" && "$CARGO" vendor --quiet --locked vendor >.cargo/config.toml)
+	(cd "$work/$name" && "$CARGO" vendor --quiet --locked vendor)
+	cat >"$work/$name/.cargo/config.toml" <<-'CONFIG'
+		[source.crates-io]
+		replace-with = "vendored"
+
+		[source.vendored]
+		directory = "vendor"
+	CONFIG
 	tar --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw --mtime="@$SOURCE_DATE_EPOCH" \
 		--format=gnu -C "$work" -c "$name" | xz -T1 -6 >"$dist/$name.tar.xz"
 	sum=$(sha512sum "$dist/$name.tar.xz" | cut -d' ' -f1)

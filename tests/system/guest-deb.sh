@@ -14,7 +14,7 @@ other_than() { systemctl is-active --quiet passerelle && [ "$(process)" != "$1" 
 log_says() { journalctl --quiet --unit passerelle --output cat | grep -q "$1"; }
 the_same() { systemctl is-active --quiet passerelle && [ "$(process)" = "$1" ]; }
 
-files before
+files before 2>/dev/null
 dpkg --install passerelle_0.0.1_amd64.deb >dpkg.out 2>&1 || { fail "install"; cat dpkg.out; }
 check "its user is in the groups that it needs" sh -c 'id -nG passerelle | grep -w mosquitto'
 check "it does not start of itself" sh -c '! systemctl is-active passerelle'
@@ -27,7 +27,7 @@ systemctl start passerelle || { fail "start"; journalctl --quiet --unit passerel
 check "it starts without the broker and before the domains" systemctl is-active passerelle
 mkdir -p /run/mosquitto
 chown mosquitto: /run/mosquitto
-systemctl start mosquitto
+systemctl start mosquitto || { fail "mosquitto"; journalctl --quiet --unit mosquitto --no-pager | tail -n 20; }
 ./traffic /run/sys-usb-msg.sock sys-usb &
 ./traffic /run/vm-gui-msg.sock vm-gui 3 >gui.out &
 open_to passerelle /run/sys-usb-msg.sock
@@ -77,11 +77,12 @@ kill "$sub"
 
 systemd-analyze security --no-pager passerelle 2>/dev/null | tail -n 1
 dpkg --purge passerelle >dpkg.out 2>&1 || { fail "purge"; cat dpkg.out; }
-files after
+files after 2>/dev/null
 grep -q passerelle /etc/passwd /etc/group /etc/shadow && fail "its user is left"
 pgrep passerelle >/dev/null && fail "it still runs"
 same_as_before ' (/etc/mosquitto(/mosquitto.conf)?|/var/lib/mosquitto(/.*)?|/var/log(/.*)?|/var/lib/dpkg(/.*)?|/var/lib/systemd(/.*)?|/var/cache(/.*)?|/etc/(passwd|group|shadow|gshadow|subuid|subgid)-)( |$)'
 
+[ "$failed" -eq 0 ] || systemctl status --no-pager mosquitto
 [ "$failed" -eq 0 ] || journalctl --quiet --unit passerelle --no-pager | tail -n 60
 echo "END $failed"
 systemctl poweroff --force --force
