@@ -132,9 +132,10 @@ papers() {
 	cargo_tool cargo-cyclonedx 0.5.9
 	"$tools/bin/cargo-about" generate --locked --offline --fail --config packaging/about.toml packaging/about.hbs \
 		>"$dist/THIRD-PARTY-LICENSES.txt"
-	"$tools/bin/cargo-cyclonedx" cyclonedx --format json --spec-version 1.5 --describe crate \
+	"$tools/bin/cargo-cyclonedx" cyclonedx --format json --spec-version 1.5 --no-build-deps \
 		--override-filename passerelle-sbom --quiet --target x86_64-unknown-linux-musl
-	mv passerelle-sbom.json "$dist/passerelle-$version.cdx.json"
+	sed "s|$project|/passerelle|g" passerelle-sbom.json >"$dist/passerelle-$version.cdx.json"
+	rm passerelle-sbom.json
 }
 
 rm -rf "$dist" "$work"
