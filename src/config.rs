@@ -1,6 +1,8 @@
 //! The configuration file: read, checked, and with the mapping that it names.
 
+mod bare;
 mod changes;
+mod grounds;
 mod observe;
 mod policy;
 mod reach;
@@ -17,11 +19,13 @@ use crate::translate::name::DomainName;
 use crate::translate::policy::{Names, Pattern, Policy};
 use crate::translate::proxy::Identity;
 use crate::translate::status::MappingFile;
+pub use bare::{Bare, load_bare};
+pub use grounds::grounds;
 pub use reach::{files, out_of_reach};
 use read::Reader;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +36,22 @@ pub enum Address {
     /// A UNIX socket: `unix:/path`.
     Unix(PathBuf),
     /// `tcp://host:port`.
-    Tcp(String, u16),
+    Tcp {
+        /// A name or an address; an IPv6 address stands without its brackets.
+        host: String,
+        /// The port, usually 1883.
+        port: u16,
+    },
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+        }
+    }
 }
 
 /// `[broker]`

@@ -14,6 +14,7 @@ use passerelle::diagnostic::Source;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -192,7 +193,12 @@ fn the_environment_says_where_the_configuration_is() {
         let (findings, nothing) =
             if code == 1 { (shown.out, shown.err) } else { (shown.err, shown.out) };
         assert_eq!(nothing, "", "{args:?}");
-        as_kept("check-config-findings", &findings.replace("wrong.toml", found));
+        // Some need a part of it alone, and tell what is wrong with that.
+        if matches!(args, ["status" | "ready" | "store", ..]) {
+            assert!(findings.contains("no broker's address"), "{args:?}: {findings}");
+        } else {
+            as_kept("check-config-findings", &findings.replace("wrong.toml", found));
+        }
         // By its default it is in the one place where packages put it.
         let help = passerelle(here.path(), &[args, &["--help"]].concat(), "").out;
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -256,7 +262,8 @@ fn run_does_not_start_with_a_wrong_configuration() {
 
 #[test]
 fn run_does_not_start_where_its_sockets_folder_is_absent() {
-    let here = folder(&[("passerelle.toml", CONFIG)]);
+    let absent = CONFIG.replace("/run/*-msg.sock", "/absent/*-msg.sock");
+    let here = folder(&[("passerelle.toml", &absent)]);
     fs::create_dir(here.path().join("mappings")).unwrap();
     fs::copy(psec(), here.path().join("mappings/psec.toml")).unwrap();
     let shown = passerelle(here.path(), &["run", "--config", "passerelle.toml"], "");
@@ -297,7 +304,7 @@ fn run_does_not_observe_where_it_cannot_keep_what_it_learns() {
     );
     fs::write(here.path().join("passerelle.toml"), text).unwrap();
     let shown = passerelle(here.path(), &["run", "--config", "passerelle.toml"], "");
-    let error = "error: absent/coverage.lock: No such file or directory (os error 2); make the folder \
+    let error = "error: absent/passerelle.lock: No such file or directory (os error 2); make the folder \
                  of `state_dir`, and have it belong to the gateway's user\n";
     assert_eq!(shown, ended(2, "", error));
     let shown = passerelle(here.path(), &["coverage", "--config", "passerelle.toml"], "");
@@ -599,7 +606,7 @@ url = "unix:/run/mosquitto/mqtt.sock"
 user = "passerelle"
 passwords = "passwords"
 [[channel]]
-unix = "/absent/*-msg.sock"
+unix = "/run/*-msg.sock"
 [[allow]]
 from = "vm-gui"
 command = "LISTE_*"
@@ -709,9 +716,9 @@ fn check_warns_of_rules_that_others_can_use() {
 fn names_that_mean_something_are_nobodys() {
     let here = with_policy();
     for (from, to) in [
-        ("/absent/*-msg.sock", "/absent/mqtt-msg.sock"),
-        ("/absent/*-msg.sock", "/absent/dom0-msg.sock"),
-        ("/absent/*-msg.sock", "/absent/passerelle-x-msg.sock"),
+        ("/run/*-msg.sock", "/run/mqtt-msg.sock"),
+        ("/run/*-msg.sock", "/run/dom0-msg.sock"),
+        ("/run/*-msg.sock", "/run/passerelle-x-msg.sock"),
         ("[[channel]]", "[dialects]\nmqtt = \"psec\"\n[[channel]]"),
         ("[[channel]]", "[dialects]\ntous = \"psec\"\n[[channel]]"),
     ] {
@@ -754,7 +761,7 @@ mappings = [\"mappings/psec.toml\"]
 [broker]
 url = \"unix:/absent/mqtt.sock\"
 [[channel]]
-unix = \"/absent/*-msg.sock\"
+unix = \"/run/*-msg.sock\"
 ";
 
 const ONE_EVENT: &str = "\
@@ -813,3 +820,67 @@ topic = \"business/scanned\"
 [event.members]
 file = 3
 ";
+
+#[test]
+fn check_finds_what_run_would_find_without_connecting() {
+    let here = folder(&[("passwords", ""), ("password", "s3cret\n"), ("file", "")]);
+    for made in ["sockets", "state"] {
+        fs::create_dir(here.path().join(made)).unwrap();
+    }
+    let good = format!(
+        "mappings = [{:?}]\nstate_dir = \"state\"\n[broker]\nurl = \"unix:/absent/mqtt.sock\"\n\
+         user = \"passerelle\"\npasswords = \"passwords\"\n[[channel]]\nunix = \"{}/sockets/*-msg.sock\"\n\
+         [store]\ndir = \"state/store\"\n",
+        psec(),
+        here.path().display()
+    );
+    let secrets = |name: &str, text: &str, mode: u32| {
+        let file = here.path().join(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let check = |text: &str| {
+        fs::write(here.path().join("passerelle.toml"), text).unwrap();
+        passerelle(here.path(), &["check", "passerelle.toml"], "")
+    };
+    let told = |text: &str, what: &str| {
+        let shown = check(text);
+        assert!(shown.code == 1 && shown.out.contains(what), "{what}\n{shown:?}");
+        assert!(!shown.out.contains("s3cret"), "{shown:?}");
+    };
+    const ALL: &str = "passerelle:s3cret\nvm-gui:s3cret\n";
+    secrets("passwords", ALL, 0o600);
+    secrets("password", "s3cret\n", 0o600);
+    assert_eq!(check(&good).code, 0);
+    for (text, mode, what) in [
+        (ALL, 0o644, "its mode is 644"),
+        ("passerelle:s3cret\n\nvm-gui:s3cret\n", 0o600, "passwords:2: no colon"),
+        ("passerelle:s3cret\nvm-gui:s3cret\nvm-gui:s3cret\n", 0o600, "passwords:3: this name has"),
+        ("vm-gui:s3cret\n", 0o600, "no line for \"passerelle\""),
+        ("\u{feff}passerelle:s3cret\n", 0o600, "a byte-order mark"),
+    ] {
+        secrets("passwords", text, mode);
+        told(&good, what);
+    }
+    secrets("passwords", ALL, 0o600);
+    let long = format!("unix:/{}.sock", "x".repeat(103));
+    for (from, to, what) in [
+        ("\"passwords\"", "\"absent\"", "absent: No such file"),
+        ("passwords =", "password_file = \"absent\"\npasswords =", "absent: No such file"),
+        ("/sockets/", "/absent/", "/absent: No such file"),
+        ("state_dir = \"state\"", "state_dir = \"absent\"", "absent: No such file"),
+        ("state_dir = \"state\"", "state_dir = \"file\"", "file: it is no folder"),
+        ("state/store", "file/store", "file: it is no folder"),
+        ("unix:/absent/mqtt.sock", &long, "107 bytes at most"),
+        ("unix:/absent/mqtt.sock", "tcp://::1:1883", "no broker's address"),
+        ("unix:/absent/mqtt.sock", "tcp://[::x]:1883", "no broker's address"),
+    ] {
+        told(&good.replacen(from, to, 1), what);
+    }
+    let one_more = "passwords =";
+    let with_one = good.replacen(one_more, "password_file = \"password\"\npasswords =", 1);
+    secrets("passwords", "vm-gui:s3cret\n", 0o600);
+    assert_eq!(check(&with_one).code, 0);
+    let tcp = with_one.replacen("unix:/absent/mqtt.sock", "tcp://[::1]:1883", 1);
+    assert_eq!(check(&tcp).code, 0);
+}

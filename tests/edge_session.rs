@@ -6,7 +6,8 @@ mod edge_support;
 
 use bytes::Bytes;
 use edge_support::{Broker, next, publish, ready};
-use passerelle::edge::session::{BrokerAddress, Event, Session, Will};
+use passerelle::config::Address;
+use passerelle::edge::session::{Event, Session, Will};
 use passerelle::translate::name::DomainName;
 use passerelle::translate::publish::{Qos, Received, Token};
 use passerelle::translate::refusal::Reason;
@@ -228,7 +229,7 @@ async fn a_broker_on_tcp_is_reached_too() {
     let broker = Broker::start(&format!("listener {port} 127.0.0.1")).await;
     let mut settings = broker.settings("tcp", &["t"]);
     let host = "127.0.0.1".to_owned();
-    settings.address = BrokerAddress::Tcp { host, port };
+    settings.address = Address::Tcp { host, port };
     let mut session = Session::new(settings);
     ready(&mut session).await;
     for token in 0..20 {

@@ -75,7 +75,7 @@ fn domains(
     more: &[DomainName],
 ) -> Result<BTreeSet<DomainName>, String> {
     let mut domains = config.domains();
-    domains.extend(secrets::domains(config)?);
+    domains.extend(secrets::domains(&config.broker, &config.state_dir)?);
     domains.extend(more.iter().cloned());
     let is_one = |name: &DomainName| name.is_dom0() || name.meaning().is_none();
     domains.retain(|name| is_one(name) && name.as_str() != user);
@@ -104,7 +104,7 @@ fn acl(config: &Config, user: &str, domains: &BTreeSet<DomainName>) -> String {
 fn listener(config: &Config, folder: &Path, passwords: &Path) -> String {
     let place = match &config.broker.address {
         Address::Unix(path) => format!("0 {}", path.display()),
-        Address::Tcp(host, port) => format!("{port} {}", host.trim_matches(['[', ']'])),
+        Address::Tcp { host, port } => format!("{port} {host}"),
     };
     let (config, folder, passwords) = (&config.source.name, folder.display(), passwords.display());
     format!(

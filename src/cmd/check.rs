@@ -117,6 +117,7 @@ fn check(paths: &[PathBuf], out: &mut Out) -> Result<Checked, Error> {
                 Ok(config) => {
                     config.mappings.iter().for_each(|mapping| checked.file(&mapping.file));
                     checked.table(&config.table);
+                    checked.found(config::grounds(&config));
                     warn(&config, out);
                 }
                 Err(Error::Findings(found)) => checked.found(found),

@@ -2,9 +2,10 @@
 
 mod show;
 
-use super::{ConfigFile, GOOD, Out, bad, load, read, trouble};
+use super::{ConfigFile, GOOD, Out, bad, load, trouble};
 use crate::config::Config;
 use crate::edge::observe::FILE;
+use crate::edge::regular;
 use crate::translate::clock::Now;
 use crate::translate::coverage::{self, Book, Row};
 use crate::translate::proxy::Setting;
@@ -59,12 +60,14 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
 
 fn learnt(config: &Config) -> Result<Book, String> {
     let file = config.state_dir.join(FILE);
-    let text = read(&file).map_err(|e| {
+    let text = regular::read(&file).map_err(|e| {
+        let file = file.display();
         format!(
-            "error: {e}\nhelp: `passerelle run` with [observe] writes it: see docs/observing.md\n"
+            "error: {file}: {e}\nhelp: `passerelle run` with [observe] writes it: see docs/observing.md\n"
         )
     })?;
-    coverage::read(&text.text).map_err(|e| format!("error: {}: {e}\n", text.name))
+    let text = String::from_utf8_lossy(&text);
+    coverage::read(&text).map_err(|e| format!("error: {}: {e}\n", file.display()))
 }
 
 /// The mapping and the limits as they are now.

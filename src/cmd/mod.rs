@@ -12,7 +12,7 @@ pub mod store;
 pub mod test;
 pub mod translate;
 
-use crate::config::{self, Config};
+use crate::config::{self, Bare, Config};
 use crate::diagnostic::{Finding, Source};
 pub use out::Out;
 use std::fmt::Write as _;
@@ -78,6 +78,14 @@ pub fn read(path: &Path) -> Result<Arc<Source>, String> {
 /// The exit code, [`trouble`].
 pub fn load(file: &ConfigFile, out: &mut Out) -> Result<Config, ExitCode> {
     config::load_file(&file.config).map_err(|error| tell(&error, out))
+}
+
+/// What a configuration says of the gateway alone, or tells on standard error what is wrong with that.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_bare(file: &ConfigFile, out: &mut Out) -> Result<Bare, ExitCode> {
+    config::load_bare(&file.config).map_err(|error| tell(&error, out))
 }
 
 /// Tells on standard error what is wrong with a configuration or a mapping; the exit code.

@@ -1,6 +1,7 @@
 //! `passerelle ready`: whether the gateway can go.
 
-use super::{ConfigFile, GOOD, Out, bad, load, trouble};
+use super::{ConfigFile, GOOD, Out, bad, load_bare, trouble};
+use crate::edge::lock::Holder;
 use crate::edge::memory::{Kept, look, monotonic};
 use crate::printable;
 use crate::translate::status::{Record, Verdict};
@@ -37,7 +38,7 @@ pub struct Args {
 /// has, or the gateway does not run or has not watched for so long; 2 if that cannot be told.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
-    let Ok(config) = load(&args.config, out) else { return trouble() };
+    let Ok(config) = load_bare(&args.config, out) else { return trouble() };
     let kept = match look(&config.state_dir) {
         Ok(kept) => kept,
         Err(error) => {
@@ -45,25 +46,33 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
             return trouble();
         }
     };
-    let Some(record) = &kept.record else {
-        out.say(format_args!("not ready: {}\n", nothing_kept(&kept, &config.state_dir)));
+    if let Some(Holder { pid, since, .. }) = kept.observer() {
+        let since = printable::text(since);
+        out.say(format_args!(
+            "not ready: the gateway observes (process {pid}, since {since}): the old router is in charge\n"
+        ));
         return bad();
-    };
-    if kept.running && !kept.up_to_date {
+    }
+    if !kept.is_believed() {
         let folder = config.state_dir.display();
         out.complain(format_args!(
             "error: {folder}: the gateway runs and cannot write there: see its log\n"
         ));
         return trouble();
     }
-    let verdict = record.verdict(kept.running.then(monotonic), args.quiet_for);
-    out.say(answer(record, &verdict, kept.running, args.quiet_for));
-    if kept.running && verdict.is_ready() { GOOD } else { bad() }
+    let Some(record) = &kept.record else {
+        out.say(format_args!("not ready: {}\n", nothing_kept(&kept, &config.state_dir)));
+        return bad();
+    };
+    let running = kept.running.is_some();
+    let verdict = record.verdict(running.then(monotonic), args.quiet_for);
+    out.say(answer(record, &verdict, running, args.quiet_for));
+    if running && verdict.is_ready() { GOOD } else { bad() }
 }
 
 fn nothing_kept(kept: &Kept, folder: &Path) -> String {
     let folder = folder.display();
-    match kept.running {
+    match kept.running.is_some() {
         true => format!("the gateway has just begun to watch; nothing is in {folder} yet"),
         false => format!("no gateway has run with this `state_dir`: nothing is in {folder}"),
     }

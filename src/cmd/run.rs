@@ -4,6 +4,7 @@ use super::{ConfigFile, GOOD, Out, load, trouble};
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::edge;
 use std::process::ExitCode;
+use tokio::runtime::Runtime;
 
 const MORE: &str = "\
 Examples:
@@ -34,11 +35,16 @@ pub struct Args {
 /// start.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
+    // One thread: a call goes through several tasks, and to wake another thread for each step takes
+    // longer than the steps do.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| format!("the runtime: {e}"));
+    let runtime = runtime.and_then(|runtime| edge::signals::hold(&runtime).map(|()| runtime));
     let config = match load(&args.config, out) {
         Ok(config) => config,
         Err(code) => return code,
     };
-    match start(args, config) {
+    match runtime.and_then(|runtime| start(args, config, runtime)) {
         Ok(()) => GOOD,
         Err(error) => {
             out.complain(format_args!("error: {error}\n"));
@@ -47,19 +53,13 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     }
 }
 
-fn start(args: &Args, config: Config) -> Result<(), String> {
+fn start(args: &Args, config: Config, runtime: Runtime) -> Result<(), String> {
     edge::heap::keep_small();
     edge::secrets::keep_out_of_dumps()?;
     let log = edge::log::start(args.log, args.log_format, &config)?;
     let bound = log.bound();
     // Before there is another thread: what holds for this one holds for those that it starts.
     let confined = edge::confine::confine(&config)?;
-    // One thread: a call goes through several tasks, and to wake another thread for each step takes
-    // longer than the steps do.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| format!("the runtime: {e}"))?;
     runtime.spawn(bound.clone().tell_each_second());
     runtime.spawn(edge::service::keep_alive());
     let ended = match config.observe.clone() {

@@ -1,6 +1,6 @@
 //! `passerelle store`: what is kept on disk, without a gateway or beside one.
 
-use super::{ConfigFile, GOOD, Out, bad, load, trouble};
+use super::{ConfigFile, GOOD, Out, bad, load_bare, trouble};
 use crate::edge::store::{Content, Kept, drop_domain, list};
 use crate::printable;
 use crate::translate::name::DomainName;
@@ -88,7 +88,7 @@ fn folder(place: &Place, out: &mut Out) -> Result<PathBuf, ExitCode> {
     if let Some(dir) = &place.dir {
         return Ok(dir.clone());
     }
-    let config = load(&place.config, out)?;
+    let config = load_bare(&place.config, out)?;
     config.store.map(|store| store.dir).ok_or_else(|| {
         let file = place.config.config.display();
         out.complain(format_args!(

@@ -7,6 +7,7 @@ use crate::translate::limits::Limits;
 use crate::translate::mapping::table::Speaks;
 use crate::translate::name::DomainName;
 use clap::ValueEnum;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,11 +78,17 @@ impl Reader<'_, '_> {
             let address = address(&url.text);
             if address.is_none() {
                 let message = format!("{:?} is no broker's address", url.text);
-                let help = "write `unix:/path/of/the.sock` or `tcp://host:port`";
+                let help = "write `unix:/path/of/the.sock` or `tcp://host:port`, an IPv6 address in brackets";
                 self.add(url.span.clone(), message, help);
             }
             address
         });
+        if let (Some(Address::Unix(path)), Some(url)) = (&address, &url)
+            && path.as_os_str().len() > SOCKET_PATH
+        {
+            let message = format!("a socket's path has {SOCKET_PATH} bytes at most");
+            self.add(url.span.clone(), message, "name a shorter path, such as a link's");
+        }
         let user = broker.text("user", self.found).map(|t| t.text);
         let file = broker.text("password_file", self.found);
         if let (Some(file), None) = (&file, &user) {
@@ -292,6 +299,9 @@ impl Reader<'_, '_> {
     }
 }
 
+/// The most bytes that a path may have in a socket's address: 108 with the NUL at its end.
+const SOCKET_PATH: usize = 107;
+
 fn address(url: &str) -> Option<Address> {
     if let Some(path) = url.strip_prefix("unix:") {
         let path = path.strip_prefix("//").unwrap_or(path);
@@ -299,7 +309,13 @@ fn address(url: &str) -> Option<Address> {
     }
     let (host, port) = url.strip_prefix("tcp://")?.rsplit_once(':')?;
     let port = port.parse().ok()?;
-    (!host.is_empty()).then(|| Address::Tcp(host.to_owned(), port))
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok().then_some(address)?,
+        None => {
+            Some(host).filter(|host| !host.is_empty() && !host.contains(['[', ']', ':', '/']))?
+        }
+    };
+    Some(Address::Tcp { host: host.to_owned(), port })
 }
 
 fn parse_size(text: &str) -> Option<usize> {

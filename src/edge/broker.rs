@@ -1,4 +1,4 @@
-//! A bare connection to the broker, for a domain's own MQTT.
+//! A bare connection to the broker: for a session, or for a domain's own MQTT.
 
 use crate::config::Address;
 use std::io;
@@ -22,8 +22,8 @@ pub(super) async fn connect(address: &Address) -> io::Result<Broker> {
     let connected = async {
         match address {
             Address::Unix(path) => UnixStream::connect(path).await.map(Either::Left),
-            Address::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.trim_matches(['[', ']']), *port)).await?;
+            Address::Tcp { host, port } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
                 Ok(Either::Right(stream))
             }

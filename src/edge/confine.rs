@@ -122,17 +122,29 @@ fn read(config: &Config) -> BTreeSet<PathBuf> {
     files.extend(config.mappings.iter().map(|mapping| PathBuf::from(&mapping.file)));
     files.extend(config.broker.password_file.clone());
     files.extend(config.broker.passwords.clone());
-    if let Address::Tcp(host, _) = &config.broker.address
+    if let Address::Tcp { host, .. } = &config.broker.address
         && is_name(host)
     {
         files.extend(["/etc/hosts", "/etc/resolv.conf"].map(PathBuf::from));
     }
-    // A link may be replaced, and so may what it leads to.
-    let folders = files.iter().flat_map(|file| {
-        let real = file.canonicalize().ok();
-        [Some(folder_of(file).to_owned()), real.map(|real| folder_of(&real).to_owned())]
-    });
-    folders.flatten().collect()
+    files.iter().flat_map(|file| folders_of(file)).collect()
+}
+
+/// The folders of a file and of what it leads to, step by step, for each may be replaced. What a link leads to
+/// may appear later (DHCP makes the resolver's): then it is the folder above that is there.
+fn folders_of(file: &Path) -> BTreeSet<PathBuf> {
+    const LINKS: usize = 40;
+    let mut all = BTreeSet::from([folder_of(file).to_owned()]);
+    let mut at = file.to_owned();
+    for _ in 0..LINKS {
+        let Ok(target) = at.read_link() else { break };
+        at = folder_of(&at).join(target);
+        let there = at.ancestors().skip(1).find(|folder| folder.is_dir());
+        // Of a link that leads nowhere at all, everything would be above.
+        all.extend(there.filter(|folder| folder.parent().is_some()).map(Path::to_owned));
+    }
+    all.extend(file.canonicalize().ok().map(|real| folder_of(&real).to_owned()));
+    all
 }
 
 /// Everything else that is used, and for what. This is the place for more of it.
@@ -162,8 +174,8 @@ fn ports(config: &Config) -> Vec<u16> {
         // Then it has no broker.
         _ if config.observe.is_some() => Vec::new(),
         Address::Unix(_) => Vec::new(),
-        Address::Tcp(host, port) if is_name(host) => vec![*port, DNS],
-        Address::Tcp(_, port) => vec![*port],
+        Address::Tcp { host, port } if is_name(host) => vec![*port, DNS],
+        Address::Tcp { port, .. } => vec![*port],
     }
 }
 
@@ -188,7 +200,7 @@ fn restrict(
 
 /// Whether a host has to be looked up.
 fn is_name(host: &str) -> bool {
-    host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
+    host.parse::<IpAddr>().is_err()
 }
 
 /// The folder that a file is in, or would be.
@@ -319,6 +331,28 @@ mod tests {
             assert!(!as_the_kernel_says("etc/link.toml"));
             assert!(confined.reaches(&place.join("etc/not-yet.toml")));
         });
+    }
+
+    #[test]
+    fn what_a_link_leads_to_may_appear_later() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |path: &str| place.path().join(path);
+        fs::create_dir_all(at("etc")).unwrap();
+        fs::create_dir_all(at("run/dhcp")).unwrap();
+        for (link, target) in [("a", "../run/dhcp/a"), ("b", "../run/absent/b"), ("c", "a")] {
+            std::os::unix::fs::symlink(target, at("etc").join(link)).unwrap();
+        }
+        std::os::unix::fs::symlink("/absent/d", at("etc/d")).unwrap();
+        let folders = |link: &str| {
+            let folders = folders_of(&at("etc").join(link)).into_iter();
+            folders.map(|folder| folder.canonicalize().unwrap()).collect::<BTreeSet<_>>()
+        };
+        let these =
+            |all: &[&str]| all.iter().map(|path| at(path).canonicalize().unwrap()).collect();
+        assert_eq!(folders("a"), these(&["etc", "run/dhcp"]));
+        assert_eq!(folders("b"), these(&["etc", "run"]));
+        assert_eq!(folders("c"), these(&["etc", "run/dhcp"]));
+        assert_eq!(folders("d"), these(&["etc"]));
     }
 
     #[test]

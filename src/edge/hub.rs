@@ -138,6 +138,7 @@ impl Task {
                     let directory = self.directory.borrow_and_update().clone();
                     self.hub.set_roster(Arc::clone(&directory.roster));
                 }
+                () = self.status.changed() => {}
                 () = self.stop.cancelled(), if !self.stop.is_cancelled() => {}
                 () = wait(until), if until.is_some() => break,
                 Ok(()) = limit.changed() => {}

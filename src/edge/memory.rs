@@ -1,15 +1,14 @@
 //! The file that remembers who has spoken legacy, `seen.json` in `state_dir`, and the task that
 //! writes it.
 //!
-//! `seen.lock` beside it is locked (flock) while a gateway runs that writes there. It names that run
-//! while the file is up to date, and is empty while it is not: before the first writing, and when one
+//! The folder's lock names the run while the file is up to date: not before the first writing, nor when one
 //! has failed.
 
-use super::private;
+use super::lock::{self, Holder, Lock, unusable};
+use super::{private, regular};
 use crate::translate::status::Record;
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,11 +17,11 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 const FILE: &str = "seen.json";
-const LOCK: &str = "seen.lock";
 /// After how long what could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
-/// How often and how long to try for the lock: a gateway that ends, or `passerelle ready`, may hold it.
-const TRIES: (u32, Duration) = (20, Duration::from_millis(50));
+/// What that means.
+pub(super) const LOST: &str =
+    "who speaks legacy is not remembered, and `passerelle ready` cannot tell";
 
 /// The system's monotonic clock.
 pub(crate) fn monotonic() -> Duration {
@@ -41,53 +40,34 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    lock: File,
+    lock: Lock,
     run: Arc<str>,
 }
 
 impl Folder {
-    /// Locks the folder for a run, and reads what is there. A file that cannot be understood is put
-    /// aside.
+    /// Reads what is in the folder that is locked for a run. A file that cannot be understood is put aside.
     ///
     /// # Errors
     /// What keeps it from being used, and the way out.
-    pub async fn open(path: &Path, run: Arc<str>) -> Result<(Self, Found), String> {
-        let at = |file: &Path, error: io::Error| {
-            format!(
-                "{}: {error}; who speaks legacy is not remembered, and `passerelle ready` cannot tell: \
-                 make the folder of `state_dir`, and have it belong to the gateway's user",
-                file.display()
-            )
-        };
-        let file = path.join(LOCK);
-        let lock = private::open(&file).map_err(|e| at(&file, e))?;
-        let mut tries = TRIES.0;
-        while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            tries -= 1;
-            if tries == 0 {
-                let why = format!(
-                    "{}: {error}; another gateway has this `state_dir`: give each its own",
-                    file.display()
-                );
-                return Err(why);
-            }
-            sleep(TRIES.1).await;
-        }
-        lock.set_len(0).map_err(|e| at(&file, e))?;
+    pub fn open(path: &Path, lock: Lock, run: Arc<str>) -> Result<(Self, Found), String> {
         let folder = Self { path: path.to_owned(), lock, run };
-        let found = folder.read().map_err(|e| at(&path.join(FILE), e))?;
+        let found = folder.read().map_err(|e| unusable(&path.join(FILE), &e))?;
         Ok((folder, found))
     }
 
     fn read(&self) -> io::Result<Found> {
         let file = self.path.join(FILE);
-        let text = match fs::read(&file) {
+        let record = match regular::read(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Found { record: None, set_aside: None });
             }
-            text => text?,
+            Err(error) if regular::is_none(&error) => {
+                tracing::error!(file = %file.display(), "no regular file: it is replaced");
+                return Ok(Found { record: None, set_aside: None });
+            }
+            text => Record::parse(&text?),
         };
-        match Record::parse(&text) {
+        match record {
             Ok(record) => Ok(Found { record: Some(record), set_aside: None }),
             Err(error) => {
                 let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -108,19 +88,10 @@ impl Folder {
 
     /// Writes the file, whole or not at all.
     fn write(&mut self, text: &[u8]) -> io::Result<()> {
-        let written = self.replace(text);
-        self.lock.set_len(0)?;
-        written?;
-        self.lock.write_all(self.run.as_bytes())
-    }
-
-    fn replace(&self, text: &[u8]) -> io::Result<()> {
-        let new = self.path.join(format!("{FILE}.new"));
-        let mut file = private::replace(&new)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&new, self.path.join(FILE))?;
-        File::open(&self.path)?.sync_all()
+        let written = private::replace_whole(&self.path.join(FILE), text);
+        let up_to_date = written.is_ok().then_some(&*self.run);
+        let said = self.lock.say(up_to_date);
+        written.and(said)
     }
 }
 
@@ -128,13 +99,23 @@ impl Folder {
 #[derive(Debug)]
 pub(super) struct Saver {
     records: watch::Sender<Option<Arc<Record>>>,
+    error: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
 }
 
 impl Saver {
     pub fn start(folder: Folder) -> Self {
         let (records, newest) = watch::channel(None);
-        Self { records, task: tokio::spawn(save(folder, newest)) }
+        let (failed, error) = watch::channel(None);
+        Self { records, error, task: tokio::spawn(save(folder, newest, failed)) }
+    }
+
+    /// Waits until it can no longer be written, or can again: says why not. Cancel-safe.
+    pub async fn changed(&mut self) -> Option<String> {
+        if self.error.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        self.error.borrow_and_update().clone()
     }
 
     pub fn save(&self, record: Record) {
@@ -150,7 +131,11 @@ impl Saver {
     }
 }
 
-async fn save(mut folder: Folder, mut records: watch::Receiver<Option<Arc<Record>>>) {
+async fn save(
+    mut folder: Folder,
+    mut records: watch::Receiver<Option<Arc<Record>>>,
+    told: watch::Sender<Option<String>>,
+) {
     let mut failed = false;
     loop {
         tokio::select! {
@@ -171,11 +156,15 @@ async fn save(mut folder: Folder, mut records: watch::Receiver<Option<Arc<Record
             }
             Err(error) => return tracing::error!(%error, "who speaks legacy is no longer written"),
         };
-        if let Some(error) = error.as_ref().filter(|_| !failed) {
-            let folder = folder.path.display();
-            tracing::error!(%folder, %error, "who speaks legacy cannot be written; tried again");
-        }
         failed = error.is_some();
+        let error = error.map(|e| format!("{}: {e}; {LOST}", folder.path.join(FILE).display()));
+        let changed =
+            told.send_if_modified(|before| std::mem::replace(before, error.clone()) != error);
+        match error {
+            Some(error) if changed => tracing::error!("{error}; tried again"),
+            None if changed => tracing::info!("who speaks legacy is written again"),
+            _ => {}
+        }
     }
 }
 
@@ -184,10 +173,28 @@ async fn save(mut folder: Folder, mut records: watch::Receiver<Option<Arc<Record
 pub struct Kept {
     /// The memory, if there is one.
     pub record: Option<Record>,
-    /// Whether a gateway runs that keeps it.
-    pub running: bool,
-    /// Whether that gateway has written all that it has heard, but for the last seconds.
-    pub up_to_date: bool,
+    /// The gateway that runs, if one does and if it could say so.
+    pub running: Option<Option<Holder>>,
+}
+
+impl Kept {
+    /// Whether the gateway that runs has written all that it has heard, but for the last seconds; or has just
+    /// begun.
+    #[must_use]
+    pub fn is_believed(&self) -> bool {
+        match (&self.running, &self.record) {
+            (None, _) => true,
+            (Some(None), _) => false,
+            (Some(Some(holder)), Some(record)) => holder.run.as_ref() == Some(&record.run),
+            (Some(Some(holder)), None) => !holder.failed,
+        }
+    }
+
+    /// The gateway that observes.
+    #[must_use]
+    pub fn observer(&self) -> Option<&Holder> {
+        self.running.iter().flatten().find(|holder| holder.observes)
+    }
 }
 
 /// Looks at a folder, without changing anything.
@@ -195,29 +202,16 @@ pub struct Kept {
 /// # Errors
 /// A line that names the file, what is wrong and the way out.
 pub fn look(folder: &Path) -> Result<Kept, String> {
-    let (file, lock) = (folder.join(FILE), folder.join(LOCK));
-    let none = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    let at = |path: &Path, error: String| format!("{}: {error}", path.display());
-    let mut holder = String::new();
-    let running = match File::open(&lock) {
-        Err(error) if none(&error) => false,
-        Err(error) => return Err(at(&lock, error.to_string())),
-        Ok(mut lock_file) => {
-            let held = flock(&lock_file, FlockOperation::NonBlockingLockShared).is_err();
-            let read = lock_file.read_to_string(&mut holder);
-            read.map_err(|e| at(&lock, e.to_string()))?;
-            held
-        }
-    };
-    let record = match fs::read(&file) {
-        Err(error) if none(&error) => None,
-        Err(error) => return Err(at(&file, error.to_string())),
+    let file = folder.join(FILE);
+    let at = |error: String| format!("{}: {error}", file.display());
+    let running = lock::look(folder)?;
+    let record = match regular::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(at(error.to_string())),
         Ok(text) => {
-            let unreadable =
-                |e| at(&file, format!("{e}; the gateway sets it aside when it starts"));
+            let unreadable = |e| at(format!("{e}; the gateway sets it aside when it starts"));
             Some(Record::parse(&text).map_err(unreadable)?)
         }
     };
-    let up_to_date = running && record.as_ref().is_some_and(|r| r.run == holder);
-    Ok(Kept { record, running, up_to_date })
+    Ok(Kept { record, running })
 }

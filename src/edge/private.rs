@@ -1,7 +1,8 @@
 //! What the gateway makes on disk tells who says what to whom: nobody else may read it, whatever the umask is.
 
+use super::regular;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -10,12 +11,18 @@ const FOLDER: u32 = 0o700;
 
 /// Opens a file to append to and to read, which is made if need be.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    closed(options().read(true).create(true).open(path)?)
+    closed(regular::open(path, options().read(true).create(true))?)
+}
+
+/// Opens a file to read and to write over, which is made if need be.
+pub(super) fn keep(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    closed(regular::open(path, options.read(true).write(true).create(true).mode(FILE))?)
 }
 
 /// Makes a file to append to, which must not be there.
 pub(super) fn create(path: &Path) -> io::Result<File> {
-    closed(options().create_new(true).open(path)?)
+    closed(regular::open(path, options().create_new(true))?)
 }
 
 /// Makes a file to append to, in the place of what is there.
@@ -24,6 +31,21 @@ pub(super) fn replace(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => create(path),
     }
+}
+
+/// Replaces a file whole: whoever reads it, and whenever the power fails, finds the old or the new one.
+///
+/// # Errors
+/// Those of the disk, or something that cannot be replaced has its name.
+pub(super) fn replace_whole(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let mut file = replace(Path::new(&new))?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Makes a folder, and those above it; it may be there.

@@ -1,9 +1,8 @@
 //! Reading what the broker has retained, and what is published there from then on.
 
 use super::secrets::Secrets;
-use super::session::{BrokerAddress, ReadRoom, Retained, Settings};
-use super::supervisor::address;
-use crate::config::Config;
+use super::session::{ReadRoom, Retained, Settings};
+use crate::config::{Address, Bare};
 use crate::translate::publish::Received;
 use crate::translate::status::Board;
 use std::collections::BTreeSet;
@@ -18,7 +17,7 @@ const LARGEST: u32 = 1024 * 1024;
 /// A look at the status of a configuration's gateway: what the broker has of it, and the changes.
 pub struct Look {
     retained: Retained,
-    address: BrokerAddress,
+    address: Address,
 }
 
 impl Look {
@@ -27,9 +26,9 @@ impl Look {
     ///
     /// # Errors
     /// A line that names the broker and says why it is out of reach.
-    pub async fn begin(config: &Config) -> Result<(Self, Vec<Received>), String> {
-        let credentials = Secrets::read(config)?.own();
-        let address = address(config);
+    pub async fn begin(config: &Bare) -> Result<(Self, Vec<Received>), String> {
+        let credentials = Secrets::read(&config.broker, &config.state_dir)?.own();
+        let address = config.broker.address.clone();
         let settings = Settings {
             client_id: format!("passerelle-{}-look-{}", config.instance, std::process::id()),
             address: address.clone(),
@@ -71,12 +70,9 @@ impl Look {
     }
 
     fn out_of_reach(&self, why: &str) -> String {
-        let place = match &self.address {
-            BrokerAddress::Unix(path) => format!("unix:{}", path.display()),
-            BrokerAddress::Tcp { host, port } => format!("tcp://{host}:{port}"),
-        };
         format!(
-            "the broker at {place} is out of reach: {why}; does it run, and may this user use it?"
+            "the broker at {} is out of reach: {why}; does it run, and may this user use it?",
+            self.address
         )
     }
 }

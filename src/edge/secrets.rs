@@ -1,7 +1,7 @@
 //! The passwords: the gateway's own, and its domains'.
 
 use super::session::Credentials;
-use crate::config::{Broker, Config};
+use crate::config::Broker;
 use crate::translate::name::DomainName;
 use crate::translate::password::Password;
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
@@ -36,13 +36,14 @@ impl Secrets {
     ///
     /// # Errors
     /// A line that names the file, what is wrong with it and the way out. It never has a password in it.
-    pub fn read(config: &Config) -> Result<Self, String> {
-        let Broker { user, password_file, passwords, .. } = &config.broker;
-        let owners = owners(&config.state_dir);
+    pub fn read(broker: &Broker, state_dir: &Path) -> Result<Self, String> {
+        let Broker { user, password_file, passwords, .. } = broker;
+        let owners = owners(state_dir);
         let domains = passwords.as_deref().map(|path| passwords_of(path, &owners)).transpose()?;
-        let password = match password_file {
-            Some(path) => Some(password_of(path, &owners)?),
-            None => user.as_ref().and_then(|user| domains.as_ref()?.get(user).cloned()),
+        let password = match (password_file, passwords, user) {
+            (Some(path), ..) => Some(password_of(path, &owners)?),
+            (None, Some(path), Some(user)) => Some(password_for(user, domains.as_ref(), path)?),
+            (None, ..) => None,
         };
         let own = user.clone().map(|user| Credentials { user, password });
         Ok(Self { own, domains })
@@ -81,12 +82,36 @@ impl Secrets {
     }
 }
 
-/// The domains that have a password.
+/// The gateway's own password, among all.
+fn password_for(
+    user: &str,
+    domains: Option<&BTreeMap<String, Password>>,
+    path: &Path,
+) -> Result<Password, String> {
+    let password = domains.and_then(|all| all.get(user).cloned());
+    password.ok_or_else(|| {
+        format!(
+            "{}: no line for {user:?}, the gateway's own user; help: add one, or name its password's file \
+             with `password_file`",
+            path.display()
+        )
+    })
+}
+
+/// Whether the files with passwords are good.
 ///
 /// # Errors
 /// As those of the gateway's start: a line that names the file, what is wrong with it and the way out.
-pub fn domains(config: &Config) -> Result<BTreeSet<DomainName>, String> {
-    Ok(Secrets::read(config)?.domains())
+pub fn check(broker: &Broker, state_dir: &Path) -> Result<(), String> {
+    Secrets::read(broker, state_dir).map(drop)
+}
+
+/// The domains that have a password.
+///
+/// # Errors
+/// As for [`check`].
+pub fn domains(broker: &Broker, state_dir: &Path) -> Result<BTreeSet<DomainName>, String> {
+    Ok(Secrets::read(broker, state_dir)?.domains())
 }
 
 /// Who may own a file of passwords, for an owner may write it: root and the gateway's user. That is who runs
@@ -100,7 +125,9 @@ fn owners(state_dir: &Path) -> BTreeSet<u32> {
 /// The whole of a file that nobody may read but its owner, and its group perhaps.
 fn secret(path: &Path, owners: &BTreeSet<u32>) -> Result<String, String> {
     let shown = path.display();
-    let mut file = File::open(path).map_err(|e| format!("{shown}: {e}"))?;
+    let mut file = File::open(path).map_err(|e| {
+        format!("{shown}: {e}; help: make it, readable for the gateway's user alone")
+    })?;
     let file_is = file.metadata().map_err(|e| format!("{shown}: {e}"))?;
     let (owner, mode) = (file_is.uid(), file_is.permissions().mode());
     if !owners.contains(&owner) {
@@ -116,6 +143,9 @@ fn secret(path: &Path, owners: &BTreeSet<u32>) -> Result<String, String> {
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(|e| format!("{shown}: {e}"))?;
+    if text.starts_with('\u{feff}') {
+        return Err(format!("{shown}:1: it begins with a byte-order mark; help: save it without"));
+    }
     Ok(text)
 }
 
@@ -123,7 +153,8 @@ fn secret(path: &Path, owners: &BTreeSet<u32>) -> Result<String, String> {
 fn password_of(path: &Path, owners: &BTreeSet<u32>) -> Result<Password, String> {
     let text = secret(path, owners)?;
     let text = text.trim_end_matches(['\r', '\n']).to_owned();
-    Password::parse(text).map_err(|e| format!("{}: {e}", path.display()))
+    Password::parse(text)
+        .map_err(|e| format!("{}: {e}; help: write the password alone into it", path.display()))
 }
 
 /// A file of lines `name:password`: what `mosquitto_passwd -U` makes a broker's file of, which takes no
@@ -196,6 +227,8 @@ mod tests {
             ("vm-a:b\nvm-gui s3cret\n", "passwords:2: no colon; help: write a line"),
             (":s3cret\n", "passwords:1: no name"),
             ("vm-gui:\n", "passwords:1: the password is empty"),
+            ("vm-a:b\n\nvm-gui:s3cret\n", "passwords:2: no colon"),
+            ("\u{feff}vm-gui:s3cret\n", "passwords:1: it begins with a byte-order mark"),
             ("dom0:a\nvm-gui:s3cret\nDom0:s3cret\n", "passwords:3: this name has a password"),
         ] {
             let (_folder, path) = file(text, 0o600);

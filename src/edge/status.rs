@@ -1,7 +1,8 @@
 //! What the gateway's own session does for the status: it publishes the board, and has the memory
 //! written.
 
-use super::memory::{Folder, Found, Saver, monotonic};
+use super::lock::Lock;
+use super::memory::{Folder, Found, LOST, Saver, monotonic};
 use super::session::{Filter, Replay, Will};
 use super::supervisor::Applied;
 use crate::translate::clock::Now;
@@ -28,11 +29,19 @@ pub(super) struct Status {
 impl Status {
     /// The status of a run that begins now. A folder that cannot be used is told in the log and on the
     /// board, and stops nothing.
-    pub async fn start(mut about: About, folder: &Path, run: Arc<str>, now: Now) -> Self {
+    pub fn start(
+        mut about: About,
+        folder: &Path,
+        lock: Result<Lock, String>,
+        run: Arc<str>,
+        now: Now,
+    ) -> Self {
         let system = monotonic().saturating_sub(now.monotonic);
-        let (found, saver) = match Folder::open(folder, Arc::clone(&run)).await {
+        let opened = lock.and_then(|lock| Folder::open(folder, lock, Arc::clone(&run)));
+        let (found, saver) = match opened {
             Ok((folder, found)) => (found, Some(Saver::start(folder))),
             Err(error) => {
+                let error = format!("{error}; {LOST}");
                 tracing::error!("{error}");
                 about.memory_error = Some(error);
                 (Found { record: None, set_aside: None }, None)
@@ -45,6 +54,17 @@ impl Status {
         let mut status = Self { board: Board::new(about, now), memory, saver, farewell: false };
         status.wake(now);
         status
+    }
+
+    /// Waits until the memory can no longer be written, or can again, and puts it on the board. Cancel-safe.
+    pub async fn changed(&mut self) {
+        match &mut self.saver {
+            Some(saver) => {
+                let error = saver.changed().await;
+                self.board.memory(error);
+            }
+            None => std::future::pending().await,
+        }
     }
 
     /// Domains that last spoke MQTT over their channel, as far as an earlier run knew.

@@ -3,9 +3,8 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::Bytes;
-use passerelle::edge::session::{
-    BrokerAddress, Event, Filter, ReadRoom, Replay, Session, Settings,
-};
+use passerelle::config::Address;
+use passerelle::edge::session::{Event, Filter, ReadRoom, Replay, Session, Settings};
 use passerelle::translate::publish::{Publish, Qos, Token};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -79,7 +78,7 @@ impl Broker {
         };
         Settings {
             client_id: id.to_owned(),
-            address: BrokerAddress::Unix(self.socket()),
+            address: Address::Unix(self.socket()),
             credentials: None,
             keep_alive: Duration::from_secs(10),
             session_expiry: Duration::from_secs(300),

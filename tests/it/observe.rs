@@ -2,8 +2,9 @@
 
 use crate::peers::legacy::{command, notification};
 use crate::peers::{DEADLINE, Disks, Gateway, LegacyDomain, Missing, MvpRouter, MvpServer};
-use crate::setting::{Outcome, PROGRAM, mappings};
+use crate::setting::{Ended, Outcome, PROGRAM, mappings, passerelle, until};
 use passerelle::edge::watch::{Change, Watch};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -403,5 +404,45 @@ async fn what_is_learnt_survives_a_restart_and_is_judged_by_the_mapping_of_now()
     std::fs::remove_file(&file)?;
     let (code, said) = observed.coverage(&[]).await?;
     assert_eq!((code, said.lines().count()), (2, 2), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn status_and_ready_say_that_it_observes() -> Outcome {
+    let mut observed = Observed::start()?;
+    let pid = observed.gateway.id()?;
+    let says = |e: &Ended| e.code == 0 && e.out.contains(&format!("process {pid}"));
+    let status = until(&observed.gateway, "status", &[], says).await?;
+    assert!(status.out.starts_with("passerelle dom0: observes for "), "{status}");
+    let json = passerelle(&observed.gateway, "status", &["--json"]).await?;
+    let json: Value = serde_json::from_str(&json.out)?;
+    assert_eq!(json["gateway"]["state"], "observing");
+    let ready = passerelle(&observed.gateway, "ready", &[]).await?;
+    assert_eq!(ready.code, 1, "{ready}");
+    assert!(ready.out.starts_with("not ready: the gateway observes"), "{ready}");
+    // Nor may another one run in its folder.
+    let second = passerelle(&observed.gateway, "run", &[]).await?;
+    assert!(second.code == 2 && second.err.contains(&format!("process {pid} has")), "{second}");
+    observed.gateway.terminate()?;
+    observed.gateway.ended().await?;
+    let ready = passerelle(&observed.gateway, "ready", &[]).await?;
+    assert!(ready.out.contains("no gateway has run"), "{ready}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_fifo_where_it_keeps_what_it_learns_holds_nobody_up() -> Outcome {
+    let mut observed = Observed::start()?;
+    observed.gateway.logged("passerelle observes", 1).await?;
+    observed.gateway.terminate()?;
+    observed.gateway.ended().await?;
+    let file = observed.gateway.state_dir().join("coverage.json");
+    std::fs::remove_file(&file)?;
+    mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0)?;
+    let (code, text) = observed.coverage(&[]).await?;
+    assert!(code == 2 && text.contains("no regular file"), "{code} {text}");
+    observed.gateway.run()?;
+    observed.gateway.logged("it is replaced", 1).await?;
+    observed.gateway.logged("passerelle observes", 2).await?;
     Ok(())
 }

@@ -35,7 +35,7 @@ async fn nobody_else_may_read_what_it_writes_whatever_the_umask() -> Outcome {
         let broker = Broker::start().await?;
         let configure = |gateway: Gateway| {
             // An earlier version has left it so.
-            fs::write(gateway.state_dir().join("seen.lock"), "").expect("a file");
+            fs::write(gateway.state_dir().join("passerelle.lock"), "").expect("a file");
             umask(Mode::from_raw_mode(mask));
             gateway.with("[store]\ndir = \"store\"\n")
         };
@@ -49,7 +49,7 @@ async fn nobody_else_may_read_what_it_writes_whatever_the_umask() -> Outcome {
         setting.gateway.ended().await?;
         let state = files(&setting.gateway.state_dir())?;
         assert!(
-            ["seen.json", "seen.lock"].iter().all(|n| state.contains(&(*n).to_owned())),
+            ["seen.json", "passerelle.lock"].iter().all(|n| state.contains(&(*n).to_owned())),
             "{state:?}"
         );
         files(&setting.gateway.folder().join("store"))?;
@@ -72,7 +72,7 @@ async fn nor_what_it_learns() -> Outcome {
     gateway.ended().await?;
     let mut state = files(&gateway.state_dir())?;
     state.sort();
-    assert_eq!(state, ["coverage.json", "coverage.lock"]);
+    assert_eq!(state, ["coverage.json", "passerelle.lock"]);
     Ok(())
 }
 

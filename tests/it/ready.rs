@@ -2,6 +2,7 @@
 
 use crate::peers::Gateway;
 use crate::setting::{Ended, Outcome, passerelle, setting, until};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -110,7 +111,7 @@ async fn a_gateway_without_a_memory_runs_and_says_so() -> Outcome {
     let folder = setting.gateway.state_dir();
     fs::remove_dir_all(&folder)?;
     setting.gateway.run()?;
-    let error = format!("{}/seen.lock: No such file or directory", folder.display());
+    let error = format!("{}/passerelle.lock: No such file or directory", folder.display());
     let told = |e: &Ended| {
         e.code == 0 && {
             let status: Value = serde_json::from_str(&e.out).unwrap_or_default();
@@ -138,5 +139,68 @@ async fn a_gateway_that_cannot_write_is_not_believed() -> Outcome {
     gui.ask("vm-nobody", "liste_disques", &json!({}));
     let ended = until(&setting.gateway, "ready", &["--quiet-for", "1s"], |e| e.code == 2).await?;
     assert!(ended.err.contains("the gateway runs and cannot write there"), "{ended}");
+    until(&setting.gateway, "status", &[], |e| e.out.contains("is not remembered")).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_that_could_never_write_is_not_believed_either() -> Outcome {
+    let mut setting = setting().await?;
+    setting.gateway.kill().await?;
+    let folder = setting.gateway.state_dir();
+    fs::remove_dir_all(&folder)?;
+    fs::create_dir_all(folder.join("seen.json.new"))?;
+    setting.gateway.run()?;
+    let ended = until(&setting.gateway, "ready", &[], |e| e.code == 2).await?;
+    assert!(ended.err.contains("the gateway runs and cannot write there"), "{ended}");
+    until(&setting.gateway, "status", &[], |e| e.out.contains("is not remembered")).await?;
+    // Once it can, nobody is told otherwise.
+    fs::remove_dir(folder.join("seen.json.new"))?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_gateway_of_one_folder_ends_and_says_whose_it_is() -> Outcome {
+    let setting = setting().await?;
+    let gui = setting.legacy("vm-gui").await?;
+    let second = passerelle(&setting.gateway, "run", &[]).await?;
+    assert_eq!(second.code, 2, "{second}");
+    let who = format!("process {} has this `state_dir`", setting.gateway.id()?);
+    assert!(second.err.contains(&who), "{second}");
+    gui.connected().await?;
+    assert!(!setting.gateway.log().contains("contested"), "{}", setting.gateway.log());
+    Ok(())
+}
+
+#[tokio::test]
+async fn whatever_lies_in_the_folder_holds_nobody_up() -> Outcome {
+    let mut setting = setting().await?;
+    setting.gateway.terminate()?;
+    setting.gateway.ended().await?;
+    let folder = setting.gateway.state_dir();
+    for (name, told) in [("seen.json", "it is replaced"), ("passerelle.lock", "no regular file")] {
+        fs::remove_file(folder.join(name))?;
+        mknodat(CWD, folder.join(name), FileType::Fifo, Mode::RWXU, 0)?;
+        let looked = ready(&setting.gateway, "1s").await?;
+        assert!(looked.err.contains("no regular file"), "{looked}");
+        setting.gateway.run()?;
+        setting.gateway.logged("passerelle starts", 1).await?;
+        setting.gateway.logged(told, 1).await?;
+        setting.gateway.terminate()?;
+        setting.gateway.ended().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn both_work_while_the_mapping_is_broken() -> Outcome {
+    let setting = setting().await?;
+    until(&setting.gateway, "ready", &[], |e| e.out.contains("It watches since")).await?;
+    setting.gateway.edit("passerelle.toml", "[broker]", "[nonsense]\nx = 1\n[broker]")?;
+    setting.gateway.edit("passerelle.toml", "psec.toml", "absent.toml")?;
+    setting.gateway.reload()?;
+    let refused = |e: &Ended| e.code == 0 && e.out.contains("last reload refused");
+    until(&setting.gateway, "status", &[], refused).await?;
+    assert!(ready(&setting.gateway, "1h").await?.out.contains("It watches since"));
     Ok(())
 }

@@ -2,9 +2,13 @@
 
 use crate::peers::mqtt_peer::Message;
 use crate::peers::{Broker, Gateway, LegacyDomain, Line, Missing, MqttPeer};
-use crate::setting::{Outcome, setting_with};
+use crate::setting::{self, Outcome, setting_with};
 use bytes::Bytes;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::Signal;
 use serde_json::json;
+use std::fs::File;
+use std::io::Write as _;
 use tokio::sync::watch;
 
 const ANSWERS: &str = "system/+/+/response/vm-scan";
@@ -266,5 +270,33 @@ async fn the_log_stays_as_the_command_line_says() -> Outcome {
     setting.gateway.logged("INFO reloaded", 1).await?;
     gui.tell("tous", "erreur", &json!({"niveau": 20, "message": "m"}));
     setting.gateway.logged("DEBUG publish", 1).await?;
+    Ok(())
+}
+
+/// A gateway that still reads its configuration, from a FIFO, is told what means something to one that runs.
+#[tokio::test]
+async fn a_signal_while_it_starts_does_not_end_it() -> Outcome {
+    let mut setting = setting::setting().await?;
+    setting.gateway.kill().await?;
+    let config = setting.gateway.config_file();
+    let text = std::fs::read(&config)?;
+    std::fs::remove_file(&config)?;
+    mknodat(CWD, &config, FileType::Fifo, Mode::RWXU, 0)?;
+    setting.gateway.run_as_it_is()?;
+    // This waits until it has opened the file.
+    let mut pipe =
+        tokio::task::spawn_blocking(move || File::options().write(true).open(config)).await??;
+    let config = setting.gateway.config_file();
+    std::fs::write(config.with_extension("new"), &text)?;
+    std::fs::rename(config.with_extension("new"), config)?;
+    for _ in 0..3 {
+        setting.gateway.signal(Signal::HUP)?;
+        setting.gateway.signal(Signal::USR1)?;
+    }
+    pipe.write_all(&text)?;
+    drop(pipe);
+    setting.gateway.logged("passerelle starts", 2).await?;
+    setting.gateway.terminate()?;
+    assert!(setting.gateway.ended().await?.success());
     Ok(())
 }

@@ -47,6 +47,34 @@ async fn what_is_kept_is_listed_and_thrown_away() -> Outcome {
     Ok(())
 }
 
+/// What is said to be kept is on disk, whatever somebody has done to the folder meanwhile.
+#[tokio::test]
+async fn a_store_that_is_removed_while_it_is_used_is_made_anew() -> Outcome {
+    for at_the_end in [false, true] {
+        let mut setting = stored("").await?;
+        let usb = setting.legacy("sys-usb").await?;
+        let mut gui = setting.legacy("vm-gui").await?;
+        setting.broker.shut()?;
+        setting.broker.kill().await?;
+        tell(&usb, 0..3);
+        taken(&usb, &mut gui).await?;
+        let folder = setting.gateway.folder().join("store/sys-usb@");
+        fs::remove_dir_all(&folder)?;
+        if !at_the_end {
+            tell(&usb, 3..4);
+            setting.gateway.logged("it was removed while the gateway ran", 1).await?;
+        }
+        setting.gateway.terminate()?;
+        setting.gateway.ended().await?;
+        setting.gateway.logged("it was removed while the gateway ran", 1).await?;
+        let listed = store(&setting.gateway, "list", &[]).await?;
+        let usb_line = listed.out.lines().find(|line| line.starts_with("sys-usb"));
+        let count = if at_the_end { " 3 " } else { " 4 " };
+        assert!(usb_line.is_some_and(|line| line.contains(count)), "{listed}");
+    }
+    Ok(())
+}
+
 /// A small disk of its own, if this machine lets us have one.
 struct SmallDisk(tempfile::TempDir);
 

@@ -266,7 +266,8 @@ impl Gateway {
         self.signal(Signal::CONT)
     }
 
-    fn signal(&self, signal: Signal) -> Result<(), Missing> {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<(), Missing> {
         let pid = self.running.as_ref().and_then(Child::id);
         let pid = pid.and_then(|id| Pid::from_raw(id.cast_signed()));
         let pid = pid.ok_or_else(|| Missing::new("the gateway is not running"))?;

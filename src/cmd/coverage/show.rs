@@ -144,9 +144,17 @@ fn advice(row: &Row) -> String {
         Verdict::Dom0 => {
             "move Dom0's controller to MQTT first: the gateway does not answer for it".into()
         }
-        Verdict::LegacyOnly => format!(
-            "if a migrated domain needs it, write a row {what} for {name} (docs/mapping.md), or name a mapping file that has one: mappings/psec-extended.toml has disque and etat_domu"
-        ),
+        Verdict::LegacyOnly => {
+            // Of the shipped files, this one has what the seed maps not.
+            let shipped = if matches!(&*name, "disque" | "etat_domu") {
+                ": mappings/psec-extended.toml has it"
+            } else {
+                ""
+            };
+            format!(
+                "if a migrated domain needs it, write a row {what} for {name} (docs/mapping.md), or name a mapping file that has one{shipped}"
+            )
+        }
         Verdict::Refused(Reason::NotMapped) => {
             format!(
                 "write a row {what} for {name} (docs/mapping.md), or name a mapping file that has one"

@@ -2,8 +2,9 @@
 
 mod table;
 
-use super::{ConfigFile, GOOD, Out, bad, load, no_broker};
-use crate::config::Config;
+use super::{ConfigFile, GOOD, Out, bad, load_bare, no_broker};
+use crate::config::Bare;
+use crate::edge::lock::{self, Holder};
 use crate::edge::retained::Look;
 use crate::printable;
 use crate::translate::publish::Received;
@@ -48,7 +49,7 @@ pub struct Args {
 /// configuration is wrong or a file cannot be read, 3 if the broker is out of reach.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
-    let config = match load(&args.config, out) {
+    let config = match load_bare(&args.config, out) {
         Ok(config) => config,
         Err(code) => return code,
     };
@@ -77,7 +78,7 @@ struct Known {
 }
 
 impl Known {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Bare) -> Self {
         Self { instance: config.instance.clone(), gateway: None, domains: BTreeMap::new() }
     }
 
@@ -114,7 +115,28 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-async fn once(args: &Args, config: &Config, out: &mut Out) -> Result<ExitCode, String> {
+/// A gateway that observes says nothing to the broker. One whose folder this user may not look into is asked
+/// for there.
+fn show_observer(args: &Args, config: &Bare, out: &mut Out) -> bool {
+    let holder = lock::look(&config.state_dir).ok().flatten().flatten();
+    let Some(Holder { pid, since, .. }) = holder.filter(|holder| holder.observes) else {
+        return false;
+    };
+    let instance = &config.instance;
+    if args.json {
+        let gateway = json!({"state": "observing", "since": since, "pid": pid});
+        let all = json!({"instance": instance, "gateway": gateway, "domains": {}});
+        out.say_json(format_args!("{all}\n"));
+    } else {
+        out.say(table::observing(instance, pid, &since, now()));
+    }
+    true
+}
+
+async fn once(args: &Args, config: &Bare, out: &mut Out) -> Result<ExitCode, String> {
+    if show_observer(args, config, out) {
+        return Ok(GOOD);
+    }
     let mut known = Known::new(config);
     let (_, messages) = Look::begin(config).await?;
     messages.iter().for_each(|m| known.take(m));
@@ -122,10 +144,16 @@ async fn once(args: &Args, config: &Config, out: &mut Out) -> Result<ExitCode, S
     Ok(if known.is_online() { GOOD } else { bad() })
 }
 
-async fn watch(args: &Args, config: &Config, out: &mut Out) -> Result<ExitCode, String> {
+async fn watch(args: &Args, config: &Bare, out: &mut Out) -> Result<ExitCode, String> {
     let mut seconds = seconds();
     loop {
         seconds.tick().await;
+        if show_observer(args, config, out) {
+            if !out.flush() {
+                return Ok(GOOD);
+            }
+            continue;
+        }
         match follow(args, config, &mut seconds, out).await {
             Ok(()) => return Ok(GOOD),
             Err(error) => complain(&error, out),
@@ -143,7 +171,7 @@ fn seconds() -> Interval {
 /// Shows the status until nobody reads it any more.
 async fn follow(
     args: &Args,
-    config: &Config,
+    config: &Bare,
     seconds: &mut Interval,
     out: &mut Out,
 ) -> Result<(), String> {

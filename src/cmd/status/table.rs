@@ -92,6 +92,15 @@ fn paint(text: &str, style: Style) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// That a gateway observes.
+pub(super) fn observing(instance: &str, pid: u32, since: &str, now: SystemTime) -> String {
+    let since = age(&Value::from(since), now);
+    wrap(&format!(
+        "passerelle {instance}: observes for {since}, process {pid}: the old router is in charge, and nothing \
+         goes to MQTT; `passerelle coverage` shows what it has heard"
+    ))
+}
+
 fn head(out: &mut String, instance: &str, gateway: Option<&Value>, now: SystemTime) {
     let Some(gateway) = gateway else {
         let text = format!(

@@ -1,14 +1,14 @@
 //! Copies of what passes, for learning: in a thread of their own, so that what they cost delays nobody.
 
 use crate::edge::clock::Clock;
-use crate::edge::private;
+use crate::edge::lock::{Lock, unusable};
+use crate::edge::{private, regular};
 use crate::translate::coverage::{Book, Coverage, Speaker, read, write};
 use crate::translate::name::DomainName;
 use crate::translate::proxy::Setting;
 use bytes::Bytes;
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -18,8 +18,6 @@ use tokio::task::JoinHandle;
 
 /// The file's name in `state_dir`.
 pub const FILE: &str = "coverage.json";
-/// The file that is locked while a gateway writes there.
-const LOCK: &str = "coverage.lock";
 /// How long after a change the file is written.
 const SOON: Duration = Duration::from_secs(2);
 /// How many bytes of a domain may wait to be learnt from.
@@ -107,32 +105,23 @@ pub(super) struct Learner {
 }
 
 impl Learner {
-    /// Goes on with what the file in `state_dir` says, or begins it.
+    /// Goes on with what the file in `state_dir`, which is locked, says, or begins it.
     ///
     /// # Errors
-    /// The file cannot be read or written, or another gateway writes it; and the way out.
+    /// The file cannot be read or written; and the way out.
     pub fn start(
         setting: Setting,
         state_dir: &Path,
+        lock: Lock,
         clock: Clock,
     ) -> Result<(Self, JoinHandle<()>), String> {
-        let at = |file: &Path, error: io::Error| {
-            format!(
-                "{}: {error}; make the folder of `state_dir`, and have it belong to the gateway's user",
-                file.display()
-            )
-        };
-        let (file, lock) = (state_dir.join(FILE), state_dir.join(LOCK));
-        let locked = private::open(&lock).map_err(|e| at(&lock, e))?;
-        flock(&locked, FlockOperation::NonBlockingLockExclusive).map_err(|e| {
-            let shown = lock.display();
-            format!("{shown}: {e}; another gateway has this `state_dir`: give each its own")
-        })?;
-        let book = open(&file).map_err(|e| at(&file, e))?;
-        save(&file, &write(&book)).map_err(|e| at(&file, e))?;
+        let file = state_dir.join(FILE);
+        let book = open(&file).map_err(|e| unusable(&file, &e))?;
+        let text = write(&book);
+        private::replace_whole(&file, text.as_bytes()).map_err(|e| unusable(&file, &e))?;
         let coverage = Coverage::new(setting, book);
         let (letters, incoming) = channel();
-        let thread = Thread { coverage, file, clock, failing: false, _lock: locked };
+        let thread = Thread { coverage, file, clock, failing: false, _lock: lock };
         Ok((Self { letters }, tokio::task::spawn_blocking(|| thread.run(incoming))))
     }
 
@@ -156,7 +145,7 @@ struct Thread {
     clock: Clock,
     /// The file could not be written the last time.
     failing: bool,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Thread {
@@ -196,7 +185,7 @@ impl Thread {
     }
 
     fn save(&mut self) {
-        let saved = save(&self.file, &write(self.coverage.book()));
+        let saved = private::replace_whole(&self.file, write(self.coverage.book()).as_bytes());
         if let (Err(error), false) = (&saved, self.failing) {
             tracing::error!(file = %self.file.display(), %error, "what was learnt is not kept");
         }
@@ -207,26 +196,21 @@ impl Thread {
 /// The book that a file has. One that makes no sense is kept under another name: it must not keep the
 /// router from its domains.
 fn open(file: &Path) -> io::Result<Book> {
-    let text = match fs::read(file) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+    let book = match regular::read(file) {
+        Ok(bytes) => read(&String::from_utf8_lossy(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Book::new(SystemTime::now()));
+        }
+        Err(error) if regular::is_none(&error) => {
+            tracing::error!(file = %file.display(), "no regular file: it is replaced");
             return Ok(Book::new(SystemTime::now()));
         }
         Err(error) => return Err(error),
     };
-    read(&text).or_else(|error| {
+    book.or_else(|error| {
         let kept = file.with_extension("json.bad");
         tracing::error!(file = %file.display(), error, kept = %kept.display(), "not understood: begun anew");
         fs::rename(file, kept)?;
         Ok(Book::new(SystemTime::now()))
     })
-}
-
-/// Replaces a file whole: whoever reads it, and whenever the power fails, finds the old or the new one.
-fn save(file: &Path, text: &str) -> io::Result<()> {
-    let new = file.with_extension("json.new");
-    let mut written = private::replace(&new)?;
-    written.write_all(text.as_bytes())?;
-    written.sync_all()?;
-    fs::rename(new, file)
 }

@@ -9,6 +9,7 @@ mod relay;
 
 use super::clock::Clock;
 use super::confine::Confined;
+use super::lock::{Lock, NotTaken};
 use super::watch::{Change, Watch};
 use crate::config::{Channel, Config, Observe, domain_of};
 use crate::translate::proxy::Setting;
@@ -45,7 +46,10 @@ pub async fn run(mut config: Config, observe: Observe, confined: &Confined) -> R
         instance: config.instance.as_str().into(),
         nonce: "observed".into(),
     };
-    let (learner, learning) = Learner::start(setting, &config.state_dir, Clock::start())?;
+    let lock = Lock::take(&config.state_dir, true).await.map_err(|not_taken| match not_taken {
+        NotTaken::Held(why) | NotTaken::Unusable(why) => why,
+    })?;
+    let (learner, learning) = Learner::start(setting, &config.state_dir, lock, Clock::start())?;
     let relay = observe.relay;
     offer::sweep(&relay).await.map_err(|e| format!("{}: {e}", relay.display()))?;
     let (changed, changes) = mpsc::channel(64);

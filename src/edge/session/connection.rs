@@ -7,7 +7,9 @@
 use super::error::Error;
 use super::input::{Arrived, Input, LARGE, Share};
 use super::output::Output;
-use super::settings::{BrokerAddress, Settings, WINDOW, connect, keep_alive};
+use super::settings::{Settings, WINDOW, connect, keep_alive};
+use crate::config::Address;
+use crate::edge::broker;
 use futures_util::FutureExt as _;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet};
 use rumqttc::v5::{ConnectionError, Event, MqttState, Request, StateError};
@@ -16,8 +18,8 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_util::either::Either;
 
 /// How long an attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -190,15 +192,13 @@ impl Open {
 
 type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
 
-async fn dial(address: &BrokerAddress) -> io::Result<Halves> {
-    Ok(match address {
-        BrokerAddress::Unix(path) => {
-            let (reader, writer) = UnixStream::connect(path).await?.into_split();
+async fn dial(address: &Address) -> io::Result<Halves> {
+    Ok(match broker::connect(address).await? {
+        Either::Left(stream) => {
+            let (reader, writer) = stream.into_split();
             (Box::new(reader), Box::new(writer))
         }
-        BrokerAddress::Tcp { host, port } => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            stream.set_nodelay(true)?;
+        Either::Right(stream) => {
             let (reader, writer) = stream.into_split();
             (Box::new(reader), Box::new(writer))
         }

@@ -21,7 +21,7 @@ mod wire;
 pub use event::{Delivery, Event};
 pub use input::ReadRoom;
 pub use retained::Retained;
-pub use settings::{BrokerAddress, Credentials, Filter, Replay, Settings, WINDOW, Will};
+pub use settings::{Credentials, Filter, Replay, Settings, WINDOW, Will};
 
 use crate::translate::publish::{Publish, Token};
 use crate::translate::refusal::Reason;

@@ -1,31 +1,17 @@
 //! What a session is told when it is made, and what of it the client library must know.
 
 use super::input::ReadRoom;
+use crate::config::Address;
 use crate::translate::password::Password;
 use crate::translate::subscriptions;
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::{QoS, v5 as wire, valid_filter};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// How many publishes a session has under way at once, and how many messages the broker may send
 /// it ahead of the acknowledgements. The library's default of 65 535 costs 10 MB for each session.
 pub const WINDOW: u16 = 100;
-
-/// Where the broker listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BrokerAddress {
-    /// A UNIX stream socket.
-    Unix(PathBuf),
-    /// A TCP port.
-    Tcp {
-        /// A name or an address; an IPv6 address stands without brackets.
-        host: String,
-        /// The port, usually 1883.
-        port: u16,
-    },
-}
 
 /// What the session logs in with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +61,7 @@ pub struct Settings {
     /// The client id, under which the broker keeps the session.
     pub client_id: String,
     /// Where the broker is.
-    pub address: BrokerAddress,
+    pub address: Address,
     /// What to log in with.
     pub credentials: Option<Credentials>,
     /// After how much silence a PINGREQ is sent; whole seconds, 5 to 65 535.

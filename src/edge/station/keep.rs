@@ -139,8 +139,11 @@ impl Station {
         while let Some(keeper) = life.keeper.as_mut()
             && keeper.is_due()
         {
-            let Written { apart, kept, error } = keeper.write().await;
+            let Written { apart, kept, error, lost } = keeper.write().await;
             self.tell_of_store(life, error).await;
+            if let Some(records) = lost {
+                self.tell_of_loss(life, records).await;
+            }
             for (token, message) in &apart {
                 match kept {
                     true => self.proxy.stored(message),
@@ -152,6 +155,22 @@ impl Station {
                 return;
             }
         }
+    }
+
+    /// Somebody has removed the domain's folder: that is said, and stays in the status. What is in memory goes
+    /// into the new one.
+    pub(super) async fn tell_of_loss(&mut self, life: &mut Life, records: usize) {
+        let domain = &self.name;
+        let folder = self.store.as_ref().map(|store| store.of(domain)).unwrap_or_default();
+        let error = format!(
+            "{}: it was removed while the gateway ran, and {records} records with it: what was not in memory \
+             too is lost; it is made anew",
+            folder.display()
+        );
+        tracing::error!(%domain, "{error}");
+        let _ = self.hub.send(ToHub::Store(domain.clone(), Some(error))).await;
+        self.proxy.has_all_stored();
+        self.keep_rest(life);
     }
 
     /// Says when the store fails, and when it does no more.

@@ -47,6 +47,9 @@ pub(super) struct Written {
     pub kept: bool,
     /// What is wrong with the disk.
     pub error: Option<io::Error>,
+    /// The folder was gone, and how many records with it: it is made anew, and what is in memory is to be kept
+    /// there again.
+    pub lost: Option<usize>,
 }
 
 impl Keeper {
@@ -173,16 +176,25 @@ impl Keeper {
         self.marks_at = None;
         let always = self.sync == Sync::Always;
         let written = self.shelf.work(move |log| {
+            let lost = log.check()?;
             log.flush()?;
             // What cannot be moved stays where it is.
             let _ = log.compact();
-            Ok(if always { log.force().err() } else { None })
+            Ok((lost, if always { log.force().err() } else { None }))
         });
         let written = written.await;
         let apart = std::mem::take(&mut self.apart);
         let fresh = std::mem::take(&mut self.fresh);
         match written {
-            Ok(error) => {
+            Ok((lost, error)) => {
+                if lost.is_some() {
+                    let new = |token: &Token| {
+                        fresh.contains(token) || apart.iter().any(|(other, _)| other == token)
+                    };
+                    self.numbers.retain(|token, _| new(token));
+                    self.abandoned.clear();
+                    self.unkept = true;
+                }
                 // An event comes back under another token.
                 let events = apart.iter().filter(|(_, message)| message.call.is_none());
                 for (token, _) in events {
@@ -191,7 +203,7 @@ impl Keeper {
                 if let Sync::After(after) = self.sync {
                     self.sync_at.get_or_insert_with(|| Instant::now() + after);
                 }
-                Written { apart, kept: true, error }
+                Written { apart, kept: true, error, lost }
             }
             Err(error) => {
                 self.unkept |= !fresh.is_empty();
@@ -202,7 +214,7 @@ impl Keeper {
                 if !self.shelf.is_away() {
                     self.abandoned.clear();
                 }
-                Written { apart, kept: false, error: Some(error) }
+                Written { apart, kept: false, error: Some(error), lost: None }
             }
         }
     }

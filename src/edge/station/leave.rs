@@ -56,7 +56,13 @@ impl Station {
                 log.append(&record, false);
             }
         }
-        let Written { kept, error, .. } = keeper.write().await;
+        let Written { mut kept, mut error, lost, .. } = keeper.write().await;
+        if let Some(records) = lost {
+            self.tell_of_loss(life, records).await;
+            if let Some(keeper) = &mut life.keeper {
+                Written { kept, error, .. } = keeper.write().await;
+            }
+        }
         if let Some(error) = error {
             tracing::error!(domain = %self.name, %error, "the store fails at the end");
         }

@@ -6,7 +6,7 @@ use super::open;
 use super::scan::{self, segments};
 use super::{Sync, boot_id};
 use crate::config::Store;
-use crate::edge::private;
+use crate::edge::{private, regular};
 use crate::translate::name::DomainName;
 use crate::translate::store::{Entry, Record};
 use rustix::fs::{FlockOperation, flock};
@@ -216,7 +216,7 @@ pub fn list(path: &Path) -> Result<Shown, String> {
 }
 
 fn is_locked(path: &Path) -> io::Result<bool> {
-    match File::open(path.join(LOCK)) {
+    match regular::open(&path.join(LOCK), File::options().read(true)) {
         Ok(lock) => Ok(flock(&lock, FlockOperation::NonBlockingLockShared).is_err()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
@@ -227,7 +227,9 @@ fn look(name: DomainName, folder: &Path) -> io::Result<Kept> {
     let boot = boot_id();
     let mut kept = Kept { name, size: 0, content: Vec::new(), faults: Vec::new() };
     let (mut landed, mut over) = (BTreeSet::new(), BTreeSet::new());
-    for (_, path) in segments(folder)? {
+    let all = segments(folder)?;
+    let last = all.last().map(|(number, _)| *number);
+    for (number, path) in all {
         let mut found = Vec::new();
         let read = scan::read(&path, |entry, _| match entry.is {
             Record::Landed => drop(landed.insert(entry.n)),
@@ -238,9 +240,14 @@ fn look(name: DomainName, folder: &Path) -> io::Result<Kept> {
             Ok(segment) => segment,
             // The gateway has removed it in this moment.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if regular::is_none(&error) => {
+                kept.faults.push(format!("{}: {error}", path.display()));
+                continue;
+            }
             Err(error) => return Err(error),
         };
         if segment.length + segment.torn == 0 {
+            kept.faults.extend(scan::empty(&path, Some(number) == last));
             continue;
         }
         let untimely = segment.boot.is_none() || segment.boot != boot;
@@ -266,7 +273,7 @@ fn look(name: DomainName, folder: &Path) -> io::Result<Kept> {
 /// A line that says why not: a gateway has the store, or the system says no.
 pub fn drop_domain(path: &Path, name: &DomainName) -> Result<Option<usize>, String> {
     let at = |error: io::Error| format!("{}: {error}", path.display());
-    let lock = match File::options().append(true).open(path.join(LOCK)) {
+    let lock = match regular::open(&path.join(LOCK), File::options().append(true)) {
         Ok(lock) => Some(lock),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(at(error)),

@@ -12,6 +12,7 @@ use crate::translate::store::{self, Record};
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// After so many bytes a new segment begins.
@@ -163,6 +164,36 @@ impl Log {
         Ok(())
     }
 
+    /// Looks whether what was written is where it was written: whoever removes a folder removes all that is in
+    /// it. It is made anew then; what is to be written next goes there. Says how many records are lost.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn check(&mut self) -> io::Result<Option<usize>> {
+        if self.is_there() {
+            return Ok(None);
+        }
+        private::folder(&self.folder)?;
+        let lost = self.live();
+        let was_apart = self.cursor.take().is_some() && self.has_records();
+        self.batch.apart = self.batch.apart.or(was_apart.then_some(0));
+        self.segments.clear();
+        self.unforced.clear();
+        self.moved.clear();
+        (self.file, self.tried) = (None, None);
+        self.share.shrink(0);
+        Ok(Some(lost))
+    }
+
+    fn is_there(&self) -> bool {
+        let Some(last) = self.segments.back() else { return self.folder.is_dir() };
+        let Ok(there) = segment_path(&self.folder, last.number).symlink_metadata() else {
+            return false;
+        };
+        let is_it = |own: fs::Metadata| (own.dev(), own.ino()) == (there.dev(), there.ino());
+        self.file.as_ref().is_none_or(|file| file.metadata().is_ok_and(is_it))
+    }
+
     fn write(&mut self, bytes: &[u8], first: u64) -> io::Result<()> {
         if self.file.is_none() {
             self.begin_segment(first)?;
@@ -183,9 +214,17 @@ impl Log {
     }
 
     fn begin_segment(&mut self, first: u64) -> io::Result<()> {
-        let number = self.segments.back().map_or(0, |s| s.number.saturating_add(1));
-        let path = segment_path(&self.folder, number);
-        let mut file = private::create(&path)?;
+        let mut number = self.segments.back().map_or(0, |s| s.number.saturating_add(1));
+        let (path, mut file) = loop {
+            let path = segment_path(&self.folder, number);
+            match private::create(&path) {
+                // Something that is no segment lies there.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    number = number.checked_add(1).ok_or(error)?;
+                }
+                file => break (path, file?),
+            }
+        };
         let header = store::header(self.boot.as_deref());
         if let Err(error) = file.write_all(header.as_bytes()) {
             let _ = fs::remove_file(&path);

@@ -5,7 +5,7 @@ use super::log::{Batch, Log, Segment};
 use super::ranges::Ranges;
 use super::scan::{self, segment_path, segments};
 use super::since_boot;
-use crate::edge::private;
+use crate::edge::{private, regular};
 use crate::translate::store::{self, Message, Record};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::{self, File};
@@ -63,9 +63,11 @@ impl Log {
 
     /// Finds the segments and what they say is over; cuts off what is torn.
     fn find_marks(&mut self, found: &mut Found) -> io::Result<()> {
-        for (number, path) in segments(&self.folder)? {
+        let all = segments(&self.folder)?;
+        let last = all.last().map(|(number, _)| *number);
+        for (number, path) in all {
             let first = self.next;
-            let segment = scan::read(&path, |entry, _| {
+            let read = scan::read(&path, |entry, _| {
                 // A record that was never written may have been said to be over: its number is used up.
                 self.next = self.next.max(entry.n.saturating_add(1));
                 match entry.is {
@@ -73,9 +75,16 @@ impl Log {
                     Record::Over => drop(self.over.insert(entry.n)),
                     _ => {}
                 }
-            })?;
+            });
+            let segment = match read {
+                Err(error) if regular::is_none(&error) => {
+                    found.faults.push(format!("{}: {error}", path.display()));
+                    continue;
+                }
+                read => read?,
+            };
             if segment.length + segment.torn == 0 {
-                // Nothing was written to it before the gateway was killed.
+                found.faults.extend(scan::empty(&path, Some(number) == last));
                 fs::remove_file(&path)?;
                 continue;
             }
@@ -87,7 +96,7 @@ impl Log {
             }
             if segment.torn > 0 {
                 let length = u64::try_from(segment.length).unwrap_or(u64::MAX);
-                File::options().write(true).open(&path)?.set_len(length)?;
+                regular::open(&path, File::options().write(true))?.set_len(length)?;
             }
             let timely = segment.boot.is_some() && segment.boot == self.boot;
             let length = segment.length;

@@ -1,5 +1,6 @@
 //! A log as it is found: its segments, and every record in them.
 
+use crate::edge::regular;
 use crate::translate::store::{self, Entry, Step};
 use std::ffi::OsStr;
 use std::fs;
@@ -27,6 +28,13 @@ pub(super) fn segment_path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:016}{SUFFIX}"))
 }
 
+/// What is wrong with a segment that has nothing in it, unless it is the last: nothing may have been written to
+/// that one yet.
+pub(super) fn empty(path: &Path, is_last: bool) -> Option<String> {
+    let told = || format!("{}: it is empty: what was in it is lost", path.display());
+    (!is_last).then(told)
+}
+
 /// A segment that was read.
 pub(super) struct Segment {
     /// The start of the machine in which it was written.
@@ -41,7 +49,7 @@ pub(super) struct Segment {
 
 /// Reads a segment, and gives each record of it with its place.
 pub(super) fn read(path: &Path, mut each: impl FnMut(Entry, usize)) -> io::Result<Segment> {
-    let bytes = fs::read(path)?;
+    let bytes = regular::read(path)?;
     let mut faults = Vec::new();
     let (start, boot) = match store::read_header(&bytes) {
         Ok((start, boot)) => (start, boot.map(str::to_owned)),

@@ -6,6 +6,7 @@ use super::open::Found;
 use super::scan::segments;
 use crate::translate::name::DomainName;
 use crate::translate::store::{self, Call, Message, Record};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -311,4 +312,48 @@ async fn every_name_has_a_folder_of_its_own() {
     let name = DomainName::parse("..").expect("a name");
     assert_eq!(super::drop_domain(&dir, &name), Ok(Some(1)));
     assert!(dir.exists() && super::list(&dir).expect("a store").domains.len() == 4);
+}
+
+#[test]
+fn a_folder_that_is_removed_is_made_anew_and_told() {
+    for removed in [true, false] {
+        let store = Store::new();
+        let (mut log, _) = store.open();
+        write(&mut log, &["one", "two"]);
+        assert_eq!(log.check().expect("a folder"), None);
+        let gone = match removed {
+            true => fs::remove_dir_all(&store.folder),
+            false => fs::rename(&store.folder, store.folder.with_extension("old")),
+        };
+        gone.expect("it is there");
+        log.append(&message("three", false), true);
+        assert_eq!(log.check().expect("a folder"), Some(2));
+        log.flush().expect("room");
+        assert_eq!(log.check().expect("a folder"), None);
+        let (log, found) = store.open();
+        assert_eq!((log.live(), found.faults.len()), (1, 0));
+    }
+}
+
+#[test]
+fn an_empty_segment_in_the_middle_and_what_is_none_are_told() {
+    let store = Store::new();
+    let (mut log, _) = store.open();
+    write(&mut log, &["one"]);
+    drop(log);
+    let at = |number: u64| super::scan::segment_path(&store.folder, number);
+    mknodat(CWD, at(1), FileType::Fifo, Mode::RWXU, 0).expect("a FIFO");
+    std::os::unix::fs::symlink("/dev/zero", at(2)).expect("a link");
+    fs::create_dir(at(3)).expect("a folder");
+    fs::write(at(4), "").expect("a file");
+    fs::copy(at(0), at(5)).expect("a copy");
+    fs::write(at(6), "").expect("a file");
+    let (mut log, found) = store.open();
+    let told: Vec<_> = found.faults.iter().map(|f| f.rsplit_once("/").expect("a path").1).collect();
+    let none = |n: u64| format!("{n:016}.log: it is no regular file: remove it");
+    let empty = "0000000000000004.log: it is empty: what was in it is lost".to_owned();
+    assert_eq!(told, [none(1), none(2), none(3), empty]);
+    // The next segment goes where nothing lies.
+    write(&mut log, &["two"]);
+    assert!(store.open().0.live() >= 2);
 }

@@ -10,6 +10,7 @@ use super::confine::Confined;
 use super::exchange::{Directory, Mailbox};
 use super::hub::ToHub;
 use super::ids::SharedIds;
+use super::lock::{Lock, NotTaken};
 use super::log::Log;
 use super::port::Place;
 use super::secrets::Secrets;
@@ -26,7 +27,6 @@ use crate::translate::refusal::Counters;
 use crate::translate::roster::Roster;
 use reload::Reload;
 pub(super) use reload::{Again, Applied, Reloaded};
-pub(super) use start::address;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -91,7 +91,13 @@ struct Supervisor {
 /// # Errors
 /// What keeps it from starting: a folder that is not there, a password file that cannot be read.
 pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(), String> {
-    let secrets = Secrets::read(&config)?;
+    let secrets = Secrets::read(&config.broker, &config.state_dir)?;
+    let lock = match Lock::take(&config.state_dir, false).await {
+        Ok(lock) => Ok(lock),
+        Err(NotTaken::Held(why)) => return Err(why),
+        // Without a memory it goes on.
+        Err(NotTaken::Unusable(why)) => Err(why),
+    };
     let ids = SharedIds::default();
     ids.lock().know(config.domains().into_iter().chain(secrets.domains()));
     let nonce = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
@@ -137,7 +143,7 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
         config,
     };
     let store_error = supervisor.open_store().await;
-    let status = supervisor.start_status(store_error).await;
+    let status = supervisor.start_status(store_error, lock);
     supervisor.on_mqtt = status.on_mqtt();
     supervisor.ids.lock().know(status.remembered());
     let left = supervisor.find_left();

@@ -121,7 +121,7 @@ impl Reload {
         if !found.is_empty() {
             return Err(on_lines(found));
         }
-        let secrets = Secrets::read(&config).map_err(|why| vec![why])?;
+        let secrets = Secrets::read(&config.broker, &config.state_dir).map_err(|why| vec![why])?;
         Ok((config, secrets))
     }
 }

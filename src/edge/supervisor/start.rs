@@ -2,13 +2,13 @@
 
 use super::super::exchange::{Directory, Mailbox, mailbox};
 use super::super::hub::{self, ToHub};
+use super::super::lock::Lock;
 use super::super::port::{Place, Port};
-use super::super::session::{BrokerAddress, Credentials, Filter, Session, Settings};
+use super::super::session::{Credentials, Filter, Session, Settings};
 use super::super::station::{self, Control, Station};
 use super::super::status::Status;
 use super::super::tunnel;
 use super::{End, Running, Supervisor};
-use crate::config::{Address, Config};
 use crate::translate::hub::Hub;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::{Identity, Proxy};
@@ -24,15 +24,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(in crate::edge) fn address(config: &Config) -> BrokerAddress {
-    match &config.broker.address {
-        Address::Unix(path) => BrokerAddress::Unix(path.clone()),
-        Address::Tcp(host, port) => BrokerAddress::Tcp { host: host.clone(), port: *port },
-    }
-}
-
 impl Supervisor {
-    pub(super) async fn start_status(&mut self, store_error: Option<String>) -> Status {
+    pub(super) fn start_status(
+        &mut self,
+        store_error: Option<String>,
+        lock: Result<Lock, String>,
+    ) -> Status {
         let about = About {
             instance: self.setting.instance.to_string(),
             version: env!("CARGO_PKG_VERSION"),
@@ -41,7 +38,7 @@ impl Supervisor {
             store_error,
         };
         let run = Arc::clone(&self.setting.nonce);
-        Status::start(about, &self.config.state_dir, run, self.clock.now()).await
+        Status::start(about, &self.config.state_dir, lock, run, self.clock.now())
     }
 
     pub(super) fn start_hub(
@@ -85,7 +82,7 @@ impl Supervisor {
     ) -> Settings {
         Settings {
             client_id,
-            address: address(&self.config),
+            address: self.config.broker.address.clone(),
             credentials,
             keep_alive: self.config.broker.keep_alive,
             session_expiry: self.config.broker.session_expiry.min(kept),

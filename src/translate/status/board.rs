@@ -162,6 +162,12 @@ impl Board {
         self.publish_state();
     }
 
+    /// What was heard cannot be written, or can again.
+    pub fn memory(&mut self, error: Option<String>) {
+        self.about.memory_error = error;
+        self.publish_state();
+    }
+
     /// A domain's channel reports; `last_legacy` is when it last spoke legacy, in RFC 3339.
     pub fn report(
         &mut self,
