@@ -27,7 +27,7 @@ systemctl start passerelle || { fail "start"; journalctl --quiet --unit passerel
 check "it starts without the broker and before the domains" systemctl is-active passerelle
 # Debian's Mosquitto keeps its group out of the folder of its socket: docs/packages.md.
 mkdir -p /etc/systemd/system/mosquitto.service.d
-printf '[Service]\nExecStartPre=/bin/chmod 750 /run/mosquitto\n' >/etc/systemd/system/mosquitto.service.d/socket.conf
+printf '[Service]\nExecStartPre=/usr/bin/install -d -o mosquitto -g mosquitto -m 750 /run/mosquitto\n' >/etc/systemd/system/mosquitto.service.d/socket.conf
 systemctl daemon-reload
 systemctl start mosquitto || { fail "mosquitto"; journalctl --quiet --unit mosquitto --no-pager | tail -n 20; }
 ./traffic /run/sys-usb-msg.sock sys-usb &
