@@ -2,22 +2,25 @@
 //! it, `passerelle test` compares it.
 
 use crate::translate::clock::Now;
-use crate::translate::gateway::{Effect, Gateway};
 use crate::translate::json::{self, Object};
 use crate::translate::limits::Limits;
 use crate::translate::mapping::Table;
 use crate::translate::name::DomainName;
 use crate::translate::proxy::Setting;
 use crate::translate::publish::{Publish, Qos, Received};
+use crate::translate::rehearsal::{Direction, Effect, Rehearsal};
+use crate::translate::status::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// 2026-01-01T00:00:00Z: when every conversation begins.
 pub const BEGINNING: Duration = Duration::from_secs(1_767_225_600);
 
-/// A gateway without sockets, for conversations.
+/// A gateway without sockets, for conversations; `sessions`: what they subscribe to is an effect too.
 #[must_use]
-pub fn gateway(table: Table, legacy: &[DomainName]) -> Gateway {
+pub fn gateway(table: Table, legacy: &[DomainName], sessions: bool) -> Rehearsal {
     let setting = Setting {
         table: Arc::new(table),
         policy: Arc::default(),
@@ -26,7 +29,11 @@ pub fn gateway(table: Table, legacy: &[DomainName]) -> Gateway {
         nonce: "call".into(),
     };
     let wall = SystemTime::UNIX_EPOCH + BEGINNING;
-    Gateway::new(setting, legacy, Now { monotonic: Duration::ZERO, wall })
+    let now = Now { monotonic: Duration::ZERO, wall };
+    match sessions {
+        true => Rehearsal::with_sessions(setting, legacy, now),
+        false => Rehearsal::new(setting, legacy, now),
+    }
 }
 
 /// One input.
@@ -40,8 +47,20 @@ pub enum Input {
     Connect(DomainName),
     /// A domain's channel is gone.
     Disconnect(DomainName),
+    /// A domain's channel is there and cannot be opened, for this reason.
+    Unavailable(DomainName, String),
     /// A domain no longer reads.
     Stall(DomainName),
+    /// The broker answers the next publish on a topic with this reason code.
+    Puback(String, u8),
+    /// The connections to the broker are lost: all, or those of one client id.
+    BrokerLost(Option<String>),
+    /// The broker can be reached, with or without the sessions of before; for all, or for one client id.
+    BrokerConnected(bool, Option<String>),
+    /// What the broker says to a domain on MQTT.
+    Tunnel(DomainName, Vec<u8>),
+    /// The broker closes the connection of a domain on MQTT.
+    TunnelClosed(DomainName),
     /// Nobody on MQTT subscribes to this topic any more.
     Nobody(String),
     /// Time passes.
@@ -50,7 +69,28 @@ pub enum Input {
     Reload(Vec<String>),
 }
 
-const KINDS: &str = "an input has one of \"legacy\", \"mqtt\", \"connect\", \"disconnect\", \"stall\", \"nobody\", \"elapse\", \"reload\"";
+const INPUTS: &[&str] = &[
+    "legacy",
+    "mqtt",
+    "connect",
+    "disconnect",
+    "unavailable",
+    "stall",
+    "nobody",
+    "puback",
+    "broker",
+    "elapse",
+    "reload",
+];
+
+const EFFECTS: &[&str] =
+    &["publish", "write", "refused", "ignored", "mode", "retry", "subscribe", "unsubscribe"];
+
+/// What a line may be, in words: `tunnel` is an input or, with `to`, an effect.
+fn kinds(keys: &[&str]) -> String {
+    let quoted: Vec<_> = keys.iter().chain(&["tunnel"]).map(|key| format!("\"{key}\"")).collect();
+    quoted.join(", ")
+}
 
 /// Reads an input.
 ///
@@ -76,11 +116,17 @@ pub fn parse(line: &str) -> Result<Input, String> {
         None => Ok(()),
     };
     if let Some(name) = domain("legacy")? {
-        known(&["legacy", "message", "line"])?;
-        let mut bytes = match (object.get("message"), object.get("line")) {
-            (Some(message), None) => message.as_bytes().to_vec(),
-            (None, Some(line)) => json::decode(line).ok_or("\"line\" must be a text")?.into_owned(),
-            _ => return Err("a legacy input has a \"message\" or a \"line\"".into()),
+        known(&["legacy", "message", "line", "base64"])?;
+        let has = |key: &str| object.get(key);
+        let mut bytes = match (has("message"), has("line"), has("base64")) {
+            (Some(message), None, None) => message.as_bytes().to_vec(),
+            (None, Some(line), None) => {
+                json::decode(line).ok_or("\"line\" must be a text")?.into_owned()
+            }
+            (None, None, Some(_)) => return Ok(Input::Legacy(name, bytes_of(text("base64")?)?)),
+            _ => {
+                return Err("a legacy input has a \"message\", a \"line\" or \"base64\"".into());
+            }
         };
         bytes.push(b'\n');
         return Ok(Input::Legacy(name, bytes));
@@ -104,11 +150,7 @@ pub fn parse(line: &str) -> Result<Input, String> {
         return Ok(Input::Mqtt(Box::new(Received {
             topic,
             payload: payload.into(),
-            retain: match object.get("retain") {
-                None | Some("false") => false,
-                Some("true") => true,
-                Some(_) => return Err("\"retain\" must be true or false".into()),
-            },
+            retain: flag(&object, "retain")?.unwrap_or_default(),
             dup: false,
             response_topic: text("response_topic")?,
             correlation: text("correlation")?.map(|c| c.into_bytes().into()),
@@ -119,6 +161,38 @@ pub fn parse(line: &str) -> Result<Input, String> {
     if let Some(topic) = text("nobody")? {
         known(&["nobody"])?;
         return Ok(Input::Nobody(topic));
+    }
+    if let Some(name) = domain("unavailable")? {
+        known(&["unavailable", "why"])?;
+        let why = text("why")?.ok_or("\"unavailable\" has a \"why\"")?;
+        return Ok(Input::Unavailable(name, why));
+    }
+    if let Some(topic) = text("puback")? {
+        known(&["puback", "reason"])?;
+        let reason = object.get("reason").and_then(|reason| reason.parse().ok());
+        return Ok(Input::Puback(
+            topic,
+            reason.ok_or("\"reason\" must be a reason code, 0 to 255")?,
+        ));
+    }
+    if let Some(broker) = text("broker")? {
+        known(&["broker", "session", "as"])?;
+        let session = flag(&object, "session")?;
+        return match (broker.as_str(), session) {
+            ("lost", None) => Ok(Input::BrokerLost(text("as")?)),
+            ("connected", session) => {
+                Ok(Input::BrokerConnected(session.unwrap_or(true), text("as")?))
+            }
+            _ => Err("\"broker\" is \"lost\", or \"connected\" with \"session\"".into()),
+        };
+    }
+    if let Some(name) = domain("tunnel")? {
+        known(&["tunnel", "base64", "closed"])?;
+        return match (text("base64")?, flag(&object, "closed")?) {
+            (Some(bytes), None) => Ok(Input::Tunnel(name, bytes_of(Some(bytes))?)),
+            (None, Some(true)) => Ok(Input::TunnelClosed(name)),
+            _ => Err("a tunnel input has \"base64\", or \"closed\":true".into()),
+        };
     }
     if let Some(span) = text("elapse")? {
         known(&["elapse"])?;
@@ -148,7 +222,21 @@ pub fn parse(line: &str) -> Result<Input, String> {
             return Ok(make(name));
         }
     }
-    Err(KINDS.into())
+    Err(format!("an input has one of {}", kinds(INPUTS)))
+}
+
+fn flag(object: &Object<'_>, key: &str) -> Result<Option<bool>, String> {
+    match object.get(key) {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(format!("{key:?} must be true or false")),
+    }
+}
+
+fn bytes_of(base64: Option<String>) -> Result<Vec<u8>, String> {
+    let decoded = BASE64.decode(base64.unwrap_or_default());
+    decoded.map_err(|error| format!("\"base64\": {error}"))
 }
 
 /// A line that is an object.
@@ -163,7 +251,7 @@ pub(crate) fn object(line: &str) -> Result<Object<'_>, String> {
 /// # Errors
 /// The domain that it is from is not connected, or the files cannot be loaded.
 pub fn apply(
-    gateway: &mut Gateway,
+    gateway: &mut Rehearsal,
     input: Input,
     load: impl Fn(&[String]) -> Result<Table, String>,
 ) -> Result<Vec<Effect>, String> {
@@ -178,7 +266,13 @@ pub fn apply(
         Input::Mqtt(message) => gateway.publish(&message),
         Input::Connect(name) => gateway.connect(&name),
         Input::Disconnect(name) => gateway.disconnect(&name),
+        Input::Unavailable(name, why) => gateway.make_unavailable(&name, &why),
         Input::Stall(name) => gateway.stall(&name),
+        Input::Puback(topic, code) => gateway.answer_with(topic, code),
+        Input::BrokerLost(client) => gateway.lose_broker(client.as_deref()),
+        Input::BrokerConnected(kept, client) => gateway.broker_is_back(kept, client.as_deref()),
+        Input::Tunnel(name, bytes) => gateway.say_in_tunnel(&name, &bytes),
+        Input::TunnelClosed(name) => gateway.close_tunnel(&name),
         Input::Nobody(topic) => gateway.desert(topic),
         Input::Elapse(span) => gateway.elapse(span),
         Input::Reload(files) => gateway.reload(Arc::new(load(&files)?), Limits::default()),
@@ -206,6 +300,24 @@ pub fn render(effect: &Effect) -> String {
             field(&mut out, "ignored", why.as_str());
             field(&mut out, "from", from.as_str());
         }
+        Effect::Mode(name, state) => {
+            let state = if *state == State::Silent { State::Legacy } else { *state };
+            field(&mut out, "mode", state.as_str());
+            field(&mut out, "of", name.as_str());
+        }
+        Effect::Tunnelled(name, direction, bytes) => {
+            let to = if *direction == Direction::ToBroker { "broker" } else { "domain" };
+            field(&mut out, "tunnel", name.as_str());
+            field(&mut out, "to", to);
+            field(&mut out, "base64", &BASE64.encode(bytes));
+        }
+        Effect::Retry(name, after) => {
+            let after = humantime::format_duration(Duration::from_millis(millis(*after)));
+            field(&mut out, "retry", name.as_str());
+            field(&mut out, "in", &after.to_string());
+        }
+        Effect::Subscribed(client, topics) => topics_of(&mut out, "subscribe", topics, client),
+        Effect::Unsubscribed(client, topics) => topics_of(&mut out, "unsubscribe", topics, client),
     }
     out.push(b'}');
     String::from_utf8_lossy(&out).into_owned()
@@ -241,6 +353,24 @@ fn render_publish(client: &str, publish: &Publish, out: &mut Vec<u8>) {
     }
 }
 
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn topics_of(out: &mut Vec<u8>, name: &str, topics: &[String], client: &str) {
+    out.push(b'{');
+    json::push_string(out, name);
+    out.extend_from_slice(b":[");
+    for (i, topic) in topics.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        json::push_string(out, topic);
+    }
+    out.push(b']');
+    field(out, "as", client);
+}
+
 fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(if out.is_empty() { b'{' } else { b',' });
     json::push_string(out, name);
@@ -265,23 +395,14 @@ pub fn as_expected(expected: &str, effect: &str) -> bool {
 /// It is neither.
 pub fn is_effect(line: &str) -> Result<bool, String> {
     let object = object(line)?;
-    let has = |keys: &[&str]| keys.iter().any(|k| object.get(k).is_some());
-    if has(&["publish", "write", "refused", "ignored"]) {
+    let has = |key: &str| object.get(key).is_some();
+    let has_any = |keys: &[&str]| keys.iter().any(|key| has(key));
+    if has_any(EFFECTS) || (has("tunnel") && has("to")) {
         Ok(true)
-    } else if has(&[
-        "legacy",
-        "mqtt",
-        "connect",
-        "disconnect",
-        "stall",
-        "nobody",
-        "elapse",
-        "reload",
-    ]) {
+    } else if has_any(INPUTS) || has("tunnel") {
         Ok(false)
     } else {
-        Err(format!(
-            "{KINDS}; an effect has one of \"publish\", \"write\", \"refused\", \"ignored\""
-        ))
+        let (inputs, effects) = (kinds(INPUTS), kinds(EFFECTS));
+        Err(format!("an input has one of {inputs}; an effect has one of {effects}"))
     }
 }

@@ -320,17 +320,20 @@ fn translate_says_which_line_is_wrong() {
     for (input, error) in [
         (
             "{\"elapse\":\"1s\"}\n{\"nope\":1}\n",
-            "line 2: an input has one of \"legacy\", \"mqtt\", \"connect\", \"disconnect\", \"stall\", \"nobody\", \"elapse\", \"reload\"",
+            "line 2: an input has one of \"legacy\", \"mqtt\", \"connect\", \"disconnect\", \"unavailable\", \"stall\", \"nobody\", \"puback\", \"broker\", \"elapse\", \"reload\", \"tunnel\"",
         ),
         (
             "\n{\"legacy\":\"vm-gui\",\"massage\":{}}\n",
-            "line 2: unknown key \"massage\" (known: legacy, message, line)",
+            "line 2: unknown key \"massage\" (known: legacy, message, line, base64)",
         ),
         (
             "{\"legacy\":\"vm-scan\",\"message\":{}}\n",
             "line 1: vm-scan is not connected: name it in --legacy, or write {\"connect\":\"vm-scan\"} before",
         ),
-        ("{\"legacy\":\"vm-gui\"}\n", "line 1: a legacy input has a \"message\" or a \"line\""),
+        (
+            "{\"legacy\":\"vm-gui\"}\n",
+            "line 1: a legacy input has a \"message\", a \"line\" or \"base64\"",
+        ),
     ] {
         assert_eq!(
             passerelle(here.path(), &args, input),

@@ -4,9 +4,9 @@
 
 mod edge_support;
 
-use edge_support::{Broker, next, publish, ready};
-use passerelle::edge::session::{Event, Filter, Replay, Session};
+use edge_support::{Broker, Session, next, publish, ready};
 use passerelle::translate::publish::Token;
+use passerelle::translate::session::{Event, Filter, Replay};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -5,12 +5,12 @@
 mod edge_support;
 
 use bytes::Bytes;
-use edge_support::{Broker, next, publish, ready};
+use edge_support::{Broker, Session, next, publish, ready};
 use passerelle::config::Address;
-use passerelle::edge::session::{Event, Session, Will};
 use passerelle::translate::name::DomainName;
 use passerelle::translate::publish::{Qos, Received, Token};
 use passerelle::translate::refusal::Reason;
+use passerelle::translate::session::{Event, Will};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -107,7 +107,7 @@ fn good_files_pass_alone_and_together() -> Outcome {
 }
 
 /// These need a broker, or belong to limits that conversations do not reach.
-const ELSEWHERE: [Reason; 2] = [Reason::RateLimited, Reason::StoreFull];
+const ELSEWHERE: [Reason; 3] = [Reason::RateLimited, Reason::StoreFull, Reason::BrokerRefused];
 
 #[test]
 fn every_reason_has_a_conversation() -> Outcome {

@@ -12,13 +12,13 @@ use divan::{AllocProfiler, Bencher};
 use passerelle::cmd::read;
 use passerelle::conversation::{BEGINNING, Input, apply, is_effect, parse};
 use passerelle::translate::clock::Now;
-use passerelle::translate::gateway::Gateway;
 use passerelle::translate::limits::Limits;
 use passerelle::translate::mapping::Table;
 use passerelle::translate::mapping::table::Speaks;
 use passerelle::translate::name::DomainName;
 use passerelle::translate::proxy::Setting;
 use passerelle::translate::publish::Received;
+use passerelle::translate::rehearsal::Rehearsal;
 use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -50,9 +50,9 @@ impl fmt::Display for Case {
 
 impl Case {
     /// A gateway that has had what came before.
-    fn gateway(&self) -> Gateway {
+    fn gateway(&self) -> Rehearsal {
         let now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH + BEGINNING };
-        let mut gateway = Gateway::new(self.setting.clone(), &self.legacy, now);
+        let mut gateway = Rehearsal::new(self.setting.clone(), &self.legacy, now);
         for input in &self.before {
             let _ = apply(&mut gateway, input.clone(), no_reload);
         }

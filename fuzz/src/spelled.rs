@@ -3,7 +3,7 @@
 use crate::tables;
 use crate::watched::Step;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
-use passerelle::translate::gateway::Effect;
+use passerelle::translate::rehearsal::Effect;
 use passerelle::translate::name::DomainName;
 use passerelle::translate::publish::Received;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use crate::cuts::Cuts;
 use passerelle::conversation;
 use passerelle::translate::clock::Now;
-use passerelle::translate::gateway::{Effect, Gateway};
+use passerelle::translate::rehearsal::{Effect, Rehearsal};
 use passerelle::translate::hub::Hub;
 use passerelle::translate::legacy;
 use passerelle::translate::limits::Limits;
@@ -46,7 +46,7 @@ pub enum Step {
 
 /// A gateway to which these domains are connected.
 #[must_use]
-pub fn gateway(table: &Arc<Table>, limits: &Limits, legacy: &[DomainName]) -> Gateway {
+pub fn gateway(table: &Arc<Table>, limits: &Limits, legacy: &[DomainName]) -> Rehearsal {
     let setting = Setting {
         table: Arc::clone(table),
         policy: Arc::default(),
@@ -58,11 +58,11 @@ pub fn gateway(table: &Arc<Table>, limits: &Limits, legacy: &[DomainName]) -> Ga
         monotonic: Duration::ZERO,
         wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600),
     };
-    Gateway::new(setting, legacy, now)
+    Rehearsal::new(setting, legacy, now)
 }
 
 /// Gives a step to a gateway.
-pub fn apply(gateway: &mut Gateway, step: &Step, limits: &Limits) {
+pub fn apply(gateway: &mut Rehearsal, step: &Step, limits: &Limits) {
     match step {
         Step::Bytes(name, bytes) => {
             gateway.receive(name, bytes);
@@ -115,8 +115,8 @@ impl Reader {
 /// The gateway, a second one that is given the same bytes cut into pieces, and what was seen of both.
 #[derive(Debug)]
 pub struct Watched {
-    gateway: Gateway,
-    twin: Gateway,
+    gateway: Rehearsal,
+    twin: Rehearsal,
     cuts: (u8, u8),
     limits: Limits,
     readers: BTreeMap<DomainName, Reader>,

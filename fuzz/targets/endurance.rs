@@ -4,7 +4,7 @@
 use cap::Cap;
 use libfuzzer_sys::arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
-use passerelle::translate::gateway::Gateway;
+use passerelle::translate::rehearsal::Rehearsal;
 use passerelle::translate::limits::Limits;
 use passerelle_fuzz::spelled::{LEGACY, SEPARATOR, World, name};
 use passerelle_fuzz::tables;
@@ -20,7 +20,7 @@ const ROUNDS: [usize; 3] = [60, 180, 300];
 /// What buffers may still grow by between two of them.
 const SLACK: usize = 16 * 1024;
 
-fn round(gateway: &mut Gateway, limits: &Limits, world: &mut World, parts: &[u8]) {
+fn round(gateway: &mut Rehearsal, limits: &Limits, world: &mut World, parts: &[u8]) {
     for part in parts.split(|b| *b == SEPARATOR) {
         let Ok(step) = world.step(&mut Unstructured::new(part)) else { continue };
         apply(gateway, &step, limits);

@@ -119,7 +119,7 @@ fn play(file: &Path, text: &str) -> Result<(), String> {
     let Some((_, first)) = lines.next() else { return Err("the conversation is empty".into()) };
     let header = header(file, first)?;
     let table = compile(&header.mappings, &header.speaks).map_err(|error| error.to_string())?;
-    let mut gateway = gateway(table, &header.legacy);
+    let mut gateway = gateway(table, &header.legacy, false);
     if let Some(file) = &header.policy {
         gateway.set_policy(policy(file).map_err(|error| error.to_string())?);
     }

@@ -36,6 +36,9 @@ pub struct Args {
     /// The dialect of a migrated domain, if it is not the first file's; repeat it for more
     #[arg(long, value_parser = dialect, value_name = "DOMAIN=NAME")]
     dialect: Vec<(DomainName, String)>,
+    /// Show what the sessions subscribe to, too
+    #[arg(long)]
+    sessions: bool,
 }
 
 fn domain(text: &str) -> Result<DomainName, String> {
@@ -94,7 +97,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
         Ok(table) => table,
         Err(error) => return tell(&error, out),
     };
-    let mut gateway = gateway(table, &args.legacy);
+    let mut gateway = gateway(table, &args.legacy, args.sessions);
     match args.policy.as_deref().map(policy).transpose() {
         Ok(policy) => gateway.set_policy(policy.unwrap_or_default()),
         Err(error) => return tell(&error, out),

@@ -1,11 +1,11 @@
 //! Reading what the broker has retained, and what is published there from then on.
 
-use super::secrets::Secrets;
-use super::session::{ReadRoom, Retained, Settings};
+use super::secrets;
+use super::session::Retained;
 use crate::config::{Address, Bare};
 use crate::translate::publish::Received;
+use crate::translate::session::Connect;
 use crate::translate::status::Board;
-use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -27,23 +27,20 @@ impl Look {
     /// # Errors
     /// A line that names the broker and says why it is out of reach.
     pub async fn begin(config: &Bare) -> Result<(Self, Vec<Received>), String> {
-        let credentials = Secrets::read(&config.broker, &config.state_dir)?.own();
+        let credentials = secrets::read(&config.broker, &config.state_dir)?.own();
         let address = config.broker.address.clone();
-        let settings = Settings {
+        let connect = Connect {
             client_id: format!("passerelle-{}-look-{}", config.instance, std::process::id()),
-            address: address.clone(),
-            credentials,
-            keep_alive: config.broker.keep_alive,
-            session_expiry: Duration::ZERO,
+            clean_start: true,
+            keep_alive: config.broker.keep_alive.as_secs().try_into().unwrap_or(u16::MAX),
+            session_expiry: 0,
             max_packet: LARGEST,
-            read_room: ReadRoom::new(LARGEST),
-            filters: Vec::new(),
-            gone: BTreeSet::new(),
+            credentials,
             will: None,
         };
         let instance = &config.instance;
-        let filters = vec![Board::state_topic(instance), Board::domains_filter(instance)];
-        let mut look = Self { retained: Retained::open(&settings, filters), address };
+        let topics = vec![Board::state_topic(instance), Board::domains_filter(instance)];
+        let mut look = Self { retained: Retained::open(connect, &address, topics), address };
         let mut messages = Vec::new();
         loop {
             match timeout(PATIENCE, look.retained.next()).await {

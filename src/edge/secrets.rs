@@ -1,9 +1,9 @@
 //! The passwords: the gateway's own, and its domains'.
 
-use super::session::Credentials;
 use crate::config::Broker;
 use crate::translate::name::DomainName;
-use crate::translate::password::Password;
+use crate::translate::password::{Logins, Password};
+use crate::translate::session::Credentials;
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -23,63 +23,21 @@ pub fn keep_out_of_dumps() -> Result<(), String> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| format!("core dumps: {e}"))
 }
 
-/// What everyone of this gateway logs in with.
-#[derive(Debug)]
-pub(super) struct Secrets {
-    own: Option<Credentials>,
-    /// By the name on the broker. `None`: everyone logs in as the gateway.
-    domains: Option<BTreeMap<String, Password>>,
-}
-
-impl Secrets {
-    /// Reads the files that the configuration names.
-    ///
-    /// # Errors
-    /// A line that names the file, what is wrong with it and the way out. It never has a password in it.
-    pub fn read(broker: &Broker, state_dir: &Path) -> Result<Self, String> {
-        let Broker { user, password_file, passwords, .. } = broker;
-        let owners = owners(state_dir);
-        let domains = passwords.as_deref().map(|path| passwords_of(path, &owners)).transpose()?;
-        let password = match (password_file, passwords, user) {
-            (Some(path), ..) => Some(password_of(path, &owners)?),
-            (None, Some(path), Some(user)) => Some(password_for(user, domains.as_ref(), path)?),
-            (None, ..) => None,
-        };
-        let own = user.clone().map(|user| Credentials { user, password });
-        Ok(Self { own, domains })
-    }
-
-    /// What the gateway itself logs in with.
-    pub fn own(&self) -> Option<Credentials> {
-        self.own.clone()
-    }
-
-    /// What the session of a channel logs in with: as the domain itself, or else as the gateway.
-    pub fn of_session(&self, domain: &DomainName) -> Option<Credentials> {
-        match self.domains {
-            Some(_) => {
-                let (user, password) = (domain.as_str().to_owned(), self.password(domain));
-                Some(Credentials { user, password })
-            }
-            None => self.own(),
-        }
-    }
-
-    /// A domain's own password: a tunnel is never given the gateway's.
-    pub fn password(&self, domain: &DomainName) -> Option<Password> {
-        self.domains.as_ref()?.get(domain.as_str()).cloned()
-    }
-
-    /// The domains that have a password.
-    pub fn domains(&self) -> BTreeSet<DomainName> {
-        let names = self.domains.iter().flat_map(BTreeMap::keys);
-        names.filter_map(|name| DomainName::parse(name).ok()).collect()
-    }
-
-    /// Whether the domain is to log in as itself, and there is no password for it.
-    pub fn lacks(&self, domain: &DomainName) -> bool {
-        self.domains.is_some() && self.password(domain).is_none()
-    }
+/// What everyone of this gateway logs in with, from the files that the configuration names.
+///
+/// # Errors
+/// A line that names the file, what is wrong with it and the way out. It never has a password in it.
+pub fn read(broker: &Broker, state_dir: &Path) -> Result<Logins, String> {
+    let Broker { user, password_file, passwords, .. } = broker;
+    let owners = owners(state_dir);
+    let domains = passwords.as_deref().map(|path| passwords_of(path, &owners)).transpose()?;
+    let password = match (password_file, passwords, user) {
+        (Some(path), ..) => Some(password_of(path, &owners)?),
+        (None, Some(path), Some(user)) => Some(password_for(user, domains.as_ref(), path)?),
+        (None, ..) => None,
+    };
+    let own = user.clone().map(|user| Credentials { user, password });
+    Ok(Logins { own, domains })
 }
 
 /// The gateway's own password, among all.
@@ -103,7 +61,7 @@ fn password_for(
 /// # Errors
 /// As those of the gateway's start: a line that names the file, what is wrong with it and the way out.
 pub fn check(broker: &Broker, state_dir: &Path) -> Result<(), String> {
-    Secrets::read(broker, state_dir).map(drop)
+    read(broker, state_dir).map(drop)
 }
 
 /// The domains that have a password.
@@ -111,7 +69,7 @@ pub fn check(broker: &Broker, state_dir: &Path) -> Result<(), String> {
 /// # Errors
 /// As for [`check`].
 pub fn domains(broker: &Broker, state_dir: &Path) -> Result<BTreeSet<DomainName>, String> {
-    Ok(Secrets::read(broker, state_dir)?.domains())
+    Ok(read(broker, state_dir)?.domains())
 }
 
 /// Who may own a file of passwords, for an owner may write it: root and the gateway's user. That is who runs

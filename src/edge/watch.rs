@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 
 /// Room for some hundred events of short names; one event of the longest name has 272 bytes.
 const BUFFER: usize = 8192;
@@ -97,6 +98,20 @@ impl Watch {
         }
     }
 
+    /// Passes all changes on, for as long as somebody takes them.
+    pub async fn forward(mut self, changes: mpsc::Sender<Change>) {
+        loop {
+            match self.next().await {
+                Ok(change) => {
+                    if changes.send(change).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => return tracing::error!(%error, "the folder of sockets is lost"),
+            }
+        }
+    }
+
     /// Notes one event of inotify.
     fn take(&mut self, flags: ReadFlags, name: Option<OsString>) -> io::Result<()> {
         if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
@@ -153,7 +168,7 @@ impl Watch {
     }
 
     fn fits(&self, name: &OsStr) -> bool {
-        fits(self.pattern.as_bytes(), name.as_bytes())
+        fits(&self.pattern, name)
     }
 }
 
@@ -193,7 +208,8 @@ pub(super) fn read(
 
 /// Whether a name fits a pattern in which `*` stands for any bytes, none included. As in a shell,
 /// a leading `*` does not stand for a dot.
-fn fits(pattern: &[u8], name: &[u8]) -> bool {
+pub(super) fn fits(pattern: &OsStr, name: &OsStr) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     if pattern.first() == Some(&b'*') && name.first() == Some(&b'.') {
         return false;
     }
@@ -236,7 +252,7 @@ mod tests {
             ("*", "", true),
         ];
         for (pattern, name, expected) in cases {
-            assert_eq!(fits(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+            assert_eq!(fits(pattern.as_ref(), name.as_ref()), expected, "{pattern} {name}");
         }
     }
 }

@@ -1,5 +1,8 @@
 //! A secret: it can be given to the broker, and is never printed.
 
+use super::name::DomainName;
+use super::session::Credentials;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -50,5 +53,53 @@ mod tests {
         assert!(Password::parse(String::new()).is_err());
         assert!(Password::parse("x".repeat(65_536)).is_err());
         assert!(Password::parse("x".repeat(65_535)).is_ok());
+    }
+}
+
+/// What everyone of a gateway logs in with.
+#[derive(Debug, Default)]
+pub struct Logins {
+    /// The gateway itself, and everyone else unless each has its own.
+    pub own: Option<Credentials>,
+    /// Passwords by the name on the broker. `None`: everyone logs in as the gateway.
+    pub domains: Option<BTreeMap<String, Password>>,
+}
+
+impl Logins {
+    /// What the gateway itself logs in with.
+    #[must_use]
+    pub fn own(&self) -> Option<Credentials> {
+        self.own.clone()
+    }
+
+    /// What the session of a channel logs in with: as the domain itself, or else as the gateway.
+    #[must_use]
+    pub fn of_session(&self, domain: &DomainName) -> Option<Credentials> {
+        match self.domains {
+            Some(_) => {
+                let (user, password) = (domain.as_str().to_owned(), self.password(domain));
+                Some(Credentials { user, password })
+            }
+            None => self.own(),
+        }
+    }
+
+    /// A domain's own password: a tunnel is never given the gateway's.
+    #[must_use]
+    pub fn password(&self, domain: &DomainName) -> Option<Password> {
+        self.domains.as_ref()?.get(domain.as_str()).cloned()
+    }
+
+    /// The domains that have a password.
+    #[must_use]
+    pub fn domains(&self) -> BTreeSet<DomainName> {
+        let names = self.domains.iter().flat_map(BTreeMap::keys);
+        names.filter_map(|name| DomainName::parse(name).ok()).collect()
+    }
+
+    /// Whether the domain is to log in as itself, and there is no password for it.
+    #[must_use]
+    pub fn lacks(&self, domain: &DomainName) -> bool {
+        self.domains.is_some() && self.password(domain).is_none()
     }
 }

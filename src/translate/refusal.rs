@@ -58,6 +58,36 @@ reasons! {
     NotAllowed = "not_allowed",
     /// There is no room to keep it.
     StoreFull = "store_full",
+    /// The broker does not take it.
+    BrokerRefused = "broker_refused",
+}
+
+impl Reason {
+    /// Whether the fault is in what the message is: then nothing else about it counts, such as who it is
+    /// from.
+    #[must_use]
+    pub fn is_of_the_message(self) -> bool {
+        match self {
+            Self::NotJson
+            | Self::NotAnEnvelope
+            | Self::LineTooLong
+            | Self::UnknownType
+            | Self::NotMapped
+            | Self::MissingArgument
+            | Self::BadValue => true,
+            Self::SpoofedSource
+            | Self::BadName
+            | Self::NoSuchDomain
+            | Self::DomainStuck
+            | Self::Expired
+            | Self::NoPendingCall
+            | Self::RetainedRequest
+            | Self::RateLimited
+            | Self::NotAllowed
+            | Self::StoreFull
+            | Self::BrokerRefused => false,
+        }
+    }
 }
 
 impl fmt::Display for Reason {

@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 
 /// The states that the status has, in which a new one has to be named.
 fn states() -> BTreeSet<String> {
-    use State::{Absent, Contested, Legacy, Mqtt, Silent, WaitingForConnect};
-    let all = [Absent, Silent, Legacy, Mqtt, Contested, WaitingForConnect];
+    use State::{Absent, Contested, Legacy, Mqtt, Silent, Unavailable, WaitingForConnect};
+    let all = [Absent, Silent, Legacy, Mqtt, Contested, WaitingForConnect, Unavailable];
     let known = |state: &State| match state {
-        Absent | Silent | Legacy | Mqtt | Contested | WaitingForConnect => true,
+        Absent | Silent | Legacy | Mqtt | Contested | WaitingForConnect | Unavailable => true,
     };
     assert!(all.iter().all(known));
     let text = |state: State| serde_json::to_value(state).unwrap().as_str().unwrap().to_owned();
@@ -36,7 +36,15 @@ fn every_member_of_the_status_is_explained_and_no_other() {
     board.connected(now);
     let state = State::Silent;
     let counters = Counters::default();
-    let report = Report { state, calls: 0, counters, dropped: 0, heard: Vec::new(), ended: false };
+    let report = Report {
+        state,
+        cause: None,
+        calls: 0,
+        counters,
+        dropped: 0,
+        heard: Vec::new(),
+        ended: false,
+    };
     board.report(&DomainName::parse("vm-gui").unwrap(), &report, None, now);
     let mut published: Vec<_> = board.take_publishes().into_iter().map(|p| p.payload).collect();
     published.push(Board::will().into());

@@ -2,10 +2,13 @@
 #![allow(clippy::disallowed_methods, reason = "tests play the edges")]
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod session;
+
 use bytes::Bytes;
 use passerelle::config::Address;
-use passerelle::edge::session::{Event, Filter, ReadRoom, Replay, Session, Settings};
 use passerelle::translate::publish::{Publish, Qos, Token};
+use passerelle::translate::session::{Event, Filter, Replay};
+pub use session::{Session, Settings};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -83,10 +86,10 @@ impl Broker {
             keep_alive: Duration::from_secs(10),
             session_expiry: Duration::from_secs(300),
             max_packet: 32 << 20,
-            read_room: ReadRoom::new(32 << 20),
             filters: filters.iter().map(filter).collect(),
             gone: BTreeSet::new(),
             will: None,
+            stuck: Duration::from_secs(30),
         }
     }
 

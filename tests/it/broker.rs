@@ -2,11 +2,16 @@
 
 use crate::peers::broker::Persistence;
 use crate::peers::mqtt_peer::Message;
+use crate::peers::raw_mqtt::read_packet;
 use crate::peers::{
-    Broker, Dialect, Disks, ERROR, Gateway, LegacyDomain, MqttPeer, MqttServer, NEW_FILE, ROOTS,
+    Broker, DEADLINE, Dialect, Disks, ERROR, Gateway, LegacyDomain, MqttPeer, MqttServer, NEW_FILE,
+    ROOTS,
 };
 use crate::setting::{Outcome, PROGRAM, mappings, setting, setting_with};
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixListener;
+use tokio::time::timeout;
 
 const ANSWERS: &str = "system/+/+/response/vm-scan";
 
@@ -204,5 +209,37 @@ async fn it_ends_without_a_broker_too() -> Outcome {
     gateway.terminate()?;
     let status = gateway.ended().await?;
     assert!(status.success(), "{status}");
+    Ok(())
+}
+
+/// A broker that refuses everyone, until so many have tried.
+async fn refuses(listener: &UnixListener, code: u8, attempts: usize) -> Outcome {
+    for _ in 0..attempts {
+        let (mut stream, _) = timeout(DEADLINE, listener.accept()).await??;
+        read_packet(&mut stream).await?;
+        stream.write_all(&[0x20, 3, 0, code, 0]).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_reason_for_having_no_broker_is_logged_once() -> Outcome {
+    let mut setting = setting().await?;
+    setting.gateway.logged("own session is ready", 1).await?;
+    setting.broker.kill().await?;
+    setting
+        .gateway
+        .logged("No such file", 1)
+        .await
+        .or(setting.gateway.logged("refused", 1).await)?;
+    let socket = setting.broker.socket();
+    let _ = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket)?;
+    refuses(&listener, 0x86, 3).await?;
+    refuses(&listener, 0x87, 1).await?;
+    setting.gateway.logged("not authorized", 1).await?;
+    let log = setting.gateway.log();
+    assert_eq!(log.matches("bad user name or password").count(), 1, "{log}");
+    assert!(log.contains("broker.passwords") && log.contains("before=3"), "{log}");
     Ok(())
 }

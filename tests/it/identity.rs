@@ -84,10 +84,10 @@ async fn a_tunnel_is_its_channels_domain_whatever_the_program_says() -> Outcome 
 #[tokio::test]
 async fn a_proxy_logs_in_as_its_domain() -> Outcome {
     let mut setting = guarded(&["vm-gui", "vm-scan"]).await?;
-    setting.broker.logged("as passerelle-dom0 (p5, c0, k30, u'passerelle')").await?;
+    setting.broker.logged("as passerelle-dom0 (p5, c1, k30, u'passerelle')").await?;
     for name in ["vm-gui", "vm-scan"] {
         let _domain = setting.legacy(name).await?;
-        setting.broker.logged(&format!("as {name} (p5, c0, k30, u'{name}')")).await?;
+        setting.broker.logged(&format!("as {name} (p5, c1, k30, u'{name}')")).await?;
     }
     says_no_secret(&setting);
     Ok(())

@@ -94,6 +94,8 @@ async fn under_load_nothing_is_lost_whether_the_mapping_is_broken_or_changed() -
     let from_legacy = tokio::spawn(legacy_calls(gui, stopped.clone()));
     let from_mqtt = tokio::spawn(mqtt_calls(scan, stopped));
 
+    // Or else this one would be taken for the second round's, and the third would go back before it.
+    setting.broker.subscribed("vm-gui", ["business/scan/file/request"]).await?;
     let gateway = &setting.gateway;
     for round in 1..=10 {
         gateway.edit("rows.toml", "reponse =", "response =")?;
@@ -273,6 +275,39 @@ async fn the_log_stays_as_the_command_line_says() -> Outcome {
     Ok(())
 }
 
+/// The broker's session of a domain is subscribed to what the mapping says now.
+async fn leaves_no_subscription_behind(killed: bool) -> Outcome {
+    const OLD: &str = "business/scan/file/request";
+    const NEW: &str = "business/scan/run/request";
+    let mut setting = setting("").await?;
+    let mut scan = MqttPeer::connect(&setting.broker.socket(), "vm-scan", &[]).await?;
+    let _gui = setting.legacy("vm-gui").await?;
+    setting.gateway.logged("session ready domain=vm-gui", 1).await?;
+    assert!(scan.publish(Message::new(OLD, "{}")).await?);
+    if killed {
+        setting.gateway.kill().await?;
+    } else {
+        setting.gateway.terminate()?;
+        setting.gateway.ended().await?;
+    }
+    assert!(scan.publish(Message::new(OLD, "{}")).await?, "the broker has kept the session");
+    setting.gateway.edit("rows.toml", "scan/file", "scan/run")?;
+    setting.gateway.run_as_it_is()?;
+    setting.gateway.logged("session ready domain=vm-gui", 2).await?;
+    assert!(!scan.publish(Message::new(OLD, "{}")).await?, "the old topic is subscribed to");
+    assert!(scan.publish(Message::new(NEW, "{}")).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_with_another_mapping_leaves_no_subscription_behind() -> Outcome {
+    leaves_no_subscription_behind(false).await
+}
+
+#[tokio::test]
+async fn a_kill_and_another_mapping_leave_none_either() -> Outcome {
+    leaves_no_subscription_behind(true).await
+}
 /// A gateway that still reads its configuration, from a FIFO, is told what means something to one that runs.
 #[tokio::test]
 async fn a_signal_while_it_starts_does_not_end_it() -> Outcome {

@@ -4,17 +4,22 @@ use crate::kit::{
     assert_ledger, command, compile, name, notification, request, response, root, seed, shared,
 };
 use passerelle::conversation::{self, Input};
-use passerelle::translate::gateway::Gateway;
 use passerelle::translate::mapping::Table;
 use passerelle::translate::mapping::table::Speaks;
 use passerelle::translate::name::DomainName;
+use passerelle::translate::rehearsal::Rehearsal;
 use std::path::{Path, PathBuf};
 
 /// Loads the mapping files of a reload.
 type Load<'l> = &'l dyn Fn(&[String]) -> Table;
 
 /// Plays inputs; the bytes of each from a domain are cut in two, if `cut` says where.
-fn play(mut gateway: Gateway, inputs: &[Input], load: Load<'_>, cut: Option<usize>) -> Vec<String> {
+fn play(
+    mut gateway: Rehearsal,
+    inputs: &[Input],
+    load: Load<'_>,
+    cut: Option<usize>,
+) -> Vec<String> {
     let mut effects = Vec::new();
     for input in inputs {
         let parts = match (cut, input) {
@@ -41,7 +46,7 @@ fn play(mut gateway: Gateway, inputs: &[Input], load: Load<'_>, cut: Option<usiz
 /// compares; says how many inputs there were.
 fn cut_everywhere(
     what: &str,
-    gateway: impl Fn() -> Gateway,
+    gateway: impl Fn() -> Rehearsal,
     inputs: &[Input],
     load: Load<'_>,
 ) -> usize {

@@ -2,13 +2,13 @@
 
 use passerelle::conversation;
 use passerelle::diagnostic::Source;
-use passerelle::translate::gateway::Gateway;
 use passerelle::translate::limits::Limits;
 use passerelle::translate::mapping::Table;
 use passerelle::translate::mapping::table::Speaks;
 use passerelle::translate::name::DomainName;
 use passerelle::translate::proxy::Setting;
 use passerelle::translate::publish::Received;
+use passerelle::translate::rehearsal::Rehearsal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -43,26 +43,26 @@ pub fn name(text: &str) -> DomainName {
     DomainName::parse(text).expect("a name")
 }
 
-pub fn gateway(legacy: &[&str]) -> Gateway {
+pub fn gateway(legacy: &[&str]) -> Rehearsal {
     with_limits(seed(), legacy, Limits::default())
 }
 
-pub fn with_limits(table: Table, legacy: &[&str], limits: Limits) -> Gateway {
+pub fn with_limits(table: Table, legacy: &[&str], limits: Limits) -> Rehearsal {
     let legacy: Vec<_> = legacy.iter().map(|n| name(n)).collect();
     made(&Arc::new(table), &legacy, limits, "dom0")
 }
 
 /// A gateway of a table that several have.
-pub fn shared(table: &Arc<Table>, legacy: &[DomainName]) -> Gateway {
+pub fn shared(table: &Arc<Table>, legacy: &[DomainName]) -> Rehearsal {
     made(table, legacy, Limits::default(), "dom0")
 }
 
 /// A gateway of another machine.
-pub fn elsewhere(table: &Arc<Table>, legacy: &[DomainName]) -> Gateway {
+pub fn elsewhere(table: &Arc<Table>, legacy: &[DomainName]) -> Rehearsal {
     made(table, legacy, Limits::default(), "elsewhere")
 }
 
-fn made(table: &Arc<Table>, legacy: &[DomainName], limits: Limits, instance: &str) -> Gateway {
+fn made(table: &Arc<Table>, legacy: &[DomainName], limits: Limits, instance: &str) -> Rehearsal {
     let table = Arc::clone(table);
     let nonce = format!("call-{instance}").into();
     let setting =
@@ -71,7 +71,7 @@ fn made(table: &Arc<Table>, legacy: &[DomainName], limits: Limits, instance: &st
         monotonic: Duration::ZERO,
         wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600),
     };
-    Gateway::new(setting, legacy, now)
+    Rehearsal::new(setting, legacy, now)
 }
 
 pub fn command(source: &str, destination: &str, name: &str, arguments: &str) -> String {
@@ -106,7 +106,7 @@ pub fn request(root: &str, requester: &str, correlation: &str, payload: &str) ->
 
 /// A gateway that is driven by text.
 pub struct Play {
-    pub gateway: Gateway,
+    pub gateway: Rehearsal,
 }
 
 impl Play {
@@ -114,7 +114,7 @@ impl Play {
         Self::with(gateway(legacy))
     }
 
-    pub fn with(mut gateway: Gateway) -> Self {
+    pub fn with(mut gateway: Rehearsal) -> Self {
         gateway.take_effects();
         Self { gateway }
     }
@@ -137,6 +137,12 @@ impl Play {
         self.effects()
     }
 
+    /// A domain's channel goes, and that is all that happens.
+    pub fn disconnect(&mut self, domain: &str) {
+        self.gateway.disconnect(&name(domain));
+        assert_eq!(self.effects(), [format!(r#"{{"mode":"absent","of":"{domain}"}}"#)]);
+    }
+
     pub fn elapse(&mut self, seconds: u64) -> Vec<String> {
         self.gateway.elapse(Duration::from_secs(seconds));
         self.effects()
@@ -150,7 +156,7 @@ impl Play {
 }
 
 /// Every message that came in has ended, or is under way.
-pub fn assert_ledger(gateway: &Gateway) {
+pub fn assert_ledger(gateway: &Rehearsal) {
     let (counters, under_way) = gateway.ledger();
     assert_eq!(
         counters.received,

@@ -1,9 +1,9 @@
 //! Any input at all: nothing panics, every message is accounted for, and what is held is bounded.
 
 use crate::kit::{assert_ledger, command, name, notification, response, seed_and, with_limits};
-use passerelle::translate::gateway::{Effect, Gateway};
 use passerelle::translate::limits::Limits;
 use passerelle::translate::publish::Received;
+use passerelle::translate::rehearsal::{Effect, Rehearsal};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -329,7 +329,7 @@ impl World {
         }
     }
 
-    fn take(&mut self, gateway: &mut Gateway, step: &Step) {
+    fn take(&mut self, gateway: &mut Rehearsal, step: &Step) {
         match step {
             Step::Bytes(at, bytes) => {
                 gateway.receive(&name(LEGACY[*at]), bytes);
@@ -356,7 +356,7 @@ impl World {
         }
     }
 
-    fn publish(&mut self, gateway: &mut Gateway, message: Received) {
+    fn publish(&mut self, gateway: &mut Rehearsal, message: Received) {
         gateway.publish(&message);
         self.messages.push(message);
     }

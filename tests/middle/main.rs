@@ -24,6 +24,7 @@ mod policy;
 mod reload;
 mod round_trips;
 mod rules;
+mod session;
 mod status;
 mod store;
 mod tunnel;

@@ -2,10 +2,10 @@
 //! What a legacy domain says arrives at the other legacy domain as it was said.
 
 use crate::kit::{assert_ledger, command, elsewhere, name, notification, response, seed, shared};
-use passerelle::translate::gateway::{Effect, Gateway};
 use passerelle::translate::json::{self, Object};
 use passerelle::translate::mapping::Table;
 use passerelle::translate::publish::{Publish, Received};
+use passerelle::translate::rehearsal::{Effect, Rehearsal};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -201,10 +201,10 @@ fn received(publish: &Publish) -> Received {
 
 /// A line into one gateway, and the lines that come out of the other.
 fn cross(
-    from: &mut Gateway,
+    from: &mut Rehearsal,
     domain: &str,
     line: &str,
-    to: &mut Gateway,
+    to: &mut Rehearsal,
 ) -> (Vec<Publish>, Vec<String>) {
     assert!(from.receive(&name(domain), format!("{line}\n").as_bytes()));
     let published = from.take_effects().into_iter().filter_map(|e| match e {
@@ -225,7 +225,7 @@ fn cross(
     (published, written)
 }
 
-fn gateways() -> (Gateway, Gateway) {
+fn gateways() -> (Rehearsal, Rehearsal) {
     (shared(&SEED, &[name("vm-gui")]), elsewhere(&SEED, &[name("sys-usb")]))
 }
 

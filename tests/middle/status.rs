@@ -26,7 +26,7 @@ fn seconds(n: u64) -> Option<Duration> {
 
 fn report(state: State, received: u64) -> Report {
     let counters = Counters { received, ..Counters::default() };
-    Report { state, calls: 0, counters, dropped: 0, heard: Vec::new(), ended: false }
+    Report { state, cause: None, calls: 0, counters, dropped: 0, heard: Vec::new(), ended: false }
 }
 
 fn board() -> Board {

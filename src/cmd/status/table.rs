@@ -83,7 +83,7 @@ fn colour_of(domain: &Value) -> Style {
     match domain["state"].as_str() {
         Some("mqtt") => GREEN,
         Some("legacy") => Style::new(),
-        Some("silent" | "absent" | "waiting_for_connect") => YELLOW,
+        Some("silent" | "absent" | "waiting_for_connect" | "unavailable") => YELLOW,
         _ => RED,
     }
 }

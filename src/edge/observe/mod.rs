@@ -56,7 +56,7 @@ pub async fn run(mut config: Config, observe: Observe, confined: &Confined) -> R
     for channel in &config.channels {
         if let Channel::Unix(pattern) = channel {
             let watch = Watch::new(pattern).map_err(|e| format!("{}: {e}", pattern.display()))?;
-            tokio::spawn(forward(watch, changed.clone()));
+            tokio::spawn(watch.forward(changed.clone()));
         }
     }
     confined.log();
@@ -71,19 +71,6 @@ pub async fn run(mut config: Config, observe: Observe, confined: &Confined) -> R
     observer.until_told(changes).await.map_err(|e| format!("signals: {e}"))?;
     observer.finish(learning).await;
     Ok(())
-}
-
-async fn forward(mut watch: Watch, changes: mpsc::Sender<Change>) {
-    loop {
-        match watch.next().await {
-            Ok(change) => {
-                if changes.send(change).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => return tracing::error!(%error, "the folder of sockets is lost"),
-        }
-    }
 }
 
 impl Observer {

@@ -7,7 +7,7 @@ use super::learner::Ear;
 use super::offer::Offer;
 use super::pipe::{CHUNK, read, read_out, rest_of, write};
 use crate::edge::channel::{Channel, drain};
-use crate::edge::hub::wait;
+use crate::edge::clock::wait;
 use crate::translate::coverage::Speaker;
 use crate::translate::limits::Limits;
 use bytes::{Buf as _, BytesMut};

@@ -1,90 +1,145 @@
 //! The packets of one connection to the broker.
 //!
-//! What is in them and what follows from them is the client library's: its codec and its state machine. Its
-//! event loop is not used. It writes each packet with a system call of its own, keeps as much memory as the
-//! largest of them took for as long as the connection lasts, and must not be cancelled while it writes.
+//! The client library's codec is used, and neither its state machine nor its event loop: it writes each
+//! packet with a system call of its own, gives a connection up over reason codes that it does not know, and
+//! must not be cancelled while it writes. What is meant by the packets is
+//! [`crate::translate::session`]'s.
 
-use super::error::Error;
-use super::input::{Arrived, Input, LARGE, Share};
+use super::input::{Arrived, Incoming, Input, LARGE, ReadRoom, Share, broken};
 use super::output::Output;
-use super::settings::{Settings, WINDOW, connect, keep_alive};
+use super::wire;
 use crate::config::Address;
-use crate::edge::broker;
+use crate::edge::broker::{self, Broker};
+use crate::translate::session::{Cause, Connect, Input as Happened, Packet};
 use futures_util::FutureExt as _;
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet};
-use rumqttc::v5::{ConnectionError, Event, MqttState, Request, StateError};
+use rumqttc::v5::mqttbytes::v5::{Packet as WirePacket, PubComp};
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{Instant, Sleep, sleep, timeout};
-use tokio_util::either::Either;
+use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::time::timeout;
 
-/// How long an attempt to connect may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a good-bye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// While so many bytes wait to be written, no more are made; and when so many have been read, it is the turn
 /// of who waits for them.
 const WAITING: usize = 64 * 1024;
 const _: () = assert!(LARGE >= WAITING, "what has a share is the last that is read at a time");
 /// What a packet takes in memory besides its bytes, about.
 const PACKET: usize = 256;
-/// What has come together is seldom so many events, of some 400 bytes each: the room for more of them is not
-/// kept, nor are the 100 places that the library begins with.
+/// What has come together is seldom more than so many events: the room for more of them is not kept.
 const EVENTS: usize = 16;
 
+/// What happened on a connection.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A packet has come.
+    Incoming(Incoming),
+    /// The oldest publish of QoS 0 is being written.
+    Written,
+}
+
 /// A connection, or the attempt to make one. Dropping it ends it.
-pub(super) struct Connection {
-    requests: VecDeque<Request>,
+pub struct Connection {
+    packets: VecDeque<WirePacket>,
     stage: Stage,
 }
 
+/// The halves of a connection that is being made.
+type Opening =
+    Pin<Box<dyn Future<Output = io::Result<(ReadHalf<Broker>, WriteHalf<Broker>)>> + Send>>;
+
 enum Stage {
-    Opening(Pin<Box<dyn Future<Output = Result<Open, ConnectionError>> + Send>>),
+    Opening(Opening, u32, ReadRoom),
     Open(Box<Open>),
     /// What it read together with its end, PUBACKs say, is still there.
-    Ended(VecDeque<Event>, Option<Error>),
+    Ended(VecDeque<Event>, Option<Cause>),
 }
 
 impl Connection {
-    /// Starts to connect. `clean`: the broker is to forget what it has kept for the client.
-    pub fn open(settings: &Settings, clean: bool) -> Self {
-        let settings = settings.clone();
-        let opening = async move {
-            let opened = timeout(CONNECT_TIMEOUT, Open::connect(&settings, clean)).await;
-            opened.unwrap_or_else(|elapsed| Err(elapsed.into()))
-        };
-        Self { requests: VecDeque::new(), stage: Stage::Opening(Box::pin(opening)) }
+    /// Starts to connect, and sends a CONNECT.
+    pub fn open(connect: Connect, address: &Address, room: ReadRoom) -> Self {
+        let address = address.clone();
+        let most = connect.max_packet;
+        let opening = async move { broker::connect(&address).await.map(split) };
+        let packets = VecDeque::from([wire::connect(connect)]);
+        Self { packets, stage: Stage::Opening(Box::pin(opening), most, room) }
     }
 
-    /// Sends something as soon as the connection is open.
-    pub fn request(&mut self, request: Request) {
-        self.requests.push_back(request);
+    /// Sends a packet.
+    pub fn send(&mut self, packet: Packet) {
+        self.packets.push_back(wire::packet(packet));
     }
 
-    /// The next event; `None` once the connection has ended and its error was given. Cancel-safe.
-    pub async fn event(&mut self) -> Option<Result<Event, Error>> {
+    /// Subscribes at QoS 0, where no window of unacknowledged messages can hold anything up: to what is
+    /// retained and what is published from then on, or to the latter `again`.
+    pub(super) fn look(&mut self, id: u16, topics: &[String], again: bool) {
+        self.packets.push_back(wire::look(id, topics, again));
+    }
+
+    /// What happens next. Nothing comes after [`Happened::Lost`]. Cancel-safe.
+    pub async fn next(&mut self) -> Happened {
+        loop {
+            let event = self.event().await;
+            tracing::trace!(
+                is_packet = matches!(event, Some(Ok(Event::Incoming(_)))),
+                "from the broker"
+            );
+            return match event {
+                Some(Ok(Event::Written)) => Happened::Written,
+                Some(Ok(Event::Incoming(packet))) => match packet {
+                    Incoming::Connack(connack) => Happened::Connected(connack),
+                    Incoming::Publish(message, id, qos) => Happened::Received(message, id, qos),
+                    Incoming::Puback(id, code) => Happened::Puback(id, code),
+                    Incoming::Suback(id, codes) => Happened::Suback(id, codes.to_vec()),
+                    Incoming::Unsuback(id) => Happened::Unsuback(id),
+                    Incoming::Pong => Happened::Pong,
+                    // The connection has dealt with these.
+                    Incoming::Pubrel(_) | Incoming::Ended(_) => continue,
+                },
+                Some(Err(cause)) => Happened::Lost(cause),
+                None => Happened::Lost(Cause::Closed),
+            };
+        }
+    }
+
+    /// Waits, within about a second, until the broker has closed the connection after a DISCONNECT: then it
+    /// has read it, and sends no will.
+    pub async fn end(mut self) {
+        let closed = async { while let Some(Ok(_)) = self.event().await {} };
+        if timeout(GOODBYE, closed).await.is_err() {
+            tracing::debug!("the broker has not closed the connection in time");
+        }
+    }
+
+    /// The next event; `None` once the connection has ended and its cause was given. Cancel-safe.
+    pub(super) async fn event(&mut self) -> Option<Result<Event, Cause>> {
         loop {
             match &mut self.stage {
-                Stage::Opening(opening) => {
+                Stage::Opening(opening, most, room) => {
                     self.stage = match opening.as_mut().await {
-                        Ok(open) => Stage::Open(Box::new(open)),
-                        Err(error) => Stage::Ended(VecDeque::new(), Some(error.into())),
+                        Ok((reader, writer)) => {
+                            let input = Input::new(Box::new(reader), *most, room.clone());
+                            Stage::Open(Box::new(Open::new(input, writer)))
+                        }
+                        Err(error) => {
+                            let cause = Cause::Unreachable(error.to_string());
+                            Stage::Ended(VecDeque::new(), Some(cause))
+                        }
                     };
                 }
                 Stage::Open(open) => {
-                    if let Some(event) = open.state.events.pop_front() {
+                    if let Some(event) = open.events.pop_front() {
                         return Some(Ok(event));
                     }
-                    if let Err(error) = open.go_on(&mut self.requests).await {
-                        let events = std::mem::take(&mut open.state.events);
-                        let error = ConnectionError::from(error).into();
-                        self.stage = Stage::Ended(events, Some(error));
+                    if let Err(cause) = open.go_on(&mut self.packets).await {
+                        self.stage = Stage::Ended(std::mem::take(&mut open.events), Some(cause));
                     }
                 }
-                Stage::Ended(events, error) => {
+                Stage::Ended(events, cause) => {
                     let event = events.pop_front().map(Ok);
-                    return event.or_else(|| error.take().map(Err));
+                    return event.or_else(|| cause.take().map(Err));
                 }
             }
         }
@@ -95,71 +150,33 @@ struct Open {
     input: Input,
     /// Of what the caller was given last.
     share: Option<Share>,
-    writer: Box<dyn AsyncWrite + Send + Unpin>,
-    state: MqttState,
+    writer: WriteHalf<Broker>,
     output: Output,
-    keep_alive: Duration,
-    ping: Pin<Box<Sleep>>,
+    events: VecDeque<Event>,
 }
 
 impl Open {
-    /// Connects, and waits until the broker has accepted that.
-    async fn connect(settings: &Settings, clean: bool) -> Result<Self, ConnectionError> {
-        let (reader, writer) = dial(&settings.address).await?;
-        let keep_alive = keep_alive(settings);
-        let mut open = Self {
-            input: Input::new(reader, settings.max_packet, settings.read_room.clone()),
-            share: None,
-            writer,
-            state: MqttState::new(WINDOW, true),
-            output: Output::default(),
-            keep_alive,
-            ping: Box::pin(sleep(keep_alive)),
-        };
-        open.output.push(connect(settings, clean)).map_err(StateError::from)?;
-        while !open.output.is_empty() {
-            let written = open.writer.write(open.output.chunk()).await?;
-            open.output.written(written)?;
-        }
-        let Arrived { packet, .. } = open.input.next().await?;
-        match &packet {
-            Packet::ConnAck(connack) if connack.code == ConnectReturnCode::Success => {
-                let wanted = connack.properties.as_ref().and_then(|said| said.server_keep_alive);
-                if let Some(seconds @ 1..) = wanted {
-                    open.keep_alive = Duration::from_secs(seconds.into());
-                }
-            }
-            Packet::ConnAck(connack) => {
-                return Err(ConnectionError::ConnectionRefused(connack.code));
-            }
-            _ => return Err(ConnectionError::NotConnAck(Box::new(packet))),
-        }
-        open.take(packet)?;
-        open.ping.as_mut().reset(Instant::now() + open.keep_alive);
-        Ok(open)
+    fn new(input: Input, writer: WriteHalf<Broker>) -> Self {
+        let (share, output, events) = (None, Output::default(), VecDeque::new());
+        Self { input, share, writer, output, events }
     }
 
     /// Does what can be done next. What waits is written at once, however many packets it is, and so is read
     /// what has come. The caller is done with what was read before. Cancel-safe.
-    async fn go_on(&mut self, requests: &mut VecDeque<Request>) -> Result<(), StateError> {
+    async fn go_on(&mut self, packets: &mut VecDeque<WirePacket>) -> Result<(), Cause> {
         self.share = None;
-        if self.state.events.capacity() > EVENTS {
-            self.state.events = VecDeque::new();
+        if self.events.capacity() > EVENTS {
+            self.events = VecDeque::new();
         }
         while self.output.waiting() < WAITING
-            && let Some(request) = requests.pop_front()
+            && let Some(packet) = packets.pop_front()
         {
-            self.send(request)?;
+            self.push(packet)?;
         }
         tokio::select! {
             biased;
-            // However much there is to read: the broker counts what it hears.
-            () = &mut self.ping => {
-                self.ping.as_mut().reset(Instant::now() + self.keep_alive);
-                self.send(Request::PingReq)?;
-            }
             written = self.writer.write(self.output.chunk()), if !self.output.is_empty() => {
-                self.output.written(written?)?;
+                self.output.written(written.map_err(broken)?).map_err(broken)?;
             }
             read = self.input.next() => {
                 let (mut read, mut taken) = (Some(read), 0);
@@ -179,28 +196,20 @@ impl Open {
         Ok(())
     }
 
-    fn send(&mut self, request: Request) -> Result<(), StateError> {
-        let packet = self.state.handle_outgoing_packet(request)?;
-        packet.map_or(Ok(()), |packet| self.output.push(packet)).map_err(StateError::from)
+    fn push(&mut self, packet: WirePacket) -> Result<(), Cause> {
+        if matches!(&packet, WirePacket::Publish(publish) if publish.pkid == 0) {
+            self.events.push_back(Event::Written);
+        }
+        let pushed = self.output.push(packet);
+        pushed.map_err(|error| Cause::Broken(format!("a packet cannot be written: {error}")))
     }
 
-    fn take(&mut self, packet: Packet) -> Result<(), StateError> {
-        let answer = self.state.handle_incoming_packet(packet)?;
-        answer.map_or(Ok(()), |packet| self.output.push(packet)).map_err(StateError::from)
+    fn take(&mut self, packet: Incoming) -> Result<(), Cause> {
+        match packet {
+            Incoming::Ended(cause) => return Err(cause),
+            Incoming::Pubrel(id) => self.push(WirePacket::PubComp(PubComp::new(id, None)))?,
+            packet => self.events.push_back(Event::Incoming(packet)),
+        }
+        Ok(())
     }
-}
-
-type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
-
-async fn dial(address: &Address) -> io::Result<Halves> {
-    Ok(match broker::connect(address).await? {
-        Either::Left(stream) => {
-            let (reader, writer) = stream.into_split();
-            (Box::new(reader), Box::new(writer))
-        }
-        Either::Right(stream) => {
-            let (reader, writer) = stream.into_split();
-            (Box::new(reader), Box::new(writer))
-        }
-    })
 }

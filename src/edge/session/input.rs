@@ -1,8 +1,11 @@
 //! What comes from the broker: packets, and the room that large ones take.
 
-use bytes::BytesMut;
-use rumqttc::v5::StateError;
-use rumqttc::v5::mqttbytes::{Error, v5::Packet};
+use super::wire;
+use crate::translate::publish::Received;
+use crate::translate::session::{Cause, Connack};
+use bytes::{Bytes, BytesMut};
+use rumqttc::v5::mqttbytes::Error;
+use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -49,9 +52,30 @@ pub(super) struct Input {
     share: Option<Share>,
 }
 
+/// A packet of the broker's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// A CONNACK that accepts the connection.
+    Connack(Box<Connack>),
+    /// A PUBLISH, its packet id and its quality of service.
+    Publish(Box<Received>, u16, u8),
+    /// A PUBACK: packet id and reason code.
+    Puback(u16, u8),
+    /// A PUBREL, of QoS 2.
+    Pubrel(u16),
+    /// A SUBACK: packet id and reason codes.
+    Suback(u16, Bytes),
+    /// An UNSUBACK.
+    Unsuback(u16),
+    /// A PINGRESP.
+    Pong,
+    /// A CONNACK that refuses the connection, or a DISCONNECT: nothing follows.
+    Ended(Cause),
+}
+
 /// A packet that has come.
 pub(super) struct Arrived {
-    pub packet: Packet,
+    pub packet: Incoming,
     /// In bytes.
     pub size: usize,
     /// For as long as somebody has the packet.
@@ -67,23 +91,25 @@ impl Input {
     ///
     /// # Errors
     /// The connection has ended, or carries no MQTT.
-    pub async fn next(&mut self) -> Result<Arrived, StateError> {
+    pub async fn next(&mut self) -> Result<Arrived, Cause> {
         loop {
             let before = self.buffer.len();
-            let missing = match Packet::read(&mut self.buffer, Some(self.most)) {
+            let missing = match wire::read(&mut self.buffer, self.most) {
                 Ok(packet) => {
                     let size = before - self.buffer.len();
                     return Ok(Arrived { packet, size, share: self.share.take() });
                 }
                 Err(Error::InsufficientBytes(missing)) => missing,
-                Err(error) => return Err(StateError::Deserialization(error)),
+                Err(error) => {
+                    return Err(Cause::Broken(format!("the broker sends no MQTT: {error}")));
+                }
             };
             if missing >= LARGE && self.share.is_none() {
                 self.share = self.room.take(before + missing).await;
             }
             self.buffer.reserve(missing);
-            if self.reader.read_buf(&mut self.buffer).await? == 0 {
-                return Err(StateError::ConnectionAborted);
+            if self.reader.read_buf(&mut self.buffer).await.map_err(broken)? == 0 {
+                return Err(Cause::Closed);
             }
         }
     }
@@ -96,12 +122,21 @@ impl Input {
     }
 }
 
+/// How a connection ends that can be read or written no more.
+pub(super) fn broken(error: io::Error) -> Cause {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match error.kind() {
+        BrokenPipe | ConnectionReset | UnexpectedEof => Cause::Closed,
+        _ => Cause::Broken(error.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures_util::FutureExt as _;
     use rumqttc::v5::mqttbytes::QoS;
-    use rumqttc::v5::mqttbytes::v5::{PingResp, Publish};
+    use rumqttc::v5::mqttbytes::v5::{Packet, PingResp, Publish};
     use tokio::io::AsyncWriteExt as _;
 
     const MOST: usize = 1 << 20;
@@ -137,7 +172,7 @@ mod tests {
         drop(held);
         assert!(second.next().await.unwrap().size > large);
         assert!(second.next().await.is_ok());
-        assert!(matches!(second.next().await, Err(StateError::ConnectionAborted)));
+        assert!(matches!(second.next().await, Err(Cause::Closed)));
     }
 
     #[tokio::test]

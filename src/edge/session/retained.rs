@@ -1,15 +1,13 @@
 //! A short look at what the broker has retained, without a session that it would keep.
 
-use super::connection::Connection;
-use super::settings::Settings;
-use super::wire;
+use super::connection::{Connection, Event};
+use super::input::{Incoming, ReadRoom};
+use crate::config::Address;
 use crate::translate::publish::Received;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    Filter, Packet, RetainForwardRule, Subscribe, SubscribeReasonCode,
-};
-use rumqttc::v5::{Event, Request};
+use crate::translate::session::{Connect, Packet, named};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, interval_at};
 use tokio_util::task::AbortOnDropHandle;
 
 /// How many messages wait to be taken.
@@ -22,12 +20,15 @@ pub struct Retained {
 }
 
 impl Retained {
-    /// Begins to connect. The filters of the settings are not used, but `filters`, at QoS 0: with
-    /// that, no window of unacknowledged messages can hold anything up.
+    /// Begins to connect, with a session that ends with the connection, and asks for what is retained on
+    /// these topics.
     #[must_use]
-    pub fn open(settings: &Settings, filters: Vec<String>) -> Self {
+    pub fn open(connect: Connect, address: &Address, topics: Vec<String>) -> Self {
         let (sender, messages) = mpsc::channel(WAITING);
-        let poller = tokio::spawn(poll(Connection::open(settings, true), filters, sender));
+        let keep_alive = Duration::from_secs(connect.keep_alive.into());
+        let room = ReadRoom::new(connect.max_packet);
+        let connection = Connection::open(connect, address, room);
+        let poller = tokio::spawn(poll(connection, topics, keep_alive, sender));
         Self { messages, _poller: AbortOnDropHandle::new(poller) }
     }
 
@@ -42,52 +43,58 @@ impl Retained {
 
 async fn poll(
     mut connection: Connection,
-    filters: Vec<String>,
+    topics: Vec<String>,
+    keep_alive: Duration,
     messages: mpsc::Sender<Result<Option<Received>, String>>,
 ) {
-    let subscription = |path: &String, retain_forward_rule| Filter {
-        path: path.clone(),
-        qos: QoS::AtMostOnce,
-        nolocal: false,
-        preserve_retain: true,
-        retain_forward_rule,
-    };
-    let all = |rule: RetainForwardRule| {
-        let filters = filters.iter().map(|f| subscription(f, rule.clone()));
-        Request::Subscribe(Subscribe::new_many(filters, None))
-    };
-    let mut answers = 0;
+    let mut ping = interval_at(Instant::now() + keep_alive, keep_alive);
     loop {
-        let next = match connection.event().await {
-            Some(Ok(Event::Incoming(Packet::ConnAck(_)))) => {
-                connection.request(all(RetainForwardRule::OnEverySubscribe));
+        let event = tokio::select! {
+            event = connection.event() => event,
+            _ = ping.tick() => {
+                connection.send(Packet::Ping);
                 continue;
             }
-            Some(Ok(Event::Incoming(Packet::SubAck(suback)))) => {
-                let refused =
-                    |code: &SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
-                answers += 1;
-                match suback.return_codes.iter().find(|code| refused(code)) {
-                    Some(code) => Err(format!("it refuses a subscription ({code:?})")),
-                    // The broker answers in order: the retained messages of the first subscription
-                    // come before the answer to the second.
-                    None if answers == 1 => {
-                        connection.request(all(RetainForwardRule::Never));
-                        continue;
-                    }
-                    None => Ok(None),
-                }
-            }
-            Some(Ok(Event::Incoming(Packet::Publish(publish)))) => {
-                Ok(Some(wire::received(publish)))
-            }
-            Some(Ok(_)) => continue,
-            Some(Err(error)) => Err(error.to_string()),
+        };
+        let next = match event {
+            Some(Ok(Event::Incoming(packet))) => match take(packet, &topics, &mut connection) {
+                Some(next) => next,
+                None => continue,
+            },
+            Some(Ok(Event::Written)) => continue,
+            Some(Err(cause)) => Err(cause.to_string()),
             None => return,
         };
         let last = next.is_err();
         if messages.send(next).await.is_err() || last {
             return;
         }
+    }
+}
+
+/// What a packet says, if it says something.
+fn take(
+    packet: Incoming,
+    topics: &[String],
+    connection: &mut Connection,
+) -> Option<Result<Option<Received>, String>> {
+    /// The packet ids of the two subscriptions.
+    const ALL: u16 = 1;
+    const AGAIN: u16 = 2;
+    let mut look = |id, again| {
+        connection.look(id, topics, again);
+        None
+    };
+    match packet {
+        Incoming::Connack(_) => look(ALL, false),
+        Incoming::Suback(id, codes) => match codes.iter().find(|code| **code >= 0x80) {
+            Some(code) => Some(Err(format!("it refuses a subscription: {}", named(*code)))),
+            // The broker answers in order: the retained messages of the first subscription come before
+            // the answer to the second, which asks for none.
+            None if id == ALL => look(AGAIN, true),
+            None => Some(Ok(None)),
+        },
+        Incoming::Publish(message, ..) => Some(Ok(Some(*message))),
+        _ => None,
     }
 }

@@ -1,134 +1,130 @@
-//! Messages in the client library's words and back, and what a broker would never take.
+//! Packets in the client library's words and back.
+//!
+//! The library writes packets, and reads PUBLISH and the properties of CONNACK. The other packets of a
+//! broker are read here: the library refuses reason codes of the standard, and takes a CONNACK of
+//! MQTT 3.1.1 for the beginning of a longer one.
 
-use super::settings::whole_seconds;
+use super::input::Incoming;
 use crate::translate::publish::{
     ID_PROPERTY, MARK_PROPERTY, Publish, Qos, Received, SOURCE_PROPERTY,
 };
-use bytes::Bytes;
-use rumqttc::v5::mqttbytes::{QoS, v5 as wire};
-use std::time::Duration;
+use crate::translate::session::{Cause, Connack, Connect, Credentials, Filter, Packet, Replay};
+use crate::translate::session::{WINDOW, whole_seconds};
+use bytes::{Bytes, BytesMut};
+use rumqttc::v5::mqttbytes::{Error, QoS, v5 as wire};
 
-/// The longest string or binary field of MQTT, in bytes. The library cuts the length of a longer
-/// one to 16 bits, and the rest of it would be read as something else.
-const LONGEST_FIELD: usize = u16::MAX as usize;
-/// The largest packet of MQTT, in bytes: a remaining length of four bytes, and the header.
-const LARGEST_PACKET: usize = 268_435_455;
-
-/// What the broker said in its CONNACK that it can take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// Its largest packet, in bytes.
-    pub packet: usize,
-    /// Whether it keeps messages.
-    pub retain: bool,
-    /// How many publishes may be under way to it.
-    pub window: usize,
+/// Kinds of packets: the high half of their first byte (MQTT 5, 2.1.2).
+mod kind {
+    pub const CONNACK: u8 = 2;
+    pub const PUBLISH: u8 = 3;
+    pub const PUBACK: u8 = 4;
+    pub const PUBREL: u8 = 6;
+    pub const SUBACK: u8 = 9;
+    pub const UNSUBACK: u8 = 11;
+    pub const PINGRESP: u8 = 13;
+    pub const DISCONNECT: u8 = 14;
 }
 
-impl Limits {
-    /// Reads them; `most` bounds the window.
-    pub fn of(connack: &wire::ConnAck, most: u16) -> Self {
-        let said = connack.properties.as_ref();
-        let packet = said.and_then(|p| p.max_packet_size).unwrap_or(u32::MAX);
-        let window = said.and_then(|p| p.receive_max).unwrap_or(most).min(most);
-        Self {
-            packet: usize::try_from(packet).map_or(LARGEST_PACKET, |p| p.min(LARGEST_PACKET)),
-            retain: said.and_then(|p| p.retain_available) != Some(0),
-            // With its window full the library reads no request at all, so acknowledgements would
-            // wait behind publishes: one less keeps the way free.
-            window: usize::from(window.saturating_sub(1).max(1)),
+/// Takes a packet of the broker's out of what has come.
+///
+/// # Errors
+/// [`Error::InsufficientBytes`], with the number that is missing; or what is wrong with it.
+pub(super) fn read(from: &mut BytesMut, most: u32) -> Result<Incoming, Error> {
+    let first = from.first().copied();
+    // Flags that are not a PUBLISH's do not change (MQTT 5, 2.1.3): what is no MQTT is seen at once.
+    if !matches!(first, None | Some(0x20 | 0x30..=0x3F | 0x40 | 0x62 | 0x90 | 0xB0 | 0xD0 | 0xE0)) {
+        return Err(Error::MalformedPacket);
+    }
+    let header = wire::check(from.iter(), Some(most))?;
+    let kind = first.map_or(0, |first| first >> 4);
+    if kind == kind::PUBLISH {
+        return publish(from, most);
+    }
+    let packet = from.split_to(header.frame_length()).freeze();
+    let length = packet.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count() + 1;
+    let body = packet.get(1 + length..).unwrap_or_default();
+    let read = match (kind, body) {
+        (kind::CONNACK, [_, 0]) => return Err(Error::InvalidProtocol),
+        (kind::CONNACK, [_, code]) => Some(Incoming::Ended(Cause::Old(*code))),
+        (kind::CONNACK, [_, 0, ..]) => return connack(&packet, most),
+        (kind::CONNACK, [_, code, ..]) => Some(Incoming::Ended(Cause::Refused(*code))),
+        (kind::PUBACK, [high, low]) => Some(Incoming::Puback(u16::from_be_bytes([*high, *low]), 0)),
+        (kind::PUBACK, [high, low, code, ..]) => {
+            Some(Incoming::Puback(u16::from_be_bytes([*high, *low]), *code))
+        }
+        (kind::PUBREL, [high, low, ..]) => {
+            Some(Incoming::Pubrel(u16::from_be_bytes([*high, *low])))
+        }
+        (kind::SUBACK, body) => codes(body).map(|(id, codes)| Incoming::Suback(id, codes)),
+        (kind::UNSUBACK, body) => codes(body).map(|(id, _)| Incoming::Unsuback(id)),
+        (kind::PINGRESP, []) => Some(Incoming::Pong),
+        (kind::DISCONNECT, []) => Some(Incoming::Ended(Cause::Disconnected(0))),
+        (kind::DISCONNECT, [code, ..]) => Some(Incoming::Ended(Cause::Disconnected(*code))),
+        _ => None,
+    };
+    read.ok_or(Error::MalformedPacket)
+}
+
+/// The packet id of a SUBACK or UNSUBACK, and its reason codes behind the properties.
+fn codes(body: &[u8]) -> Option<(u16, Bytes)> {
+    let (id, rest) = body.split_first_chunk::<2>()?;
+    let (mut length, mut bits, mut at) = (0_usize, 0, 0);
+    loop {
+        let byte = *rest.get(at)?;
+        length |= usize::from(byte & 0x7F) << bits;
+        (bits, at) = (bits + 7, at + 1);
+        match byte & 0x80 {
+            0 => break,
+            _ if bits > 21 => return None,
+            _ => {}
         }
     }
+    let codes = rest.get(at..)?.get(length..)?;
+    Some((u16::from_be_bytes(*id), Bytes::copy_from_slice(codes)))
 }
 
-/// The library's properties of a publish; `left` is what remains of its expiry.
-pub(super) fn properties(publish: &Publish, left: Option<Duration>) -> wire::PublishProperties {
-    let source = publish.source.as_ref().map(|name| (SOURCE_PROPERTY, name.as_str()));
-    let mark = publish.mark.as_ref().map(|mark| (MARK_PROPERTY, &**mark));
-    let id = publish.id.as_ref().map(|id| (ID_PROPERTY, &**id));
-    let named = source.into_iter().chain(mark).chain(id);
-    wire::PublishProperties {
-        message_expiry_interval: left.map(whole_seconds),
-        response_topic: publish.response_topic.clone(),
-        correlation_data: publish.correlation.clone(),
-        user_properties: named.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-        ..Default::default()
-    }
+/// A whole packet, as the library reads it.
+fn whole(from: &mut BytesMut, most: u32) -> Result<wire::Packet, Error> {
+    wire::Packet::read(from, Some(most)).map_err(|error| match error {
+        // All that there is of it has come.
+        Error::InsufficientBytes(_) => Error::MalformedPacket,
+        error => error,
+    })
 }
 
-/// The library's word for a quality of service.
-pub(super) fn qos(qos: Qos) -> QoS {
-    match qos {
-        Qos::AtMostOnce => QoS::AtMostOnce,
-        Qos::AtLeastOnce => QoS::AtLeastOnce,
-    }
+fn connack(packet: &[u8], most: u32) -> Result<Incoming, Error> {
+    let wire::Packet::ConnAck(connack) = whole(&mut packet.into(), most)? else {
+        return Err(Error::MalformedPacket);
+    };
+    let silent = Connack { session_present: connack.session_present, ..Connack::default() };
+    Ok(Incoming::Connack(Box::new(match connack.properties {
+        None => silent,
+        Some(said) => Connack {
+            receive_maximum: said.receive_max.unwrap_or(silent.receive_maximum),
+            maximum_qos: said.max_qos.unwrap_or(silent.maximum_qos),
+            retain_available: said.retain_available != Some(0),
+            maximum_packet: said.max_packet_size.unwrap_or(silent.maximum_packet),
+            server_keep_alive: said.server_keep_alive,
+            assigned_client_id: said.assigned_client_identifier,
+            ..silent
+        },
+    })))
 }
 
-/// Why a broker with these limits would never take a publish. Sending it anyway would cost the
-/// connection, and the next one again.
-pub(super) fn refusal(
-    publish: &Publish,
-    properties: &wire::PublishProperties,
-    limits: &Limits,
-) -> Option<String> {
-    if let Some(why) = bad_topic(&publish.topic) {
-        return Some(format!("the topic {why}"));
-    }
-    if let Some(why) = publish.response_topic.as_deref().and_then(bad_topic) {
-        return Some(format!("the response topic {why}"));
-    }
-    if publish.correlation.as_ref().is_some_and(|data| data.len() > LONGEST_FIELD) {
-        return Some(format!("the correlation data is longer than {LONGEST_FIELD} bytes"));
-    }
-    for (name, text) in [(MARK_PROPERTY, &publish.mark), (ID_PROPERTY, &publish.id)] {
-        if text.as_deref().is_some_and(|text| bad_text(text).is_some()) {
-            return Some(format!("the user property `{name}` is no text for MQTT"));
-        }
-    }
-    if publish.retain && !limits.retain {
-        return Some("the broker keeps no retained messages".to_owned());
-    }
-    let payload = publish.payload.clone();
-    let topic = publish.topic.as_str();
-    let mut packet = wire::Publish::new(topic, qos(publish.qos), payload, Some(properties.clone()));
-    packet.pkid = 1;
-    let (size, most) = (packet.size(), limits.packet);
-    (size > most).then(|| format!("the packet has {size} bytes, the broker takes {most}"))
-}
-
-/// Why a text is no topic to publish to.
-fn bad_topic(topic: &str) -> Option<&'static str> {
-    match topic {
-        "" => Some("is empty"),
-        _ if topic.contains(['+', '#']) => Some("has a wildcard"),
-        _ => bad_text(topic),
-    }
-}
-
-/// Why a text cannot stand in an MQTT packet (MQTT 5, 1.5.4): Mosquitto closes the connection on
-/// what the standard only advises against, control characters and noncharacters.
-fn bad_text(text: &str) -> Option<&'static str> {
-    let noncharacter =
-        |c: char| matches!(u32::from(c), 0xFDD0..=0xFDEF) || u32::from(c) & 0xFFFE == 0xFFFE;
-    if text.len() > LONGEST_FIELD {
-        Some("is longer than MQTT allows")
-    } else if text.contains(|c: char| c.is_control() || noncharacter(c)) {
-        Some("has characters that MQTT forbids")
-    } else {
-        None
-    }
-}
-
-/// A received message, without the library's types. A topic that is not UTF-8 does not get here:
-/// the broker refuses it.
-pub(super) fn received(publish: wire::Publish) -> Received {
+/// A message without the library's types. A topic that is not UTF-8 does not get here: the broker
+/// refuses it.
+fn publish(from: &mut BytesMut, most: u32) -> Result<Incoming, Error> {
+    let wire::Packet::Publish(publish) = whole(from, most)? else {
+        return Err(Error::MalformedPacket);
+    };
+    let (id, qos) = (publish.pkid, publish.qos as u8);
     let topic = String::from_utf8_lossy(&publish.topic).into_owned();
     let properties = publish.properties.unwrap_or_default();
     let user = |name: &str| {
         let mut found = properties.user_properties.iter().filter(|(key, _)| key == name);
         found.next().map(|(_, value)| value.clone())
     };
-    Received {
+    let message = Received {
         topic,
         payload: publish.payload,
         retain: publish.retain,
@@ -138,21 +134,165 @@ pub(super) fn received(publish: wire::Publish) -> Received {
         response_topic: properties.response_topic,
         // A part of the packet would keep all of it in memory for as long as the call is remembered.
         correlation: properties.correlation_data.map(|data| Bytes::copy_from_slice(&data)),
+    };
+    Ok(Incoming::Publish(Box::new(message), id, qos))
+}
+
+/// A CONNECT.
+pub(super) fn connect(connect: Connect) -> wire::Packet {
+    let packet = wire::Connect {
+        keep_alive: connect.keep_alive,
+        client_id: connect.client_id,
+        clean_start: connect.clean_start,
+        properties: Some(wire::ConnectProperties {
+            session_expiry_interval: Some(connect.session_expiry),
+            receive_maximum: Some(WINDOW),
+            max_packet_size: Some(connect.max_packet),
+            ..wire::ConnectProperties::new()
+        }),
+    };
+    let will = connect.will.map(|(will, qos)| {
+        wire::LastWill::new(will.topic, will.payload.to_vec(), level(qos), will.retain, None)
+    });
+    let login = connect.credentials.map(|Credentials { user, password }| {
+        // The library writes no password where this is empty, as it must be.
+        wire::Login::new(user, password.as_ref().map_or("", |password| password.reveal()))
+    });
+    wire::Packet::Connect(packet, will, login)
+}
+
+/// A SUBSCRIBE of QoS 0, to what is retained and what is published from then on, or to the latter `again`.
+pub(super) fn look(id: u16, topics: &[String], again: bool) -> wire::Packet {
+    let rule = match again {
+        true => wire::RetainForwardRule::Never,
+        false => wire::RetainForwardRule::OnEverySubscribe,
+    };
+    let filter = |topic: &String| wire::Filter {
+        path: topic.clone(),
+        qos: QoS::AtMostOnce,
+        nolocal: false,
+        preserve_retain: true,
+        retain_forward_rule: rule.clone(),
+    };
+    let mut subscribe = wire::Subscribe::new_many(topics.iter().map(filter), None);
+    subscribe.pkid = id;
+    wire::Packet::Subscribe(subscribe)
+}
+
+/// A packet of the session's.
+pub(super) fn packet(packet: Packet) -> wire::Packet {
+    match packet {
+        Packet::Subscribe { id, filters } => {
+            let filters = filters.into_iter().map(filter);
+            let mut subscribe = wire::Subscribe::new_many(filters, None);
+            subscribe.pkid = id;
+            wire::Packet::Subscribe(subscribe)
+        }
+        Packet::Unsubscribe { id, topics } => {
+            let properties = None;
+            wire::Packet::Unsubscribe(wire::Unsubscribe { pkid: id, filters: topics, properties })
+        }
+        Packet::Publish { id, dup, publish } => wire::Packet::Publish(outgoing(id, dup, *publish)),
+        Packet::Acknowledge { id, qos: 1 } => wire::Packet::PubAck(wire::PubAck::new(id, None)),
+        // QoS 2 never comes, with subscriptions of QoS 1. If it does, PUBREC is the answer.
+        Packet::Acknowledge { id, .. } => wire::Packet::PubRec(wire::PubRec::new(id, None)),
+        Packet::Ping => wire::Packet::PingReq(wire::PingReq),
+        Packet::Disconnect { session_expiry } => wire::Packet::Disconnect(wire::Disconnect {
+            reason_code: wire::DisconnectReasonCode::NormalDisconnection,
+            properties: session_expiry.map(|seconds| wire::DisconnectProperties {
+                session_expiry_interval: Some(seconds),
+                reason_string: None,
+                user_properties: Vec::new(),
+                server_reference: None,
+            }),
+        }),
+    }
+}
+
+fn filter(filter: Filter) -> wire::Filter {
+    wire::Filter {
+        path: filter.topic,
+        qos: QoS::AtLeastOnce,
+        nolocal: filter.no_local,
+        preserve_retain: true,
+        retain_forward_rule: match filter.retained {
+            Replay::Never => wire::RetainForwardRule::Never,
+            Replay::WhenNew => wire::RetainForwardRule::OnNewSubscribe,
+            Replay::EachTime => wire::RetainForwardRule::OnEverySubscribe,
+        },
+    }
+}
+
+fn outgoing(id: u16, dup: bool, publish: Publish) -> wire::Publish {
+    let source = publish.source.as_ref().map(|name| (SOURCE_PROPERTY, name.as_str()));
+    let mark = publish.mark.as_ref().map(|mark| (MARK_PROPERTY, &**mark));
+    let own = publish.id.as_ref().map(|id| (ID_PROPERTY, &**id));
+    let named = source.into_iter().chain(mark).chain(own);
+    let properties = wire::PublishProperties {
+        message_expiry_interval: publish.expiry.map(whole_seconds),
+        response_topic: publish.response_topic,
+        correlation_data: publish.correlation,
+        user_properties: named.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        ..Default::default()
+    };
+    wire::Publish {
+        dup,
+        retain: publish.retain,
+        pkid: id,
+        ..wire::Publish::new(publish.topic, level(publish.qos), publish.payload, Some(properties))
+    }
+}
+
+/// The library's word for a quality of service.
+fn level(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::translate::name::DomainName;
+    use crate::translate::publish::Token;
+    use crate::translate::session::packet_size;
+    use std::time::Duration;
 
     #[test]
-    fn topics_that_would_cost_the_connection_are_found() {
-        let long = "x".repeat(65_536);
-        for topic in ["", "a/+", "#", "a\0b", "a\u{85}", "a\u{ffff}", "\u{fdd0}", &long] {
-            assert!(bad_topic(topic).is_some(), "{topic:.20?}");
+    fn a_publish_has_the_size_that_it_was_said_to_have() {
+        for size in [0, 80, 127, 128, 16_383, 16_384, 2_097_152] {
+            for id in [0, 7] {
+                let qos = if id == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+                let bare = Publish::new(Token(1), "a/b".into(), vec![0; size], qos);
+                let full = Publish {
+                    response_topic: Some("a/response/é".into()),
+                    correlation: Some(Bytes::from_static(&[0; 130])),
+                    source: DomainName::parse("vm-gui").ok(),
+                    mark: Some("dom0".into()),
+                    id: Some("x".into()),
+                    expiry: Some(Duration::from_secs(1)),
+                    ..bare.clone()
+                };
+                for publish in [bare, full] {
+                    let said = packet_size(&publish);
+                    let publish = Box::new(publish);
+                    let mut out = BytesMut::new();
+                    let packet = packet(Packet::Publish { id, dup: false, publish });
+                    packet.write(&mut out, None).unwrap();
+                    assert_eq!(said, out.len(), "{size}");
+                }
+            }
         }
-        for topic in ["system/é", "a//b", "$SYS/x", "\u{fffd}"] {
-            assert!(bad_topic(topic).is_none(), "{topic}");
+    }
+
+    #[test]
+    fn what_is_no_packet_of_a_broker_is_seen_at_once() {
+        for bytes in [&b"HTTP/1.1 400"[..], &[0x10, 2, 0, 0], &[0x40, 1, 0], &[0x90, 3, 0, 1, 9]] {
+            let read = read(&mut bytes.into(), 1 << 20);
+            assert!(matches!(read, Err(Error::MalformedPacket)), "{bytes:?}: {read:?}");
         }
+        let cut = read(&mut (&[0x40, 2, 0][..]).into(), 1 << 20);
+        assert!(matches!(cut, Err(Error::InsufficientBytes(1))));
     }
 }

@@ -20,7 +20,6 @@ mod shelf;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub(super) use back::Back;
 pub use folder::{Content, Kept, Shown, drop_domain, list};
 pub(super) use folder::{Folder, make};
 pub(super) use log::Log;

@@ -224,7 +224,7 @@ impl Proxy {
         // The first fault that applies counts: what is wrong with the message itself, then with who it
         // is from and for, then that nobody waits for it.
         match made {
-            Err((reason, detail)) if reason < Reason::SpoofedSource => {
+            Err((reason, detail)) if reason.is_of_the_message() => {
                 return refuse(self, reason, detail);
             }
             _ if read.source.is_none() => return self.refuse_spoofed(read, now),

@@ -40,7 +40,7 @@ use super::name::DomainName;
 use super::policy::Policy;
 use super::publish::{Publish, Received, Token};
 use super::queue::{Delivery, Entry, Purpose, Queue};
-use super::refusal::{Counters, Reason, Why, head};
+use super::refusal::{Counters, Reason, Why};
 use super::roster::Roster;
 use super::status::Heard;
 use bytes::Bytes;
@@ -62,6 +62,17 @@ pub enum Identity {
         /// More names of local applications.
         local: BTreeSet<DomainName>,
     },
+}
+
+impl Identity {
+    /// The name under which the channel is known: its domain's, or the gateway's own on the wire.
+    #[must_use]
+    pub fn name(&self) -> &DomainName {
+        match self {
+            Self::Domain(name) => name,
+            Self::Behind { own, .. } => own,
+        }
+    }
 }
 
 /// A publish that the broker has not acknowledged.
@@ -180,10 +191,7 @@ impl Proxy {
     /// The name that stands for the channel in logs.
     #[must_use]
     pub fn name(&self) -> &DomainName {
-        match &self.identity {
-            Identity::Domain(name) => name,
-            Identity::Behind { own, .. } => own,
-        }
+        self.identity.name()
     }
 
     /// What is to be done, in order. Empty it after each call.
@@ -303,23 +311,6 @@ impl Proxy {
                 self.line(line, now);
             }
             Passed::Own(call) => self.goes_direct(call, now),
-        }
-    }
-
-    /// What was passed to another domain has not arrived, since that domain has no room.
-    pub fn not_passed(&mut self, to: &DomainName, passed: Passed, now: Now) {
-        let (from, line, is_command) = match passed {
-            Passed::Line { from, line, is_command, .. } => (from, line, is_command),
-            // What comes back to its sender is a command that nobody else counts any more.
-            Passed::Returned(line) => (to.clone(), line, true),
-            Passed::Copy(_) | Passed::Event { .. } | Passed::Notice(_) | Passed::Own(_) => {
-                return;
-            }
-        };
-        let detail = format!("{to} has too much waiting");
-        self.refuse(Reason::DomainStuck, detail.clone(), from.clone(), head(&line));
-        if is_command {
-            self.tell_legacy(&from, Reason::DomainStuck, &detail, now);
         }
     }
 

@@ -20,6 +20,7 @@ impl Proxy {
     pub fn view(&self, connected: bool) -> View<'_> {
         View {
             connected,
+            fault: None,
             carries: Carries::Lines,
             is_heard: self.heard.is_heard(),
             has_news: !self.heard.is_empty(),

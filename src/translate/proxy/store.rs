@@ -44,6 +44,15 @@ impl Proxy {
         }
     }
 
+    /// The time has gone on since the room was told.
+    pub fn see_time(&mut self, now: Now) {
+        if let Some(store) = &mut self.store {
+            let passed = now.monotonic.saturating_sub(store.now.monotonic);
+            store.room.since_boot = store.room.since_boot.saturating_add(passed);
+            store.now = now;
+        }
+    }
+
     /// Whether the broker, or the session, may still be waited for with this.
     #[must_use]
     pub fn has_sent(&self, token: Token) -> bool {

@@ -58,6 +58,8 @@ pub enum Reloaded {
 struct Entry {
     token: Token,
     state: State,
+    /// Why its channel cannot be opened.
+    fault: Option<String>,
     since: String,
     last_legacy: Option<String>,
     calls: usize,
@@ -184,6 +186,7 @@ impl Board {
             Entry {
                 token: Token(self.tokens),
                 state: report.state,
+                fault: None,
                 since: now.rfc3339(),
                 last_legacy: None,
                 calls: 0,
@@ -209,6 +212,8 @@ impl Board {
             entry.since = now.rfc3339();
             is_new = true;
         }
+        is_new |= entry.fault != report.cause;
+        entry.fault.clone_from(&report.cause);
         entry.changed = true;
         if is_new || entry.next <= now.monotonic {
             self.publish(name, now);
@@ -330,7 +335,7 @@ impl Board {
         let state = json!({
             "state": entry.state,
             "since": entry.since,
-            "cause": entry.state.cause(),
+            "cause": entry.state.cause().or(entry.fault.as_deref()),
             "last_legacy": entry.last_legacy,
             "calls_pending": entry.calls,
             "mqtt_bytes_dropped": entry.dropped_before.saturating_add(entry.dropped),

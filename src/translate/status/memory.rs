@@ -94,7 +94,7 @@ impl Memory {
             }
             State::Legacy => self.mqtt.remove(name),
             State::Mqtt | State::WaitingForConnect => false,
-            State::Absent | State::Silent | State::Contested => false,
+            State::Absent | State::Silent | State::Contested | State::Unavailable => false,
         };
         if changed {
             self.changed = true;

@@ -34,14 +34,31 @@ pub enum State {
     Contested,
     /// Its channel carries MQTT, and nothing goes through before its next CONNECT.
     WaitingForConnect,
+    /// Its channel is there, and cannot be opened.
+    Unavailable,
 }
 
 impl State {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Silent => "silent",
+            Self::Legacy => "legacy",
+            Self::Mqtt => "mqtt",
+            Self::Contested => "contested",
+            Self::WaitingForConnect => "waiting_for_connect",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
     /// What is the likely cause, and what to look at; `None` where all is as it should be.
     #[must_use]
     pub fn cause(self) -> Option<&'static str> {
         match self {
-            Self::Absent | Self::Legacy | Self::Mqtt => None,
+            // Why not is said with the report.
+            Self::Absent | Self::Legacy | Self::Mqtt | Self::Unavailable => None,
             Self::Silent => Some(
                 "connected and never heard: it has had nothing to say, or another program, such as \
                  the old router, holds the socket",
@@ -63,6 +80,8 @@ impl State {
 pub struct Report {
     /// What it is doing.
     pub state: State,
+    /// Why the channel cannot be opened, if that is the state.
+    pub cause: Option<String>,
     /// Calls that are pending, its own and those that it is to answer.
     pub calls: usize,
     /// How messages have ended since its proxy began.

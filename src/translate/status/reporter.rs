@@ -27,6 +27,8 @@ pub enum Carries {
 pub struct View<'v> {
     /// Whether the channel is connected.
     pub connected: bool,
+    /// Why it cannot be, although it is there.
+    pub fault: Option<&'v str>,
     /// What it carries.
     pub carries: Carries,
     /// Whether anything was heard on it since then.
@@ -53,6 +55,7 @@ enum Contest {
 #[derive(Debug)]
 struct Told {
     state: State,
+    cause: Option<String>,
     calls: usize,
     counters: Counters,
     dropped: u64,
@@ -65,13 +68,11 @@ pub struct Reporter {
     told: Option<Told>,
     /// When figures that have changed are reported.
     due: Option<Duration>,
-    /// Not before then is anything reported: whoever takes it had no room.
-    held_back: Option<Duration>,
 }
 
 impl Default for Reporter {
     fn default() -> Self {
-        Self { contest: Contest::No, told: None, due: None, held_back: None }
+        Self { contest: Contest::No, told: None, due: None }
     }
 }
 
@@ -103,6 +104,7 @@ impl Reporter {
             self.contest = Contest::No;
         }
         match view.carries {
+            _ if !view.connected && view.fault.is_some() => State::Unavailable,
             _ if !view.connected => State::Absent,
             Carries::Mqtt => State::Mqtt,
             Carries::NothingYet => State::WaitingForConnect,
@@ -114,11 +116,9 @@ impl Reporter {
 
     /// Whether there is something to [`Reporter::report`] now.
     pub fn is_due(&mut self, view: View<'_>, now: Duration) -> bool {
-        if self.held_back.is_some_and(|until| until > now) {
-            return false;
-        }
         let state = self.state(view, now);
-        let Some(told) = self.told.as_ref().filter(|told| told.state == state) else { return true };
+        let same = |told: &&Told| told.state == state && told.cause.as_deref() == view.fault;
+        let Some(told) = self.told.as_ref().filter(same) else { return true };
         if self.due.is_none() {
             let same = told.calls == view.calls
                 && told.counters == *view.counters
@@ -133,22 +133,16 @@ impl Reporter {
     pub fn report(&mut self, view: View<'_>, heard: Vec<Utterance>, now: Duration) -> Report {
         let (state, calls, counters) = (self.state(view, now), view.calls, view.counters.clone());
         let dropped = view.dropped;
-        self.told = Some(Told { state, calls, counters: counters.clone(), dropped });
-        (self.due, self.held_back) = (None, None);
-        Report { state, calls, counters, dropped, heard, ended: false }
-    }
-
-    /// Whoever takes the report has no room: it waits for a moment.
-    pub fn hold_back(&mut self, now: Duration) {
-        self.held_back = Some(now.saturating_add(EVERY));
+        let cause = view.fault.map(str::to_owned);
+        self.told =
+            Some(Told { state, cause: cause.clone(), calls, counters: counters.clone(), dropped });
+        self.due = None;
+        Report { state, cause, calls, counters, dropped, heard, ended: false }
     }
 
     /// When [`Reporter::is_due`] may say something else, though nothing happens.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        if self.held_back.is_some() {
-            return self.held_back;
-        }
         let contest = match self.contest {
             Contest::MayEnd(at) => Some(at),
             Contest::No | Contest::Yes => None,
@@ -182,6 +176,7 @@ mod tests {
         fn at(&mut self, now: u64) -> Option<(State, usize)> {
             let view = View {
                 connected: self.connected,
+                fault: None,
                 carries: self.tunnel.unwrap_or(Carries::Lines),
                 is_heard: self.heard.is_heard(),
                 has_news: !self.heard.is_empty(),
@@ -240,11 +235,9 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_is_told_and_one_that_finds_no_room_waits() {
+    fn a_tunnel_is_told() {
         let mut channel = Channel { connected: true, ..Channel::default() };
         channel.tunnel = Some(Carries::Mqtt);
-        channel.reporter.hold_back(seconds(0));
-        assert_eq!((channel.at(0), channel.reporter.deadline()), (None, Some(seconds(1))));
         assert_eq!(channel.at(1), Some((State::Mqtt, 0)));
         channel.tunnel = Some(Carries::NothingYet);
         assert_eq!(channel.at(2), Some((State::WaitingForConnect, 0)));

@@ -114,6 +114,9 @@ async fn the_gateway_refuses_and_a_reload_changes_what() -> Outcome {
     // The broker has the ACL of before: it lets nobody ask for this who is not in it.
     third.ask("vm-new", "liste_disques", &json!({}));
     let told = third.expect("the refusal", |line| line.tells("erreur")).await?;
-    assert_eq!(told.data()["message"], "not_allowed: the broker does not let it be published");
+    assert_eq!(
+        told.data()["message"],
+        "not_allowed: LISTE_DISQUES: the broker does not let it be published"
+    );
     Ok(())
 }

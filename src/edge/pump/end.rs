@@ -1,0 +1,37 @@
+//! The end of a pump: what was written is let out, and what is left is kept for the next run.
+
+use super::DomainPump;
+use crate::edge::channel::{drain, read_rest};
+use crate::translate::gateway::Gateway;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a channel that is closed may take to hand on what was written, a disk to take the last, and the
+/// broker to take a good-bye.
+const LAST: Duration = Duration::from_secs(2);
+/// How much may have come that was not read yet: more than a socket holds.
+const REST: usize = 1024 * 1024;
+
+impl DomainPump {
+    /// The gateway ends.
+    pub(super) async fn end(mut self) {
+        let on_mqtt = self.ask(Gateway::is_on_mqtt);
+        if let Some(channel) = self.port.take() {
+            drain(&channel, LAST).await;
+            if self.journal.is_some() && !on_mqtt {
+                // What the domain has said and nobody has read yet is for the next run.
+                let rest = read_rest(&channel, REST);
+                self.tell(|gateway, name, now| gateway.received_last(name, &rest, now));
+            }
+        }
+        // A disk that hangs is not worth more than the domain's end.
+        if timeout(LAST, self.suspend()).await.is_err() {
+            tracing::error!(domain = %self.name, "the store takes too long");
+        }
+        self.tell(Gateway::leave_broker);
+        let _ = timeout(LAST, self.carry_out()).await;
+        let (_, hanging_up) = self.link.parts();
+        let _ = timeout(LAST, hanging_up.ended()).await;
+        self.tell(Gateway::ended);
+    }
+}

@@ -1,0 +1,128 @@
+//! Whether a domain's channel is there, and when it is tried again.
+
+use std::time::Duration;
+
+/// How long to wait before a channel is tried again: at first, and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// A socket that nobody accepts on is no fault for so long: a console backend is being started.
+const STARTS: Duration = Duration::from_secs(1);
+
+/// Why a channel could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenError {
+    /// There is nothing to open.
+    pub absent: bool,
+    /// There is, and it only may not be ready yet.
+    pub starting: bool,
+    /// The cause, for a person.
+    pub why: String,
+}
+
+/// One domain's channel. That it is there is never taken for granted: to open it is to look.
+#[derive(Debug)]
+pub(super) struct Channel {
+    open: bool,
+    opening: bool,
+    /// When it is tried again.
+    retry: Option<Duration>,
+    pause: Duration,
+    /// Whether somebody tells when it appears.
+    watched: bool,
+    /// Since when it cannot be opened although it is there.
+    failing: Option<Duration>,
+    fault: Option<String>,
+}
+
+impl Channel {
+    pub fn new(watched: bool) -> Self {
+        Self {
+            open: false,
+            opening: false,
+            retry: None,
+            pause: PAUSE.0,
+            watched,
+            failing: None,
+            fault: None,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether somebody tries to open it now.
+    pub fn is_opening(&self) -> bool {
+        self.opening
+    }
+
+    /// Whether it is there, as far as was seen.
+    pub fn is_there(&self) -> bool {
+        self.open || self.opening || self.retry.is_some()
+    }
+
+    /// Why it cannot be opened although it is there.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
+    }
+
+    /// It is to be opened now. Says whether nobody is about to.
+    pub fn look(&mut self) -> bool {
+        if self.open || self.opening {
+            return false;
+        }
+        (self.opening, self.retry) = (true, None);
+        true
+    }
+
+    /// It has appeared, maybe anew.
+    pub fn appeared(&mut self) -> bool {
+        self.pause = PAUSE.0;
+        self.look()
+    }
+
+    /// It is gone, as far as somebody has seen; one that is open ends by itself.
+    pub fn vanished(&mut self) {
+        self.retry = None;
+        (self.failing, self.fault) = (None, None);
+    }
+
+    pub fn opened(&mut self) {
+        (self.open, self.opening) = (true, false);
+        self.pause = PAUSE.0;
+        (self.failing, self.fault) = (None, None);
+    }
+
+    /// It could not be opened. Gives the cause if it is a new one, for the log.
+    pub fn not_opened(&mut self, error: OpenError, now: Duration) -> Option<String> {
+        self.opening = false;
+        if error.absent && self.watched {
+            self.vanished();
+            return None;
+        }
+        self.retry = Some(now.saturating_add(self.pause));
+        self.pause = (self.pause * 2).min(PAUSE.1);
+        let since = *self.failing.get_or_insert(now);
+        if error.absent || (error.starting && now.saturating_sub(since) < STARTS) {
+            return None;
+        }
+        let is_new = self.fault.as_deref() != Some(&error.why);
+        self.fault = Some(error.why);
+        self.fault.clone().filter(|_| is_new)
+    }
+
+    /// It is lost, and may be there all the same.
+    pub fn closed(&mut self, now: Duration) {
+        self.open = false;
+        self.pause = PAUSE.0;
+        self.retry = Some(now.saturating_add(self.pause));
+    }
+
+    pub fn deadline(&self) -> Option<Duration> {
+        self.retry
+    }
+
+    /// Whether it is time to look.
+    pub fn is_due(&mut self, now: Duration) -> bool {
+        self.retry.is_some_and(|at| at <= now) && self.look()
+    }
+}

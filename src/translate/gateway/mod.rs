@@ -1,0 +1,653 @@
+//! The whole gateway, as one state machine: events and the time in, [`Effect`]s out.
+//!
+//! Each domain and the gateway's own session have a [`Pump`] outside, which moves bytes: it tells what
+//! has happened, carries out its effects in their order, and decides nothing. Every method that is told
+//! `now` may have effects for any pump; [`Gateway::take_woken`] says for which.
+
+mod act;
+mod channel;
+mod domain;
+mod effect;
+mod finish;
+mod mode;
+mod own;
+mod share;
+mod skipped;
+mod stored;
+
+pub use channel::OpenError;
+pub use effect::{Effect, Pump};
+pub use share::CHUNK;
+pub use stored::Restored;
+
+use super::clock::Now;
+use super::hub::Hub;
+use super::limits::Limits;
+use super::mapping::Table;
+use super::name::DomainName;
+use super::password::Logins;
+use super::policy::Policy;
+use super::proxy::{Identity, Setting};
+use super::refusal::Counters;
+use super::roster::Roster;
+use super::session::{self, Session, SessionLog};
+use super::status::{About, Board, MappingFile, Memory, Reloaded};
+use super::subscriptions;
+use super::tunnel::Tunnel;
+use super::tunnel::carrier::Carrier;
+use super::tunnel::ids::Ids;
+use domain::{Domain, Mode};
+use effect::Effects;
+use own::Own;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a gateway is made of, and cannot be reloaded.
+#[derive(Debug)]
+pub struct Parts {
+    /// The mapping, the policy and the limits.
+    pub setting: Setting,
+    /// Whose the serial channel is, in a DomU.
+    pub behind: Option<Identity>,
+    /// What everyone logs in with.
+    pub logins: Logins,
+    /// What all sessions have in common.
+    pub session: session::Settings,
+    /// How long the broker keeps a session at most; whole seconds.
+    pub session_expiry: Duration,
+    /// The gateway's user on the broker: a domain of that name would have its rights.
+    pub user: Option<String>,
+    /// The domains that the configuration names.
+    pub known: BTreeSet<DomainName>,
+    /// The topic filters that the broker's sessions may have, by their client ids.
+    pub held: BTreeMap<String, BTreeSet<String>>,
+    /// Whether a session that is not among them is new; or else an earlier version did not remember it.
+    pub knows_sessions: bool,
+    /// Whether there is a store on disk.
+    pub has_store: bool,
+    /// What the status says of the gateway.
+    pub about: About,
+    /// Who has spoken legacy until when.
+    pub memory: Memory,
+    /// Whether that is written to disk.
+    pub remembers: bool,
+}
+
+/// What the broker's session of a client id may have: `None` if nobody knows.
+fn held_by(
+    client_id: &str,
+    held: &BTreeMap<String, BTreeSet<String>>,
+    knows_sessions: bool,
+) -> Option<BTreeSet<String>> {
+    held.get(client_id).cloned().or_else(|| (!knows_sessions).then(BTreeSet::new))
+}
+
+/// What a reload changes.
+#[derive(Debug)]
+pub struct Reloadable {
+    /// The mapping.
+    pub table: Arc<Table>,
+    /// Who may say what to whom.
+    pub policy: Arc<Policy>,
+    /// The limits.
+    pub limits: Limits,
+    /// What everyone logs in with, from the next connection on.
+    pub logins: Logins,
+    /// The domains that the configuration names.
+    pub known: BTreeSet<DomainName>,
+    /// The files that the mapping was made of.
+    pub mappings: Vec<MappingFile>,
+}
+
+/// The whole gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    setting: Setting,
+    logins: Logins,
+    session: session::Settings,
+    session_expiry: Duration,
+    user: Option<String>,
+    knows_sessions: bool,
+    has_store: bool,
+    domains: BTreeMap<DomainName, Domain>,
+    /// How many domains there have been.
+    count: u64,
+    own: Own,
+    roster: Arc<Roster>,
+    /// Whose the client ids are. It knows every domain that has had a channel here, or that the configuration,
+    /// its mapping, its passwords or the memory of earlier runs name.
+    ids: Ids,
+    /// Domains that spoke MQTT to an earlier run, and have not been seen in this one.
+    on_mqtt: BTreeSet<DomainName>,
+    /// Who spoke last that does not say very much, and when.
+    spoken: Option<(DomainName, Duration)>,
+    /// How many bytes all domains hold, and the most that each may while that is too much.
+    held: usize,
+    level: Option<usize>,
+    /// It ends, and nothing is waited for after this.
+    finishing: Option<Duration>,
+    /// Those of proxies that have ended.
+    gone: Counters,
+    /// Messages that were left behind at the end.
+    left_behind: usize,
+    effects: Effects,
+    /// Domains to which something has happened, whose modes are looked at when all actions are done.
+    touched: BTreeSet<DomainName>,
+    following_up: bool,
+}
+
+impl Gateway {
+    /// A gateway without any domain. Its own session connects at once.
+    #[must_use]
+    pub fn new(parts: Parts, now: Now) -> Self {
+        let Parts { setting, behind, logins, session, about, memory, .. } = parts;
+        let mut own = session.clone();
+        own.client_id = Hub::client_id(&setting.instance);
+        own.held = held_by(&own.client_id, &parts.held, parts.knows_sessions);
+        own.credentials = logins.own();
+        own.session_expiry = parts.session_expiry;
+        own.filters = session::Filter::others(subscriptions::of_hub(&setting.table));
+        own.filters.push(session::Filter::each_time(Board::domains_filter(&setting.instance)));
+        own.will = Some(session::Will {
+            topic: Board::state_topic(&setting.instance),
+            payload: Board::will().into(),
+            retain: true,
+        });
+        let own = Own {
+            hub: Hub::new(&setting, behind.as_ref()),
+            log: SessionLog::new(None),
+            session: Session::new(own, now.monotonic),
+            board: Board::new(about, now),
+            remembers: parts.remembers,
+            left: own::Left::default(),
+            farewell: false,
+            ending: false,
+            memory,
+        };
+        let mut ids = Ids::default();
+        ids.know(parts.known);
+        ids.know(own.memory.domains().chain(own.memory.on_mqtt()).cloned());
+        let mut gateway = Self {
+            ids,
+            on_mqtt: own.memory.on_mqtt().clone(),
+            session_expiry: parts.session_expiry,
+            user: parts.user,
+            knows_sessions: parts.knows_sessions,
+            has_store: parts.has_store,
+            setting,
+            logins,
+            session,
+            domains: BTreeMap::new(),
+            count: 0,
+            own,
+            roster: Arc::default(),
+            spoken: None,
+            held: 0,
+            level: None,
+            finishing: None,
+            gone: Counters::default(),
+            left_behind: 0,
+            effects: Effects::new(parts.held),
+            touched: BTreeSet::new(),
+            following_up: false,
+        };
+        gateway.run_own(now);
+        gateway
+    }
+
+    // -- What the pumps ask ------------------------------------------------------------------------
+
+    /// The next effect of a pump, in order.
+    pub fn next_effect(&mut self, pump: &Pump) -> Option<Effect> {
+        self.effects.pop(pump)
+    }
+
+    /// The oldest effect of all pumps, for whoever carries out all of them.
+    pub fn next_of_all(&mut self) -> Option<(Pump, Effect)> {
+        self.effects.pop_oldest()
+    }
+
+    /// The pumps that have to look again at what is to be done, and when.
+    pub fn take_woken(&mut self) -> BTreeSet<Pump> {
+        self.effects.take_woken()
+    }
+
+    /// The domains that there are, for each of which there is to be a pump.
+    pub fn domains(&self) -> impl Iterator<Item = &DomainName> {
+        self.domains.keys()
+    }
+
+    /// Whether there is such a domain.
+    #[must_use]
+    pub fn has(&self, name: &DomainName) -> bool {
+        self.domains.contains_key(name)
+    }
+
+    /// Whether a domain's channel carries its own MQTT.
+    #[must_use]
+    pub fn is_on_mqtt(&self, name: &DomainName) -> bool {
+        self.domains.get(name).is_some_and(|domain| matches!(domain.mode, Mode::Mqtt(_)))
+    }
+
+    /// What is to be written to a domain's channel next.
+    #[must_use]
+    pub fn to_channel(&self, name: &DomainName) -> Option<&[u8]> {
+        let domain = self.domains.get(name).filter(|domain| domain.channel.is_open())?;
+        match &domain.mode {
+            Mode::Legacy(legacy) => legacy.proxy.chunk(),
+            Mode::Mqtt(tunnel) => tunnel.to_domain(),
+            Mode::Gone | Mode::Leaving(_) => None,
+        }
+    }
+
+    /// What is to be written next to the broker, for a domain's own MQTT.
+    #[must_use]
+    pub fn to_broker(&self, name: &DomainName) -> Option<&[u8]> {
+        match &self.domains.get(name)?.mode {
+            Mode::Mqtt(tunnel) => tunnel.to_broker(),
+            _ => None,
+        }
+    }
+
+    /// When [`Gateway::wake`] has something to do for a pump.
+    #[must_use]
+    pub fn deadline(&self, pump: &Pump) -> Option<Duration> {
+        match pump {
+            Pump::Own => self.own.deadline().into_iter().chain(self.finishing).min(),
+            Pump::Domain(name) => {
+                let domain = self.domains.get(name)?;
+                let limit = self.finishing.filter(|_| !domain.through);
+                domain.deadline().into_iter().chain(limit).min()
+            }
+        }
+    }
+
+    /// How messages have ended, and how many are under way.
+    #[must_use]
+    pub fn ledger(&self) -> (Counters, usize) {
+        let mut sum = self.gone.clone();
+        sum.add(self.own.hub.counters());
+        let mut under_way = self.own.hub.under_way();
+        for proxy in self.domains.values().filter_map(Domain::proxy) {
+            sum.add(proxy.counters());
+            under_way += proxy.under_way();
+        }
+        (sum, under_way)
+    }
+
+    /// How many bytes of messages are held for all domains: what `limits.memory` bounds.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.domains.values().map(Domain::count_held).sum()
+    }
+
+    /// Logs the counters: a line for each domain, and one for all.
+    pub fn log_counters(&self) {
+        for (name, domain) in &self.domains {
+            let Some(proxy) = domain.proxy() else { continue };
+            let (under_way, counters) = (proxy.under_way(), proxy.counters());
+            tracing::info!(domain = %name, under_way, %counters, "counters");
+        }
+        let counters = self.own.hub.counters();
+        tracing::info!(domain = "(notifications)", under_way = 0, %counters, "counters");
+        let (sum, under_way) = self.ledger();
+        tracing::info!(under_way, counters = %sum, "counters in all");
+    }
+
+    // -- The channel -------------------------------------------------------------------------------
+
+    /// A domain's channel has appeared, maybe anew.
+    pub fn appeared(&mut self, identity: &Identity, now: Now) {
+        let name = identity.name().clone();
+        if let Some(domain) = self.domains.get_mut(&name) {
+            if domain.channel.appeared() {
+                self.effects.push(&Pump::Domain(name.clone()), Effect::Open);
+            }
+            self.become_legacy_if_gone(&name, now);
+            return self.follow_up(&name, now);
+        }
+        let user = self.user.as_deref() == Some(name.as_str());
+        let users = user.then_some("the gateway's user on the broker");
+        if let Some(meaning) = users.or_else(|| name.meaning()) {
+            return tracing::warn!(
+                domain = %name,
+                meaning,
+                help = "give its socket another",
+                "this name is not a domain's: not connected"
+            );
+        }
+        self.count += 1;
+        let mut domain = Domain::new(name.clone(), identity.clone(), self.count);
+        if self.logins.lacks(&name) {
+            tracing::warn!(domain = %name, "there is no password for it in `broker.passwords`");
+        }
+        let on_mqtt = self.on_mqtt.remove(&name);
+        if on_mqtt {
+            // Until it says something else, no line is written into what may be MQTT.
+            domain.mode = Mode::Mqtt(Box::new(self.tunnel(&name, Carrier::mqtt())));
+        }
+        domain.channel.appeared();
+        self.ids.know([name.clone()]);
+        self.domains.insert(name.clone(), domain);
+        self.effects.push(&Pump::Domain(name.clone()), Effect::Open);
+        self.become_legacy_if_gone(&name, now);
+        self.new_roster();
+        self.follow_up(&name, now);
+    }
+
+    /// A domain's channel has vanished, as far as can be seen from its name.
+    pub fn vanished(&mut self, name: &DomainName, now: Now) {
+        let rests = self.with(name, now, |domain| {
+            domain.channel.vanished();
+            matches!(&domain.mode, Mode::Mqtt(tunnel) if tunnel.rests())
+        });
+        if rests == Some(true) {
+            // What a domain that is gone has said too fast would be worked off for hours.
+            self.effects.push(&Pump::Domain(name.clone()), Effect::Close);
+        }
+    }
+
+    /// A domain's channel is open.
+    pub fn opened(&mut self, name: &DomainName, now: Now) {
+        tracing::info!(domain = %name, "channel connected");
+        self.with(name, now, |domain| {
+            domain.channel.opened();
+            domain.retiring = false;
+            if let Mode::Mqtt(tunnel) = &mut domain.mode {
+                tunnel.channel_back(now.monotonic);
+            }
+        });
+        self.become_legacy_if_gone(name, now);
+        self.begin_lines(name, now);
+    }
+
+    /// A domain's channel could not be opened.
+    pub fn not_opened(&mut self, name: &DomainName, error: OpenError, now: Now) {
+        tracing::debug!(domain = %name, error = error.why, "no channel yet");
+        let told = self.with(name, now, |domain| domain.channel.not_opened(error, now.monotonic));
+        if let Some(why) = told.flatten() {
+            tracing::warn!(domain = %name, why, "its channel is there and cannot be opened: tried again");
+        }
+        self.tell_retry(name, now);
+        if self.domains.get(name).is_some_and(|domain| domain.retiring) {
+            self.leave_for_good(name, now);
+        }
+        self.remove_if_gone(name);
+    }
+
+    /// A domain's channel is lost.
+    pub fn closed(&mut self, name: &DomainName, why: &str, now: Now) {
+        let lost = self.with(name, now, |domain| {
+            domain.channel.closed(now.monotonic);
+            (domain.slow, domain.paused) = (false, None);
+            domain.skipped.end(&domain.name);
+            let carrier = domain.carrier();
+            match &mut domain.mode {
+                Mode::Legacy(legacy) => {
+                    legacy.carrier = legacy.carrier.then(carrier);
+                    return legacy.proxy.disconnected(now);
+                }
+                Mode::Leaving(leaving) => leaving.carrier = leaving.carrier.then(carrier),
+                Mode::Mqtt(tunnel) => tunnel.channel_gone(),
+                Mode::Gone => {}
+            }
+            0
+        });
+        if let Some(bytes_of_a_torn_line) = lost {
+            tracing::info!(domain = %name, why, bytes_of_a_torn_line, "channel lost");
+        }
+    }
+
+    /// Bytes from a domain's channel, cut anywhere. `more`: there may be as many again.
+    pub fn received(&mut self, name: &DomainName, bytes: &[u8], more: bool, now: Now) {
+        let Some(domain) = self.domains.get_mut(name) else { return };
+        match &mut domain.mode {
+            Mode::Legacy(legacy) => legacy.carrier.push(bytes, now.monotonic),
+            Mode::Leaving(leaving) => leaving.carrier.push(bytes, now.monotonic),
+            Mode::Mqtt(tunnel) => {
+                tunnel.receive(bytes, &mut self.ids, now.monotonic);
+                self.spoken = Some((name.clone(), now.monotonic));
+            }
+            Mode::Gone => {}
+        }
+        self.take_pieces(name, now);
+        self.pace(name, more, now);
+        self.follow_up(name, now);
+    }
+
+    /// So many bytes of [`Gateway::to_channel`] were written.
+    pub fn written(&mut self, name: &DomainName, count: usize, now: Now) {
+        self.with(name, now, |domain| match &mut domain.mode {
+            Mode::Legacy(legacy) => legacy.proxy.written(count, now),
+            Mode::Mqtt(tunnel) => tunnel.written_to_domain(count),
+            Mode::Gone | Mode::Leaving(_) => {}
+        });
+    }
+
+    // -- The broker --------------------------------------------------------------------------------
+
+    /// The client id of a pump's MQTT session; empty, if there is none.
+    #[must_use]
+    pub fn client_id(&self, pump: &Pump) -> String {
+        let session = match pump {
+            Pump::Own => Some(&self.own.session),
+            Pump::Domain(name) => self.domains.get(name).and_then(|domain| domain.session.as_ref()),
+        };
+        session.map(|session| session.client_id().to_owned()).unwrap_or_default()
+    }
+
+    /// Something has happened to a pump's MQTT session.
+    pub fn session(&mut self, pump: &Pump, input: session::Input, now: Now) {
+        match pump {
+            Pump::Own => {
+                self.own.session.take(input, now.monotonic);
+                self.run_own(now);
+            }
+            Pump::Domain(name) => {
+                self.with(name, now, |domain| {
+                    if let Some(session) = &mut domain.session {
+                        session.take(input, now.monotonic);
+                    }
+                });
+            }
+        }
+    }
+
+    /// A session that waits before it tries the broker again need not wait.
+    pub fn dial_now(&mut self, pump: &Pump, now: Now) {
+        match pump {
+            Pump::Own => {
+                self.own.session.dial_now(now.monotonic);
+                self.run_own(now);
+            }
+            Pump::Domain(name) => {
+                self.with(name, now, |domain| {
+                    if let Some(session) = &mut domain.session {
+                        session.dial_now(now.monotonic);
+                    }
+                });
+            }
+        }
+    }
+
+    /// The domain's own connection to the broker could not be made.
+    pub fn not_dialled(&mut self, name: &DomainName, why: &str, now: Now) {
+        tracing::warn!(domain = %name, error = why, "the broker is out of reach");
+        self.with_tunnel(name, now, |tunnel, _| {
+            tunnel.closed();
+            tunnel.not_opened();
+        });
+    }
+
+    /// The domain's last connection to the broker is closed, and all that it had said is there.
+    pub fn hung_up(&mut self, name: &DomainName, now: Now) {
+        self.with_tunnel(name, now, |tunnel, _| tunnel.closed());
+    }
+
+    /// Bytes from the broker, for a domain's own MQTT.
+    pub fn from_broker(&mut self, name: &DomainName, bytes: &[u8], now: Now) {
+        self.with_tunnel(name, now, |tunnel, at| tunnel.receive_from_broker(bytes, at));
+    }
+
+    /// So many bytes of [`Gateway::to_broker`] were written.
+    pub fn written_to_broker(&mut self, name: &DomainName, count: usize, now: Now) {
+        self.with_tunnel(name, now, |tunnel, at| tunnel.written_to_broker(count, at));
+    }
+
+    /// The broker takes no more of a domain's own MQTT. What it had said before is still to be read.
+    pub fn not_written_to_broker(&mut self, name: &DomainName, now: Now) {
+        self.with_tunnel(name, now, |tunnel, _| tunnel.not_written_to_broker());
+    }
+
+    /// The broker has closed a domain's own connection, or it is lost.
+    pub fn broker_gone(&mut self, name: &DomainName, now: Now) {
+        tracing::info!(domain = %name, "the broker has closed the domain's connection");
+        self.with_tunnel(name, now, |tunnel, _| tunnel.broker_gone());
+    }
+
+    // -- Time and configuration --------------------------------------------------------------------
+
+    /// The time of [`Gateway::deadline`] has come.
+    pub fn wake(&mut self, pump: &Pump, now: Now) {
+        match pump {
+            Pump::Own => {
+                self.own.hub.wake(now);
+                self.own.board.wake(now);
+                self.own.session.wake(now.monotonic);
+                self.run_own(now);
+            }
+            Pump::Domain(name) => {
+                let due = self.with(name, now, |domain| {
+                    domain.paused = domain.paused.filter(|until| *until > now.monotonic);
+                    match &mut domain.mode {
+                        Mode::Legacy(legacy) => legacy.proxy.wake(now),
+                        Mode::Mqtt(tunnel) => tunnel.wake(now.monotonic),
+                        Mode::Gone | Mode::Leaving(_) => {}
+                    }
+                    if let Some(session) = &mut domain.session {
+                        session.wake(now.monotonic);
+                    }
+                    domain.channel.is_due(now.monotonic)
+                });
+                if due == Some(true) {
+                    self.effects.push(pump, Effect::Open);
+                }
+            }
+        }
+    }
+
+    /// Other things hold from now on.
+    pub fn reload(&mut self, reloaded: Reloadable, now: Now) {
+        let Reloadable { table, policy, limits, logins, known, mappings } = reloaded;
+        self.setting.table = table;
+        self.setting.policy = policy;
+        self.setting.limits = limits;
+        self.logins = logins;
+        self.ids.know(known);
+        let limits = self.setting.limits.clone();
+        let expiry = self.session_expiry.min(limits.away);
+        for name in self.names() {
+            let credentials = self.logins.of_session(&name);
+            let password = self.logins.password(&name);
+            let setting = self.setting.clone();
+            self.with(&name, now, |domain| {
+                match &mut domain.mode {
+                    Mode::Gone => {}
+                    Mode::Legacy(domain::Legacy { proxy, .. })
+                    | Mode::Leaving(domain::Leaving { proxy, .. }) => proxy.reload(&setting, now),
+                    Mode::Mqtt(tunnel) => {
+                        tunnel.set_away(limits.away);
+                        tunnel.set_password(password);
+                    }
+                }
+                if let Some(session) = &mut domain.session {
+                    session.set_credentials(credentials, now.monotonic);
+                    session.set_expiry(expiry);
+                }
+            });
+        }
+        self.share_memory(now);
+        self.own.session.set_credentials(self.logins.own(), now.monotonic);
+        self.own.hub.reload(&self.setting, now);
+        self.own.board.reloaded(Reloaded::Applied(mappings), now);
+        self.run_own(now);
+    }
+
+    /// A reload was refused for these findings: everything goes on as before.
+    pub fn not_reloaded(&mut self, findings: Vec<String>, now: Now) {
+        self.own.board.reloaded(Reloaded::Refused(findings), now);
+        self.run_own(now);
+    }
+
+    // -- Within ------------------------------------------------------------------------------------
+
+    fn tunnel(&self, name: &DomainName, carrier: Carrier) -> Tunnel {
+        let limits = &self.setting.limits;
+        let mut tunnel = Tunnel::new(name.clone(), carrier, limits.outbox, limits.away);
+        tunnel.set_password(self.logins.password(name));
+        tunnel
+    }
+
+    /// The domains in the order in which they came.
+    fn names(&self) -> Vec<DomainName> {
+        let mut all: Vec<_> = self.domains.values().map(|d| (d.order, d.name.clone())).collect();
+        all.sort_unstable_by_key(|(order, _)| *order);
+        all.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Does something to a domain, and everything that follows from it.
+    fn with<R>(
+        &mut self,
+        name: &DomainName,
+        now: Now,
+        act: impl FnOnce(&mut Domain) -> R,
+    ) -> Option<R> {
+        let result = self.only_with(name, now, act);
+        self.follow_up(name, now);
+        result
+    }
+
+    /// Does something to a domain. What follows is left to the caller.
+    fn only_with<R>(
+        &mut self,
+        name: &DomainName,
+        now: Now,
+        act: impl FnOnce(&mut Domain) -> R,
+    ) -> Option<R> {
+        let domain = self.domains.get_mut(name)?;
+        if let Some(proxy) = domain.proxy_mut() {
+            proxy.see_time(now);
+        }
+        Some(act(domain))
+    }
+
+    fn with_tunnel(
+        &mut self,
+        name: &DomainName,
+        now: Now,
+        act: impl FnOnce(&mut Tunnel, Duration),
+    ) {
+        self.with(name, now, |domain| {
+            if let Mode::Mqtt(tunnel) = &mut domain.mode {
+                act(tunnel, now.monotonic);
+            }
+        });
+    }
+
+    fn new_roster(&mut self) {
+        let of = |is: fn(&Domain) -> bool| -> BTreeSet<DomainName> {
+            self.domains.values().filter(|d| is(d)).map(|d| d.name.clone()).collect()
+        };
+        let roster = Arc::new(Roster {
+            legacy: of(Domain::is_legacy),
+            mqtt: of(Domain::is_on_mqtt),
+            arriving: of(|domain| domain.is_on_mqtt() && !domain.arrived),
+        });
+        for proxy in self.domains.values_mut().filter_map(Domain::proxy_mut) {
+            proxy.set_roster(Arc::clone(&roster));
+        }
+        self.own.hub.set_roster(Arc::clone(&roster));
+        self.roster = roster;
+    }
+}

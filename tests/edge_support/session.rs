@@ -1,0 +1,168 @@
+//! A session and its connection, driven together as the gateway's pumps drive them.
+
+use passerelle::config::Address;
+use passerelle::edge::session::{Connection, ReadRoom, next};
+use passerelle::translate::publish::{Publish, Token};
+use passerelle::translate::session::{
+    self, Credentials, Delivery, Effect, Event, Filter, Input, Will,
+};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// Everything that a session and its connections must know.
+#[derive(Clone)]
+pub struct Settings {
+    pub client_id: String,
+    pub address: Address,
+    pub credentials: Option<Credentials>,
+    pub keep_alive: Duration,
+    pub session_expiry: Duration,
+    pub max_packet: u32,
+    pub filters: Vec<Filter>,
+    /// Filters of before, which the broker may still have from an earlier connection.
+    pub gone: BTreeSet<String>,
+    pub will: Option<Will>,
+    pub stuck: Duration,
+}
+
+impl Settings {
+    /// From now on these subscriptions are wanted.
+    pub fn set_filters(&mut self, filters: Vec<Filter>) {
+        self.gone.extend(self.filters.drain(..).map(|filter| filter.topic));
+        self.filters = filters;
+        for filter in &self.filters {
+            self.gone.remove(&filter.topic);
+        }
+    }
+}
+
+/// One session. Dropping it without [`Session::close`] cuts the connection, and the will is sent.
+pub struct Session {
+    session: session::Session,
+    address: Address,
+    room: ReadRoom,
+    connection: Option<Connection>,
+    start: Instant,
+}
+
+impl Session {
+    /// A session that connects when [`Session::next`] is first polled.
+    pub fn new(settings: Settings) -> Self {
+        let of_session = session::Settings {
+            client_id: settings.client_id,
+            broker: settings.address.to_string(),
+            credentials: settings.credentials,
+            keep_alive: settings.keep_alive,
+            session_expiry: settings.session_expiry,
+            max_packet: settings.max_packet,
+            filters: settings.filters,
+            held: Some(settings.gone),
+            will: settings.will,
+            stuck: settings.stuck,
+            seed: 7,
+        };
+        Self {
+            session: session::Session::new(of_session, Duration::ZERO),
+            address: settings.address,
+            room: ReadRoom::new(settings.max_packet),
+            connection: None,
+            start: Instant::now(),
+        }
+    }
+
+    pub fn publish(&mut self, publish: Publish) {
+        self.session.publish(publish, self.start.elapsed());
+    }
+
+    pub fn withdraw(&mut self, token: Token) -> bool {
+        self.session.withdraw(token)
+    }
+
+    pub fn set_filters(&mut self, filters: Vec<Filter>) {
+        self.session.set_filters(filters, self.start.elapsed());
+    }
+
+    pub fn set_credentials(&mut self, credentials: Option<Credentials>) {
+        self.session.set_credentials(credentials, self.start.elapsed());
+    }
+
+    pub fn set_expiry(&mut self, expiry: Duration) {
+        self.session.set_expiry(expiry);
+    }
+
+    pub fn acknowledge(&mut self, delivery: Delivery) {
+        self.session.acknowledge(delivery);
+    }
+
+    pub fn outbox(&self) -> (usize, usize) {
+        self.session.outbox()
+    }
+
+    pub fn unacknowledged(&self) -> Vec<Publish> {
+        self.session.publishes().filter(|p| p.response_topic.is_none()).cloned().collect()
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.session.is_connected()
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.session.is_ready()
+    }
+
+    /// The next event. It may be cancelled at any time.
+    pub async fn next(&mut self) -> Event {
+        loop {
+            self.carry_out();
+            if let Some(event) = self.session.next_event() {
+                return event;
+            }
+            let deadline = self.session.deadline().map(|deadline| self.start + deadline);
+            tokio::select! {
+                () = sleep_until(deadline.unwrap_or(self.start)), if deadline.is_some() => {
+                    self.session.wake(self.start.elapsed());
+                }
+                input = next(&mut self.connection) => self.session.take(input, self.start.elapsed()),
+            }
+        }
+    }
+
+    /// Leaves the broker, which keeps the session for the expiry that it knows.
+    pub async fn close(mut self) {
+        self.session.close();
+        self.say_good_bye().await;
+    }
+
+    /// Leaves the broker, which keeps the session for the expiry of [`Session::set_expiry`].
+    pub async fn leave(mut self) {
+        self.session.leave();
+        self.say_good_bye().await;
+    }
+
+    async fn say_good_bye(mut self) {
+        self.carry_out();
+        if let Some(connection) = self.connection.take() {
+            connection.end().await;
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.session.next_effect() {
+            match effect {
+                Effect::Dial(connect) => {
+                    let room = self.room.clone();
+                    self.connection = Some(Connection::open(*connect, &self.address, room));
+                }
+                Effect::Send(packet) => {
+                    if let Some(connection) = &mut self.connection {
+                        connection.send(packet);
+                    }
+                }
+                Effect::HangUp => self.connection = None,
+                Effect::Remember(_) => self.session.take(Input::Remembered, self.start.elapsed()),
+                Effect::Warn(_) => {}
+            }
+        }
+    }
+}
