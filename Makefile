@@ -11,7 +11,7 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 MUSL := $(HOST:gnu=musl)
 STATIC_TARGET ?= $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)/lib),$(MUSL),$(HOST))
 
-.PHONY: all demo test test-faults soak test-vm test-xen lint bench bench-middle fuzz fuzz-corpus \
+.PHONY: all demo test test-faults soak test-vm test-xen lint bench bench-engine fuzz fuzz-corpus \
 	tools test-musl lint-packages pages install uninstall dist dist-packages test-alpine test-deb
 
 # What --version says. A source archive has its commit in a file.
@@ -123,14 +123,14 @@ bench:
 	PASSERELLE_STATIC=$(abspath $(TARGET))/$(STATIC_TARGET)/release/passerelle \
 		$(CARGO) bench --quiet --bench gateway
 
-# The pure middle alone: nanoseconds and bytes allocated for each message. ROUNDS=1 runs each once.
-bench-middle:
-	$(CARGO) bench --quiet --bench middle -- $(if $(filter 1,$(ROUNDS)),--test)
+# The engine alone: nanoseconds and bytes allocated for each message. ROUNDS=1 runs each once.
+bench-engine:
+	$(CARGO) bench --quiet --bench engine -- $(if $(filter 1,$(ROUNDS)),--test)
 
 # Every fuzz target for T seconds (each), after what is in its corpus; or those of FUZZ. See
 # fuzz/README.md. It takes stable Rust and a C++ compiler.
 T ?= 60
-FUZZ ?= frame carrier tunnel mapping config conversation store middle endurance
+FUZZ ?= frame carrier tunnel mapping config conversation store gateway endurance
 fuzz:
 	@sh demo/setup.sh c++
 	@CARGO="$(CARGO)" sh fuzz/run.sh fuzz $(T) $(FUZZ)

@@ -29,7 +29,7 @@ seeds() {
 	mapping) echo "$root/fixtures/mappings $root/mappings" ;;
 	config) echo "$root/fixtures/mappings/invalid $root/packaging" ;;
 	conversation) echo "$root/fixtures/conversations" ;;
-	endurance) echo "$root/fuzz/corpus/middle" ;;
+	endurance) echo "$root/fuzz/corpus/gateway" ;;
 	esac
 }
 words() {

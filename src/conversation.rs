@@ -1,15 +1,15 @@
 //! Conversations as text: inputs and effects, one JSON object a line. `passerelle translate` speaks
 //! it, `passerelle test` compares it.
 
-use crate::translate::clock::Now;
-use crate::translate::json::{self, Object};
-use crate::translate::limits::Limits;
-use crate::translate::mapping::Table;
-use crate::translate::name::DomainName;
-use crate::translate::proxy::Setting;
-use crate::translate::publish::{Publish, Qos, Received};
-use crate::translate::rehearsal::{Direction, Effect, Rehearsal};
-use crate::translate::status::State;
+use crate::engine::clock::Now;
+use crate::engine::json::{self, Object};
+use crate::engine::limits::Limits;
+use crate::engine::mapping::Table;
+use crate::engine::name::DomainName;
+use crate::engine::proxy::Setting;
+use crate::engine::publish::{Publish, Qos, Received};
+use crate::engine::rehearsal::{Direction, Effect, Rehearsal};
+use crate::engine::status::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::sync::Arc;

@@ -5,8 +5,8 @@
 mod edge_support;
 
 use edge_support::{Broker, Session, next, publish, ready};
-use passerelle::translate::publish::Token;
-use passerelle::translate::session::{Event, Filter, Replay};
+use passerelle::engine::publish::Token;
+use passerelle::engine::session::{Event, Filter, Replay};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

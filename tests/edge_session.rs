@@ -7,10 +7,10 @@ mod edge_support;
 use bytes::Bytes;
 use edge_support::{Broker, Session, next, publish, ready};
 use passerelle::config::Address;
-use passerelle::translate::name::DomainName;
-use passerelle::translate::publish::{Qos, Received, Token};
-use passerelle::translate::refusal::Reason;
-use passerelle::translate::session::{Event, Will};
+use passerelle::engine::name::DomainName;
+use passerelle::engine::publish::{Qos, Received, Token};
+use passerelle::engine::refusal::Reason;
+use passerelle::engine::session::{Event, Will};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

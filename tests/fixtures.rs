@@ -4,12 +4,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests play the edges")]
 
 use passerelle::cmd::read;
-use passerelle::translate::json::{self, Object};
-use passerelle::translate::mapping::scalar::all_hold;
-use passerelle::translate::mapping::shape::Side;
-use passerelle::translate::mapping::table::Speaks;
-use passerelle::translate::mapping::{Answer, Command, Event, Table, Topic, Wire};
-use passerelle::translate::refusal::Reason;
+use passerelle::engine::json::{self, Object};
+use passerelle::engine::mapping::scalar::all_hold;
+use passerelle::engine::mapping::shape::Side;
+use passerelle::engine::mapping::table::Speaks;
+use passerelle::engine::mapping::{Answer, Command, Event, Table, Topic, Wire};
+use passerelle::engine::refusal::Reason;
 use std::error::Error;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -15,8 +15,8 @@
 use jsonschema::Validator;
 use passerelle::config;
 use passerelle::diagnostic::Source;
-use passerelle::translate::mapping::Table;
-use passerelle::translate::mapping::table::Speaks;
+use passerelle::engine::mapping::Table;
+use passerelle::engine::mapping::table::Speaks;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,6 +1,6 @@
 //! MQTT packets, read as simply as can be.
 
-use passerelle::translate::tunnel::packets::Malformed;
+use passerelle::engine::tunnel::packets::Malformed;
 
 /// Where each packet of a stream ends, and whether something after them is none.
 #[must_use]

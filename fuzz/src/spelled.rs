@@ -3,9 +3,9 @@
 use crate::tables;
 use crate::watched::Step;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
-use passerelle::translate::rehearsal::Effect;
-use passerelle::translate::name::DomainName;
-use passerelle::translate::publish::Received;
+use passerelle::engine::rehearsal::Effect;
+use passerelle::engine::name::DomainName;
+use passerelle::engine::publish::Received;
 use std::time::Duration;
 
 /// The domains that may be legacy ones.

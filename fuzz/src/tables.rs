@@ -2,9 +2,9 @@
 //! kinds that those have not.
 
 use passerelle::diagnostic::Source;
-use passerelle::translate::mapping::Table;
-use passerelle::translate::mapping::table::Speaks;
-use passerelle::translate::name::DomainName;
+use passerelle::engine::mapping::Table;
+use passerelle::engine::mapping::table::Speaks;
+use passerelle::engine::name::DomainName;
 use std::sync::{Arc, LazyLock};
 
 const PSEC: (&str, &str) = ("psec.toml", include_str!("../../mappings/psec.toml"));

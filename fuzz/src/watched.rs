@@ -2,16 +2,16 @@
 
 use crate::cuts::Cuts;
 use passerelle::conversation;
-use passerelle::translate::clock::Now;
-use passerelle::translate::rehearsal::{Effect, Rehearsal};
-use passerelle::translate::hub::Hub;
-use passerelle::translate::legacy;
-use passerelle::translate::limits::Limits;
-use passerelle::translate::mapping::Table;
-use passerelle::translate::name::DomainName;
-use passerelle::translate::proxy::Setting;
-use passerelle::translate::publish::{Publish, Received};
-use passerelle::translate::refusal::{HEAD, Refusal};
+use passerelle::engine::clock::Now;
+use passerelle::engine::rehearsal::{Effect, Rehearsal};
+use passerelle::engine::hub::Hub;
+use passerelle::engine::legacy;
+use passerelle::engine::limits::Limits;
+use passerelle::engine::mapping::Table;
+use passerelle::engine::name::DomainName;
+use passerelle::engine::proxy::Setting;
+use passerelle::engine::publish::{Publish, Received};
+use passerelle::engine::refusal::{HEAD, Refusal};
 use serde::de::IgnoredAny;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;

@@ -3,9 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use passerelle::translate::tunnel::carrier::{Carrier, Piece, STALL};
-use passerelle::translate::tunnel::connect::{Connect, FIRST, Found, LARGEST, find};
-use passerelle::translate::tunnel::packets::{Malformed, Packets};
+use passerelle::engine::tunnel::carrier::{Carrier, Piece, STALL};
+use passerelle::engine::tunnel::connect::{Connect, FIRST, Found, LARGEST, find};
+use passerelle::engine::tunnel::packets::{Malformed, Packets};
 use passerelle_fuzz::cuts::Cuts;
 use passerelle_fuzz::packets::ends;
 use std::time::Duration;

@@ -1,10 +1,10 @@
-//! The whole pure middle, driven by conversations as text: those of `fixtures/` are its seeds.
+//! The whole engine, driven by conversations as text: those of `fixtures/` are its seeds.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use passerelle::conversation::{self, Input};
-use passerelle::translate::limits::Limits;
-use passerelle::translate::name::DomainName;
+use passerelle::engine::limits::Limits;
+use passerelle::engine::name::DomainName;
 use passerelle_fuzz::tables::{self, Mapping};
 use passerelle_fuzz::watched::{Step, Watched};
 use serde_json::Value;

@@ -4,8 +4,8 @@
 use cap::Cap;
 use libfuzzer_sys::arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
-use passerelle::translate::rehearsal::Rehearsal;
-use passerelle::translate::limits::Limits;
+use passerelle::engine::rehearsal::Rehearsal;
+use passerelle::engine::limits::Limits;
 use passerelle_fuzz::spelled::{LEGACY, SEPARATOR, World, name};
 use passerelle_fuzz::tables;
 use passerelle_fuzz::watched::{Step, apply, gateway};

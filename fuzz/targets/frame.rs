@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use passerelle::translate::frame::{Decoder, Frame};
+use passerelle::engine::frame::{Decoder, Frame};
 use passerelle_fuzz::cuts::Cuts;
 
 /// What a decoder must find, seen all at once.

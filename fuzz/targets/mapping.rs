@@ -3,10 +3,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use passerelle::diagnostic::Source;
-use passerelle::translate::limits::Limits;
-use passerelle::translate::mapping::Table;
-use passerelle::translate::mapping::table::Speaks;
-use passerelle::translate::publish::Received;
+use passerelle::engine::limits::Limits;
+use passerelle::engine::mapping::Table;
+use passerelle::engine::mapping::table::Speaks;
+use passerelle::engine::publish::Received;
 use passerelle_fuzz::findings::check;
 use passerelle_fuzz::spelled::name;
 use passerelle_fuzz::watched::{Step, Watched};
@@ -41,7 +41,7 @@ fn drive(table: Table, text: &str) {
     let mut watched = Watched::new(&table, &limits, &[gui.clone(), usb], (64, 1));
     let bodies = bodies(text);
     let mut say = |kind: &str, key: &str, body_key: &str, name: &str, body: &str| {
-        let name = passerelle::translate::json::string(name);
+        let name = passerelle::engine::json::string(name);
         let line = format!(
             "{{\"type\":\"{kind}\",\"source\":\"vm-gui\",\"destination\":\"vm-far\",\"payload\":{{\"{key}\":{name},\"{body_key}\":{body}}}}}\n"
         );

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use passerelle::translate::store::{self, Entry, Step};
+use passerelle::engine::store::{self, Entry, Step};
 
 /// Everything up to the end: the records, and whether the end is one.
 fn all(bytes: &[u8], start: usize) -> (Vec<Entry>, bool) {

@@ -5,12 +5,12 @@
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use passerelle::translate::name::DomainName;
-use passerelle::translate::refusal::Reason;
-use passerelle::translate::tunnel::carrier::Carrier;
-use passerelle::translate::tunnel::connect::{Connect, FIRST, Found, LARGEST, find};
-use passerelle::translate::tunnel::ids::Ids;
-use passerelle::translate::tunnel::{Order, Tunnel};
+use passerelle::engine::name::DomainName;
+use passerelle::engine::refusal::Reason;
+use passerelle::engine::tunnel::carrier::Carrier;
+use passerelle::engine::tunnel::connect::{Connect, FIRST, Found, LARGEST, find};
+use passerelle::engine::tunnel::ids::Ids;
+use passerelle::engine::tunnel::{Order, Tunnel};
 use passerelle_fuzz::cuts::Cuts;
 use passerelle_fuzz::packets::{connect, ends, packet};
 use passerelle_fuzz::spelled::{SEPARATOR, name};

@@ -3,8 +3,8 @@
 use super::{ConfigFile, GOOD, Out, load, trouble};
 use crate::config::{Address, Config};
 use crate::edge::secrets;
-use crate::translate::acl::{Acl, Grants};
-use crate::translate::name::DomainName;
+use crate::engine::acl::{Acl, Grants};
+use crate::engine::name::DomainName;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

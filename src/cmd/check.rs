@@ -3,9 +3,9 @@
 use super::{CONFIG, CONFIG_VARIABLE, GOOD, Out, bad, counted, files_of, read, show, tell};
 use crate::config::{self, Config, Error};
 use crate::diagnostic::{Finding, Source};
-use crate::translate::mapping::table::Speaks;
-use crate::translate::mapping::{Origin, Table};
-use crate::translate::policy::Names;
+use crate::engine::mapping::table::Speaks;
+use crate::engine::mapping::{Origin, Table};
+use crate::engine::policy::Names;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,9 @@
 
 use super::{ConfigFile, GOOD, Out, bad, load, trouble};
 use crate::config::Config;
-use crate::translate::mapping::{Command, Event, Origin};
-use crate::translate::name::DomainName;
-use crate::translate::policy::{Names, Said};
+use crate::engine::mapping::{Command, Event, Origin};
+use crate::engine::name::DomainName;
+use crate::engine::policy::{Names, Said};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;

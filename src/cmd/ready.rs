@@ -3,8 +3,8 @@
 use super::{ConfigFile, GOOD, Out, bad, load_bare, trouble};
 use crate::edge::lock::Holder;
 use crate::edge::memory::{Kept, look, monotonic};
+use crate::engine::status::{Record, Verdict};
 use crate::printable;
-use crate::translate::status::{Record, Verdict};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;

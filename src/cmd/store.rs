@@ -2,9 +2,9 @@
 
 use super::{ConfigFile, GOOD, Out, bad, load_bare, trouble};
 use crate::edge::store::{Content, Kept, drop_domain, list};
+use crate::engine::name::DomainName;
+use crate::engine::store::{Message, Purpose, Record, State};
 use crate::printable;
-use crate::translate::name::DomainName;
-use crate::translate::store::{Message, Purpose, Record, State};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -3,9 +3,9 @@
 use super::translate::{compile, policy};
 use super::{GOOD, Out, bad, counted, files_of, trouble};
 use crate::conversation::{apply, as_expected, gateway, is_effect, object, parse, render};
-use crate::translate::json::{self, Object};
-use crate::translate::mapping::table::Speaks;
-use crate::translate::name::DomainName;
+use crate::engine::json::{self, Object};
+use crate::engine::mapping::table::Speaks;
+use crate::engine::name::DomainName;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

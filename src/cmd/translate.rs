@@ -3,10 +3,10 @@
 use super::{GOOD, Out, files_of, read, tell, trouble};
 use crate::config::{self, Error};
 use crate::conversation::{apply, gateway, parse, render};
-use crate::translate::mapping::Table;
-use crate::translate::mapping::table::Speaks;
-use crate::translate::name::DomainName;
-use crate::translate::policy::Policy;
+use crate::engine::mapping::Table;
+use crate::engine::mapping::table::Speaks;
+use crate::engine::name::DomainName;
+use crate::engine::policy::Policy;
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

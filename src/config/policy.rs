@@ -2,7 +2,7 @@
 
 use super::Reader;
 use crate::document::{Fields, Text};
-use crate::translate::policy::{About, Otherwise, Pattern, Place, Policy, Rule};
+use crate::engine::policy::{About, Otherwise, Pattern, Place, Policy, Rule};
 use std::ops::Range;
 
 impl Reader<'_, '_> {

@@ -3,9 +3,9 @@
 use super::{Address, Broker, Channel, Log, SOCKET, STATE_DIR};
 use crate::diagnostic::{Findings, Source};
 use crate::document::{self, Fields, Text};
-use crate::translate::limits::Limits;
-use crate::translate::mapping::table::Speaks;
-use crate::translate::name::DomainName;
+use crate::engine::limits::Limits;
+use crate::engine::mapping::table::Speaks;
+use crate::engine::name::DomainName;
 use clap::ValueEnum;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! The clock that the pure middle is told.
+//! The clock that the engine is told.
 
-use crate::translate::clock::Now;
+use crate::engine::clock::Now;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until};
 

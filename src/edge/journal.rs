@@ -1,9 +1,9 @@
 //! A domain's log, as its pump writes it.
 
 use super::store::{Log, Shelf, Sync, since_boot};
-use crate::translate::proxy::Room;
-use crate::translate::publish::Token;
-use crate::translate::store::{Message, Record};
+use crate::engine::proxy::Room;
+use crate::engine::publish::Token;
+use crate::engine::store::{Message, Record};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;

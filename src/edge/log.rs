@@ -3,8 +3,8 @@
 use super::memory::monotonic;
 use super::stderr::Stderr;
 use crate::config::{Config, LogFormat, LogLevel};
+use crate::engine::quota::{Kind, Quota, Unwritten, Weight};
 use crate::printable;
-use crate::translate::quota::{Kind, Quota, Unwritten, Weight};
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -6,7 +6,7 @@
 
 use super::lock::{self, Holder, Lock, unusable};
 use super::{private, regular};
-use crate::translate::status::Record;
+use crate::engine::status::Record;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,16 +1,16 @@
 //! The pump of the gateway's own session: its MQTT, the memory on disk, and the logs that domains have left.
 
 use super::clock::wait;
-use super::engine::Engine;
+use super::handle::Handle;
 use super::memory::Saver;
 use super::pump::Shared;
 use super::refusals;
 use super::session::{Connection, Remembered, next};
 use super::store::{Folder, Found, Log, Shelf};
-use crate::translate::gateway::{Effect, Gateway, Pump};
-use crate::translate::name::DomainName;
-use crate::translate::session::{Effect as SessionEffect, Input, Packet};
-use crate::translate::store::Record;
+use crate::engine::gateway::{Effect, Gateway, Pump};
+use crate::engine::name::DomainName;
+use crate::engine::session::{Effect as SessionEffect, Input, Packet};
+use crate::engine::store::Record;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,11 +44,11 @@ impl OwnPump {
         Self { shared, notify, session, remembered, saver, logs }
     }
 
-    fn engine(&self) -> &Engine {
+    fn engine(&self) -> &Handle {
         &self.shared.engine
     }
 
-    fn tell<R>(&self, tell: impl FnOnce(&mut Gateway, crate::translate::clock::Now) -> R) -> R {
+    fn tell<R>(&self, tell: impl FnOnce(&mut Gateway, crate::engine::clock::Now) -> R) -> R {
         self.engine().tell(Some(&Pump::Own), tell).0
     }
 

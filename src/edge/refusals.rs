@@ -1,6 +1,6 @@
 //! The log of refusals.
 
-use crate::translate::refusal::Refusal;
+use crate::engine::refusal::Refusal;
 
 /// Logs a refusal. The log itself sees to it that a flood of them does not fill the disk; the counters of
 /// the status have them all.

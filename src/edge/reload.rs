@@ -1,14 +1,14 @@
 //! Configuration and mapping loaded anew while the gateway runs: all of it, or nothing.
 
 use super::confine::Confined;
-use super::engine::Engine;
 use super::files::Files;
+use super::handle::Handle;
 use super::log::Log;
 use super::secrets;
 use crate::config::{self, Config};
 use crate::diagnostic::Finding;
-use crate::translate::gateway::Reloadable;
-use crate::translate::password::Logins;
+use crate::engine::gateway::Reloadable;
+use crate::engine::password::Logins;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -92,7 +92,7 @@ impl Reload {
     }
 
     /// Loads everything anew and has it apply, whole or not at all.
-    pub async fn reload(&mut self, why: &str, started: &Config, engine: &Engine) {
+    pub async fn reload(&mut self, why: &str, started: &Config, engine: &Handle) {
         tracing::info!(why, "reloads");
         match self.load(started).await {
             Ok((config, logins)) => {

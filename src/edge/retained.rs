@@ -3,9 +3,9 @@
 use super::secrets;
 use super::session::Retained;
 use crate::config::{Address, Bare};
-use crate::translate::publish::Received;
-use crate::translate::session::Connect;
-use crate::translate::status::Board;
+use crate::engine::publish::Received;
+use crate::engine::session::Connect;
+use crate::engine::status::Board;
 use std::time::Duration;
 use tokio::time::timeout;
 

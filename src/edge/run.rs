@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::confine::Confined;
-use super::engine::Engine;
+use super::handle::Handle;
 use super::lock::{Lock, NotTaken};
 use super::log::Log;
 use super::memory::{self, LOST, monotonic};
@@ -14,11 +14,11 @@ use super::session::{ReadRoom, load};
 use super::store::Folder;
 use super::watch::{Change, Watch};
 use crate::config::{Channel, Config, domain_of};
-use crate::translate::gateway::{Gateway, Parts};
-use crate::translate::name::DomainName;
-use crate::translate::proxy::{Identity, Setting};
-use crate::translate::session;
-use crate::translate::status::{About, Memory};
+use crate::engine::gateway::{Gateway, Parts};
+use crate::engine::name::DomainName;
+use crate::engine::proxy::{Identity, Setting};
+use crate::engine::session;
+use crate::engine::status::{About, Memory};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -103,7 +103,7 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
         setting,
     };
     let instance = config.instance.clone();
-    let engine = Engine::new(Gateway::new(parts, clock.now()), clock);
+    let engine = Handle::new(Gateway::new(parts, clock.now()), clock);
     let shared = Shared {
         engine: Arc::clone(&engine),
         read_room: ReadRoom::new(max_packet),

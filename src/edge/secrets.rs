@@ -1,9 +1,9 @@
 //! The passwords: the gateway's own, and its domains'.
 
 use crate::config::Broker;
-use crate::translate::name::DomainName;
-use crate::translate::password::{Logins, Password};
-use crate::translate::session::Credentials;
+use crate::engine::name::DomainName;
+use crate::engine::password::{Logins, Password};
+use crate::engine::session::Credentials;
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

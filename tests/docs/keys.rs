@@ -3,9 +3,9 @@
 use crate::page::Page;
 use passerelle::config::{self, Error};
 use passerelle::diagnostic::{Finding, Source};
-use passerelle::translate::mapping::Table;
-use passerelle::translate::mapping::table::Speaks;
-use passerelle::translate::refusal::Reason;
+use passerelle::engine::mapping::Table;
+use passerelle::engine::mapping::table::Speaks;
+use passerelle::engine::refusal::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::Arc;

@@ -2,10 +2,10 @@
 
 use crate::keys::tables;
 use crate::page::Page;
-use passerelle::translate::clock::Now;
-use passerelle::translate::name::DomainName;
-use passerelle::translate::refusal::Counters;
-use passerelle::translate::status::{About, Board, Report, State};
+use passerelle::engine::clock::Now;
+use passerelle::engine::name::DomainName;
+use passerelle::engine::refusal::Counters;
+use passerelle::engine::status::{About, Board, Report, State};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};

@@ -6,8 +6,8 @@ mod session;
 
 use bytes::Bytes;
 use passerelle::config::Address;
-use passerelle::translate::publish::{Publish, Qos, Token};
-use passerelle::translate::session::{Event, Filter, Replay};
+use passerelle::engine::publish::{Publish, Qos, Token};
+use passerelle::engine::session::{Event, Filter, Replay};
 pub use session::{Session, Settings};
 use std::collections::BTreeSet;
 use std::path::PathBuf;

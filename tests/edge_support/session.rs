@@ -2,8 +2,8 @@
 
 use passerelle::config::Address;
 use passerelle::edge::session::{Connection, ReadRoom, next};
-use passerelle::translate::publish::{Publish, Token};
-use passerelle::translate::session::{
+use passerelle::engine::publish::{Publish, Token};
+use passerelle::engine::session::{
     self, Credentials, Delivery, Effect, Event, Filter, Input, Will,
 };
 use std::collections::BTreeSet;

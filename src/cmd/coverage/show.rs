@@ -1,10 +1,10 @@
 //! A book of messages for people, and for scripts.
 
+use crate::engine::clock::Now;
+use crate::engine::coverage::{Book, Key, Page, Row, Verdict, message, time};
+use crate::engine::legacy::Kind;
+use crate::engine::refusal::Reason;
 use crate::printable::text as shown;
-use crate::translate::clock::Now;
-use crate::translate::coverage::{Book, Key, Page, Row, Verdict, message, time};
-use crate::translate::legacy::Kind;
-use crate::translate::refusal::Reason;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

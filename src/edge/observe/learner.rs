@@ -3,9 +3,9 @@
 use crate::edge::clock::Clock;
 use crate::edge::lock::{Lock, unusable};
 use crate::edge::{private, regular};
-use crate::translate::coverage::{Book, Coverage, Speaker, read, write};
-use crate::translate::name::DomainName;
-use crate::translate::proxy::Setting;
+use crate::engine::coverage::{Book, Coverage, Speaker, read, write};
+use crate::engine::name::DomainName;
+use crate::engine::proxy::Setting;
 use bytes::Bytes;
 use std::fs;
 use std::io;

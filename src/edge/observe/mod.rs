@@ -12,7 +12,7 @@ use super::confine::Confined;
 use super::lock::{Lock, NotTaken};
 use super::watch::{Change, Watch};
 use crate::config::{Channel, Config, Observe, domain_of};
-use crate::translate::proxy::Setting;
+use crate::engine::proxy::Setting;
 pub use learner::FILE;
 use learner::Learner;
 use relay::{Control, Relay};

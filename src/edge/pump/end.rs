@@ -2,7 +2,7 @@
 
 use super::DomainPump;
 use crate::edge::channel::{drain, read_rest};
-use crate::translate::gateway::Gateway;
+use crate::engine::gateway::Gateway;
 use std::time::Duration;
 use tokio::time::timeout;
 

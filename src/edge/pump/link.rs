@@ -2,8 +2,8 @@
 
 use crate::config::Address;
 use crate::edge::broker::{self, Broker};
-use crate::edge::engine::Engine;
-use crate::translate::name::DomainName;
+use crate::edge::handle::Handle;
+use crate::engine::name::DomainName;
 use bytes::Bytes;
 use std::future::{poll_fn, ready};
 use std::io;
@@ -108,7 +108,7 @@ impl Stage {
         &mut self,
         buffer: &mut Vec<u8>,
         room: bool,
-        engine: &Engine,
+        engine: &Handle,
         name: &DomainName,
     ) -> FromBroker {
         let (reader, writer) = match self {
@@ -150,7 +150,7 @@ impl Stage {
 /// Writes some of what the engine has for the broker. Cancel-safe.
 async fn write(
     writer: &mut WriteHalf<Broker>,
-    engine: &Engine,
+    engine: &Handle,
     name: &DomainName,
 ) -> io::Result<usize> {
     poll_fn(|context| {

@@ -3,9 +3,9 @@
 use super::DomainPump;
 use crate::edge::journal::{AGAIN, Journal, Written};
 use crate::edge::store::{Folder, Found, Log};
-use crate::translate::gateway::{Gateway, Restored};
-use crate::translate::name::DomainName;
-use crate::translate::store::Record;
+use crate::engine::gateway::{Gateway, Restored};
+use crate::engine::name::DomainName;
+use crate::engine::store::Record;
 use tokio::time::timeout;
 
 impl DomainPump {

@@ -7,16 +7,16 @@ mod log;
 mod port;
 
 use super::clock::wait;
-use super::engine::Engine;
+use super::handle::Handle;
 use super::journal::{Journal, back};
 use super::refusals;
 use super::session::{Connection, ReadRoom, Remembered, next};
 use super::store::Folder;
 use crate::config::Address;
-use crate::translate::clock::Now;
-use crate::translate::gateway::{Effect, Gateway, Pump};
-use crate::translate::name::DomainName;
-use crate::translate::session::{Effect as SessionEffect, Input, Packet};
+use crate::engine::clock::Now;
+use crate::engine::gateway::{Effect, Gateway, Pump};
+use crate::engine::name::DomainName;
+use crate::engine::session::{Effect as SessionEffect, Input, Packet};
 use link::{FromBroker, Link};
 pub(super) use port::Place;
 use port::Port;
@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 /// What every pump needs.
 #[derive(Clone)]
 pub(super) struct Shared {
-    pub engine: Arc<Engine>,
+    pub engine: Arc<Handle>,
     /// Where the broker is.
     pub broker: Address,
     pub read_room: ReadRoom,

@@ -1,9 +1,9 @@
 //! A channel's bytes.
 
 use crate::edge::channel::{Channel, connect_unix, open_serial};
-use crate::edge::engine::Engine;
-use crate::translate::gateway::{CHUNK, OpenError};
-use crate::translate::name::DomainName;
+use crate::edge::handle::Handle;
+use crate::engine::gateway::{CHUNK, OpenError};
+use crate::engine::name::DomainName;
 use bytes::BufMut as _;
 use futures_util::FutureExt as _;
 use std::future::poll_fn;
@@ -94,7 +94,7 @@ impl Port {
     }
 
     /// Writes what waits, if the channel takes any now.
-    pub fn write_now(&mut self, engine: &Engine, name: &DomainName) -> Option<io::Result<usize>> {
+    pub fn write_now(&mut self, engine: &Handle, name: &DomainName) -> Option<io::Result<usize>> {
         let (_, writer) = self.ends();
         writer.write(engine, name).now_or_never()
     }
@@ -131,7 +131,7 @@ impl Reader<'_> {
 
 impl Writer<'_> {
     /// Writes some of what the engine has for the channel. Cancel-safe.
-    pub async fn write(self, engine: &Engine, name: &DomainName) -> io::Result<usize> {
+    pub async fn write(self, engine: &Handle, name: &DomainName) -> io::Result<usize> {
         let Some(writer) = self.0 else { return std::future::pending().await };
         poll_fn(|context| {
             engine.ask(|gateway| match gateway.to_channel(name) {

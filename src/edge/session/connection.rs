@@ -3,14 +3,14 @@
 //! The client library's codec is used, and neither its state machine nor its event loop: it writes each
 //! packet with a system call of its own, gives a connection up over reason codes that it does not know, and
 //! must not be cancelled while it writes. What is meant by the packets is
-//! [`crate::translate::session`]'s.
+//! [`crate::engine::session`]'s.
 
 use super::input::{Arrived, Incoming, Input, LARGE, ReadRoom, Share, broken};
 use super::output::Output;
 use super::wire;
 use crate::config::Address;
 use crate::edge::broker::{self, Broker};
-use crate::translate::session::{Cause, Connect, Input as Happened, Packet};
+use crate::engine::session::{Cause, Connect, Input as Happened, Packet};
 use futures_util::FutureExt as _;
 use rumqttc::v5::mqttbytes::v5::{Packet as WirePacket, PubComp};
 use std::collections::VecDeque;

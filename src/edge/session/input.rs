@@ -1,8 +1,8 @@
 //! What comes from the broker: packets, and the room that large ones take.
 
 use super::wire;
-use crate::translate::publish::Received;
-use crate::translate::session::{Cause, Connack};
+use crate::engine::publish::Received;
+use crate::engine::session::{Cause, Connack};
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::Error;
 use std::io;

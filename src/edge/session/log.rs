@@ -1,6 +1,6 @@
 //! What the log says of a session: each reason for having no broker once, and how often it came again.
 
-use crate::translate::name::DomainName;
+use crate::engine::name::DomainName;
 
 /// What was logged last of a session.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! A connection to the broker: this moves bytes, and [`crate::translate::session`] decides what is said
+//! A connection to the broker: this moves bytes, and [`crate::engine::session`] decides what is said
 //! on it.
 
 mod connection;
@@ -13,7 +13,7 @@ pub use input::ReadRoom;
 pub use remembered::{Remembered, load};
 pub use retained::Retained;
 
-use crate::translate::session::Input;
+use crate::engine::session::Input;
 
 /// What happens next on a connection, if there is one. Cancel-safe.
 pub async fn next(connection: &mut Option<Connection>) -> Input {

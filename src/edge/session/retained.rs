@@ -3,8 +3,8 @@
 use super::connection::{Connection, Event};
 use super::input::{Incoming, ReadRoom};
 use crate::config::Address;
-use crate::translate::publish::Received;
-use crate::translate::session::{Connect, Packet, named};
+use crate::engine::publish::Received;
+use crate::engine::session::{Connect, Packet, named};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at};

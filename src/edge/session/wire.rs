@@ -5,11 +5,9 @@
 //! MQTT 3.1.1 for the beginning of a longer one.
 
 use super::input::Incoming;
-use crate::translate::publish::{
-    ID_PROPERTY, MARK_PROPERTY, Publish, Qos, Received, SOURCE_PROPERTY,
-};
-use crate::translate::session::{Cause, Connack, Connect, Credentials, Filter, Packet, Replay};
-use crate::translate::session::{WINDOW, whole_seconds};
+use crate::engine::publish::{ID_PROPERTY, MARK_PROPERTY, Publish, Qos, Received, SOURCE_PROPERTY};
+use crate::engine::session::{Cause, Connack, Connect, Credentials, Filter, Packet, Replay};
+use crate::engine::session::{WINDOW, whole_seconds};
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::{Error, QoS, v5 as wire};
 
@@ -254,9 +252,9 @@ fn level(qos: Qos) -> QoS {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::translate::name::DomainName;
-    use crate::translate::publish::Token;
-    use crate::translate::session::packet_size;
+    use crate::engine::name::DomainName;
+    use crate::engine::publish::Token;
+    use crate::engine::session::packet_size;
     use std::time::Duration;
 
     #[test]

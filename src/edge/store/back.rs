@@ -3,7 +3,7 @@
 use super::log::Log;
 use super::scan::segment_path;
 use super::since_boot;
-use crate::translate::store::{self, Message, Record, Step};
+use crate::engine::store::{self, Message, Record, Step};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;

@@ -1,6 +1,6 @@
 //! What all logs together may take on disk.
 
-use crate::translate::proxy::Room;
+use crate::engine::proxy::Room;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};

@@ -1,6 +1,6 @@
 //! The store on disk: a folder for each domain, in which its log is a row of segments.
 //!
-//! What a segment holds is said in [`crate::translate::store`]. A folder is a domain's name and `@`; one that
+//! What a segment holds is said in [`crate::engine::store`]. A folder is a domain's name and `@`; one that
 //! its domain has left, and that the gateway's own session sends from, has a number after that. `lock` is
 //! locked (flock) while a gateway runs that writes there.
 //!

@@ -6,7 +6,7 @@ use super::ranges::Ranges;
 use super::scan::{self, segment_path, segments};
 use super::since_boot;
 use crate::edge::{private, regular};
-use crate::translate::store::{self, Message, Record};
+use crate::engine::store::{self, Message, Record};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::{self, File};
 use std::io;

@@ -1,7 +1,7 @@
 //! A log as it is found: its segments, and every record in them.
 
 use crate::edge::regular;
-use crate::translate::store::{self, Entry, Step};
+use crate::engine::store::{self, Entry, Step};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;

@@ -1,0 +1,135 @@
+//! The one engine, as the pumps share it.
+//!
+//! All pumps run in one thread and the engine never waits, so its lock is always free. It is a lock all
+//! the same, for a task of the runtime has to be `Send`; taking it costs some nanoseconds.
+
+use super::clock::Clock;
+use super::store::Log;
+use crate::engine::clock::Now;
+use crate::engine::gateway::{Effect, Gateway, Pump};
+use crate::engine::name::DomainName;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The engine, and whom to wake.
+pub(super) struct Handle {
+    inner: Mutex<Inner>,
+    pub clock: Clock,
+}
+
+struct Inner {
+    gateway: Gateway,
+    pumps: BTreeMap<Pump, Arc<Notify>>,
+    /// Domains that have no pump yet.
+    born: Vec<DomainName>,
+    /// Logs that their domains have left, on the way to the pump that sends what is in them.
+    left: VecDeque<(DomainName, Log)>,
+    /// Wakes whoever starts pumps.
+    births: Arc<Notify>,
+}
+
+impl Handle {
+    pub fn new(gateway: Gateway, clock: Clock) -> Arc<Self> {
+        let inner = Inner {
+            gateway,
+            pumps: BTreeMap::new(),
+            born: Vec::new(),
+            left: VecDeque::new(),
+            births: Arc::default(),
+        };
+        Arc::new(Self { inner: Mutex::new(inner), clock })
+    }
+
+    /// Asks the gateway something.
+    pub fn ask<R>(&self, ask: impl FnOnce(&Gateway) -> R) -> R {
+        ask(&self.lock().gateway)
+    }
+
+    /// Tells the gateway something, and wakes the pumps that have to do with it; `me` is the caller's, which
+    /// looks by itself. Says whether others were woken too.
+    pub fn tell<R>(
+        &self,
+        me: Option<&Pump>,
+        tell: impl FnOnce(&mut Gateway, Now) -> R,
+    ) -> (R, bool) {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        let result = tell(&mut inner.gateway, now);
+        let mut others = false;
+        for pump in inner.gateway.take_woken() {
+            if Some(&pump) == me {
+                continue;
+            }
+            others = true;
+            match (inner.pumps.get(&pump), pump) {
+                (Some(notify), _) => notify.notify_one(),
+                (None, Pump::Domain(name)) if inner.gateway.has(&name) => {
+                    if !inner.born.contains(&name) {
+                        inner.born.push(name);
+                    }
+                    inner.births.notify_one();
+                }
+                (None, _) => {}
+            }
+        }
+        (result, others)
+    }
+
+    /// The next effect of a pump.
+    pub fn next_effect(&self, pump: &Pump) -> Option<Effect> {
+        self.lock().gateway.next_effect(pump)
+    }
+
+    /// When a pump has to wake the gateway.
+    pub fn deadline(&self, pump: &Pump) -> Option<Instant> {
+        let deadline = self.lock().gateway.deadline(pump);
+        deadline.map(|at| self.clock.at(at))
+    }
+
+    /// A domain that needs a pump.
+    pub async fn born(&self) -> DomainName {
+        let births = Arc::clone(&self.lock().births);
+        loop {
+            if let Some(name) = self.lock().born.pop() {
+                return name;
+            }
+            births.notified().await;
+        }
+    }
+
+    /// A pump begins.
+    pub fn enter(&self, pump: Pump) -> Arc<Notify> {
+        Arc::clone(self.lock().pumps.entry(pump).or_default())
+    }
+
+    /// A domain's pump ends, unless the domain is there again.
+    pub fn leave(&self, name: &DomainName) -> bool {
+        let mut inner = self.lock();
+        let ends = !inner.gateway.has(name);
+        if ends {
+            inner.pumps.remove(&Pump::Domain(name.clone()));
+        }
+        ends
+    }
+
+    /// A domain has left its log.
+    pub fn leave_log(&self, name: DomainName, log: Log) {
+        let mut inner = self.lock();
+        inner.left.push_back((name, log));
+        if let Some(own) = inner.pumps.get(&Pump::Own) {
+            own.notify_one();
+        }
+    }
+
+    /// A log that its domain has left.
+    pub fn take_left_log(&self) -> Option<(DomainName, Log)> {
+        self.lock().left.pop_front()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        // Nothing panics with the lock held, and if it did, the program would end.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,362 @@
+//! What proxies, tunnels and sessions want done is done, or becomes an effect.
+
+use super::Gateway;
+use super::domain::{Domain, Mode};
+use super::effect::{Effect, Pump};
+use crate::engine::clock::Now;
+use crate::engine::name::DomainName;
+use crate::engine::proxy::{Action, Passed};
+use crate::engine::publish::Publish;
+use crate::engine::refusal::Refusal;
+use crate::engine::session::{self, Delivery, Event, Filter, Session};
+use crate::engine::status::State;
+use crate::engine::tunnel::Order;
+
+impl Gateway {
+    /// Everything that follows from what has happened to a domain. What this does to others is followed
+    /// up when it is done: a mode never changes while somebody's actions are under way.
+    pub(super) fn follow_up(&mut self, name: &DomainName, now: Now) {
+        self.touched.insert(name.clone());
+        self.run(name, now);
+        if std::mem::replace(&mut self.following_up, true) {
+            return;
+        }
+        while let Some(name) = self.touched.pop_first() {
+            self.go_on_leaving(&name, now);
+            if let Some(domain) = self.domains.get_mut(&name) {
+                domain.skipped.tell(&domain.name, now.monotonic);
+            }
+            self.leave_broker_if_away(&name);
+            self.count_held(&name, now);
+            self.look_whether_through(&name, now);
+            self.report(&name, now);
+            if self.domains.contains_key(&name) {
+                self.effects.wake(&Pump::Domain(name));
+            }
+        }
+        self.following_up = false;
+        self.run_own(now);
+    }
+
+    /// Carries out what a domain's proxy, tunnel and session want, in their order.
+    pub(super) fn run(&mut self, name: &DomainName, now: Now) {
+        loop {
+            let Some(domain) = self.domains.get_mut(name) else { return };
+            let actions = domain.proxy_mut().map(|p| p.take_actions()).unwrap_or_default();
+            let orders = match &mut domain.mode {
+                Mode::Mqtt(tunnel) => {
+                    tunnel.go_on(&mut self.ids, now.monotonic);
+                    tunnel.take_orders()
+                }
+                _ => Vec::new(),
+            };
+            if actions.is_empty() && orders.is_empty() && !self.run_session(name, now) {
+                return;
+            }
+            for action in actions {
+                self.act(name, action, now);
+            }
+            for order in orders {
+                self.obey(name, order, now);
+            }
+        }
+    }
+
+    /// Hands on a session's effects and takes its events. Says whether there were events.
+    fn run_session(&mut self, name: &DomainName, now: Now) -> bool {
+        let Some(domain) = self.domains.get_mut(name) else { return false };
+        let Some(session) = &mut domain.session else { return false };
+        let events: Vec<_> = std::iter::from_fn(|| session.next_event()).collect();
+        hand_on(&mut self.effects, &Pump::Domain(name.clone()), session);
+        let any = !events.is_empty();
+        for event in events {
+            self.event(name, event, now);
+        }
+        any
+    }
+
+    fn event(&mut self, name: &DomainName, event: Event, now: Now) {
+        let Some(domain) = self.domains.get_mut(name) else { return };
+        let pump = Pump::Domain(name.clone());
+        match event {
+            Event::Ready => {
+                domain.reporter.session_ready(now.monotonic);
+                domain.session_log.ready();
+            }
+            Event::Lost { why, contested, times } => {
+                domain.reporter.session_lost(contested);
+                domain.session_log.lost(&why, contested, times);
+                if let Some(at) = domain.session.as_ref().and_then(Session::deadline) {
+                    self.effects.push(&pump, Effect::Retry(at.saturating_sub(now.monotonic)));
+                }
+            }
+            Event::Received(message, delivery) => match &mut domain.mode {
+                Mode::Legacy(legacy) => legacy.proxy.deliver(message, delivery.number(), now),
+                // It stays with the broker, for the domain itself.
+                Mode::Leaving(leaving) if leaving.resumed => {}
+                Mode::Leaving(leaving) => leaving.proxy.deliver(message, delivery.number(), now),
+                Mode::Gone | Mode::Mqtt(_) => {}
+            },
+            Event::Acknowledged { token, matched } => {
+                let Some(proxy) = domain.proxy_mut() else { return };
+                proxy.acknowledged(token, matched, now);
+                if !proxy.has_sent(token) {
+                    self.effects.push(&pump, Effect::Landed(token));
+                }
+            }
+            Event::Refused { token, reason, why } => {
+                let Some(proxy) = domain.proxy_mut() else { return };
+                proxy.not_published(token, reason, &why, now);
+                if !proxy.has_sent(token) {
+                    self.effects.push(&pump, Effect::Landed(token));
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, name: &DomainName, action: Action, now: Now) {
+        let pump = Pump::Domain(name.clone());
+        match action {
+            Action::Publish(publish) => self.publish(name, publish, now),
+            Action::Store(token, message) => {
+                self.effects.push(&pump, Effect::Keep { token, message, only: true });
+            }
+            Action::Hold(token, message) => {
+                self.effects.push(&pump, Effect::Keep { token, message, only: false });
+            }
+            Action::Over(token) => self.effects.push(&pump, Effect::Over(token)),
+            Action::Subscribe(filters) => {
+                if let Some(session) = self.session_of(name) {
+                    session.set_filters(Filter::others(filters), now.monotonic);
+                }
+            }
+            Action::Withdraw(token) => {
+                let session = self.session_of(name);
+                if session.is_none_or(|session| session.withdraw(token)) {
+                    self.only_with(name, now, |domain| {
+                        domain.proxy_mut().map(|proxy| proxy.withdrawn(token))
+                    });
+                    self.effects.push(&pump, Effect::Landed(token));
+                }
+            }
+            Action::Acknowledge(delivery) => {
+                if let Some(session) = self.session_of(name) {
+                    session.acknowledge(Delivery::of(delivery));
+                }
+            }
+            Action::Queued => self.effects.push(&pump, Effect::Write),
+            Action::Pass(to, passed) => self.pass(name, &to, passed, now),
+            Action::PassAll(passed) => self.pass_all(&passed, now),
+            Action::HandOver(call) => {
+                self.own.hub.hand_over(call, now);
+                self.run_own(now);
+            }
+            Action::Tell(publish) => {
+                self.own.tell(*publish, now);
+                self.run_own(now);
+            }
+            Action::Refused(refusal) => self.refused(&pump, refusal, now),
+            Action::Ignored(why, from) => self.effects.push(&pump, Effect::Ignored(why, from)),
+            Action::Retire => self.retire_soon(name),
+        }
+    }
+
+    fn session_of(&mut self, name: &DomainName) -> Option<&mut Session> {
+        self.domains.get_mut(name)?.session.as_mut()
+    }
+
+    fn publish(&mut self, name: &DomainName, publish: Publish, now: Now) {
+        let (topic, call) = (&publish.topic, publish.token.0);
+        tracing::debug!(domain = %name, topic, call, "publish");
+        let Some(domain) = self.domains.get_mut(name) else { return };
+        let leaving = matches!(domain.mode, Mode::Leaving(_));
+        if leaving && domain.session.is_none() {
+            return self.publish_for(name, publish, now);
+        }
+        let kept = domain.proxy().and_then(|proxy| proxy.message(&publish));
+        if domain.session.is_none() {
+            let session = self.new_session(name, now);
+            self.only_with(name, now, |domain| domain.session = session);
+        }
+        if let Some(message) = kept {
+            let (token, message) = (publish.token, Box::new(message));
+            self.effects
+                .push(&Pump::Domain(name.clone()), Effect::Keep { token, message, only: false });
+        }
+        // It is the next effect, before those of what its message starts.
+        if let Some(session) = self.domains.get_mut(name).and_then(|d| d.session.as_mut()) {
+            session.publish(publish, now.monotonic);
+            hand_on(&mut self.effects, &Pump::Domain(name.clone()), session);
+        }
+    }
+
+    /// What a domain that leaves the broker said goes out by the gateway's own session.
+    pub(super) fn publish_for(&mut self, name: &DomainName, publish: Publish, now: Now) {
+        let token = publish.token;
+        self.own.publish_for(publish, now);
+        self.only_with(name, now, |domain| {
+            domain.proxy_mut().map(|proxy| proxy.acknowledged(token, true, now))
+        });
+    }
+
+    fn pass(&mut self, from: &DomainName, to: &DomainName, passed: Passed, now: Now) {
+        tracing::debug!(domain = %from, %to, "pass on");
+        if self.domains.get(to).is_some_and(Domain::is_legacy) {
+            self.accept(to, passed, now);
+        } else if let Passed::Line { line, .. } = passed {
+            // It left in this moment: the next look at the roster finds the line another way.
+            self.accept(from, Passed::Returned(line), now);
+        }
+    }
+
+    fn pass_all(&mut self, passed: &Passed, now: Now) {
+        for to in self.names() {
+            if self.domains.get(&to).is_some_and(Domain::is_legacy) {
+                self.accept(&to, passed.clone(), now);
+            }
+        }
+    }
+
+    fn accept(&mut self, name: &DomainName, passed: Passed, now: Now) {
+        self.with(name, now, |domain| {
+            if let Some(proxy) = domain.proxy_mut() {
+                proxy.accept(passed, now);
+            }
+        });
+    }
+
+    pub(super) fn refused(&mut self, pump: &Pump, refusal: Refusal, now: Now) {
+        self.effects.push(pump, Effect::Refused(refusal.clone()));
+        self.own.hub.refused(refusal, now);
+        self.run_own(now);
+    }
+
+    fn obey(&mut self, name: &DomainName, order: Order, now: Now) {
+        let pump = Pump::Domain(name.clone());
+        match order {
+            Order::Open => self.effects.push(&pump, Effect::Dial),
+            Order::Close(left) => self.effects.push(&pump, Effect::HangUp(left)),
+            Order::Refused(refusal) => self.refused(&pump, refusal, now),
+            Order::Arrived(there) => {
+                self.only_with(name, now, |domain| domain.arrived = there);
+                self.new_roster();
+            }
+            Order::Legacy(bytes) => self.become_legacy_again(name, &bytes, now),
+        }
+    }
+
+    /// Carries out what the gateway's own session wants.
+    pub(super) fn run_own(&mut self, now: Now) {
+        loop {
+            self.own.publish_board(now);
+            let actions = self.own.hub.take_actions();
+            let session = &mut self.own.session;
+            let events: Vec<_> = std::iter::from_fn(|| session.next_event()).collect();
+            if actions.is_empty() && events.is_empty() {
+                break;
+            }
+            for event in events {
+                self.own_event(event, now);
+            }
+            for action in actions {
+                self.own_act(action, now);
+            }
+        }
+        self.own.clear_logs(&mut self.effects);
+        self.own.remember(&mut self.effects, now);
+        hand_on(&mut self.effects, &Pump::Own, &mut self.own.session);
+        self.finish_own(now);
+    }
+
+    fn own_event(&mut self, event: Event, now: Now) {
+        let own = &mut self.own;
+        match event {
+            Event::Ready => {
+                own.board.connected(now);
+                own.log.ready();
+            }
+            Event::Lost { why, contested, times } => {
+                own.board.lost();
+                own.log.lost(&why, contested, times);
+            }
+            Event::Received(message, delivery) if own.board.is_domains(&message.topic) => {
+                own.board.found(&message.topic, message.payload.is_empty());
+                own.session.acknowledge(delivery);
+            }
+            // The domains are given nothing more: the broker keeps it.
+            Event::Received(..) if self.finishing.is_some() => {}
+            Event::Received(message, delivery) => own.hub.deliver(&message, delivery.number(), now),
+            Event::Acknowledged { token, matched } => {
+                if !own.landed(token, &mut self.effects) {
+                    own.hub.acknowledged(token, matched, now);
+                }
+            }
+            Event::Refused { token, reason, why } => {
+                tracing::warn!(why, "the broker refused a publish of the gateway's own");
+                if !own.landed(token, &mut self.effects) {
+                    own.hub.not_published(token, reason, &why);
+                }
+            }
+        }
+    }
+
+    fn own_act(&mut self, action: Action, now: Now) {
+        match action {
+            Action::Publish(publish) => {
+                self.own.publish(publish, now);
+                hand_on(&mut self.effects, &Pump::Own, &mut self.own.session);
+            }
+            Action::Withdraw(token) => drop(self.own.session.withdraw(token)),
+            Action::Subscribe(filters) => {
+                let mut filters = Filter::others(filters);
+                filters.push(Filter::each_time(self.own.board.own_filter()));
+                self.own.session.set_filters(filters, now.monotonic);
+            }
+            Action::PassAll(passed) => self.pass_all(&passed, now),
+            Action::Acknowledge(delivery) => self.own.session.acknowledge(Delivery::of(delivery)),
+            Action::Refused(refusal) => self.refused(&Pump::Own, refusal, now),
+            Action::Ignored(why, from) => self.effects.push(&Pump::Own, Effect::Ignored(why, from)),
+            Action::Pass(..)
+            | Action::Queued
+            | Action::Store(..)
+            | Action::Hold(..)
+            | Action::Over(_)
+            | Action::HandOver(_)
+            | Action::Tell(_)
+            | Action::Retire => {}
+        }
+    }
+
+    /// Tells the status what a domain's channel is doing, if there is something new.
+    fn report(&mut self, name: &DomainName, now: Now) {
+        let Some(domain) = self.domains.get_mut(name) else { return };
+        let Some(report) = domain.report(now) else { return };
+        domain.told = Some(report.state);
+        let shown = if report.state == State::Silent { State::Legacy } else { report.state };
+        // One that is being opened is neither there nor absent.
+        if shown != domain.shown && !domain.channel.is_opening() {
+            domain.shown = shown;
+            self.effects.push(&Pump::Domain(name.clone()), Effect::Mode(shown));
+        }
+        let name = domain.shown_as();
+        self.own.report(&name, &report, now);
+    }
+
+    pub(super) fn tell_retry(&mut self, name: &DomainName, now: Now) {
+        let retry = self.domains.get(name).and_then(|domain| domain.channel.deadline());
+        if let Some(at) = retry {
+            let after = at.saturating_sub(now.monotonic);
+            self.effects.push(&Pump::Domain(name.clone()), Effect::Retry(after));
+        }
+    }
+}
+
+/// What a session wants done is done by its pump.
+pub(super) fn hand_on(effects: &mut super::effect::Effects, pump: &Pump, session: &mut Session) {
+    while let Some(effect) = session.next_effect() {
+        if let session::Effect::Remember(held) = &effect {
+            effects.held.insert(session.client_id().to_owned(), held.clone());
+        }
+        effects.push(pump, Effect::Session(effect));
+    }
+}

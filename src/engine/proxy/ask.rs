@@ -1,0 +1,310 @@
+//! A legacy domain asks: its command is published, and waits for its answer.
+
+use super::calls::{Asked, Ended, keep};
+use super::line::{Read, Route};
+use super::tell::of;
+use super::{Action, Identity, Proxy, Sent, own};
+use crate::engine::clock::Now;
+use crate::engine::json::Object;
+use crate::engine::limits::weight;
+use crate::engine::mapping::Command;
+use crate::engine::mapping::scalar::all_hold;
+use crate::engine::mapping::shape::{Fault, Side};
+use crate::engine::name::DomainName;
+use crate::engine::publish::{Publish, Token};
+use crate::engine::refusal::{Reason, head};
+use std::sync::Arc;
+
+/// What a fault in a body is called.
+pub(in crate::engine) fn reason_of(fault: Fault) -> (Reason, String) {
+    match fault {
+        Fault::Missing(what) => (Reason::MissingArgument, what),
+        Fault::Bad(why) => (Reason::BadValue, why),
+        Fault::NeedsCall => (Reason::NoPendingCall, "it answers no pending call".into()),
+    }
+}
+
+/// A request, ready to go.
+struct Request {
+    row: Arc<Command>,
+    payload: Vec<u8>,
+}
+
+impl Proxy {
+    /// A command that goes to MQTT: the first fault that applies counts.
+    pub(super) fn ask(&mut self, read: &Read<'_>, route: &Route, now: Now) {
+        let requests = match self.requests(read, route, now) {
+            Ok(requests) => requests,
+            Err((reason, detail)) if *route == Route::Everyone && reason == Reason::NotMapped => {
+                let nobody = matches!(self.identity, Identity::Behind { .. });
+                if nobody {
+                    self.refuse_request(read, reason, &detail, now);
+                } else {
+                    self.counters.delivered += 1;
+                }
+                return;
+            }
+            Err((reason, detail)) => return self.refuse_request(read, reason, &detail, now),
+        };
+        let Some(requester) = read.source.clone() else { return self.refuse_spoofed(read, now) };
+        let to = match route {
+            Route::Mqtt(None) => {
+                let detail = format!("{:?} is no domain's name", read.message.destination);
+                return self.refuse_request(read, Reason::BadName, &detail, now);
+            }
+            Route::Mqtt(Some(to))
+                if matches!(self.identity, Identity::Behind { .. }) && self.is_legacy(to) =>
+            {
+                let detail = format!("{to} is not here");
+                return self.refuse_request(read, Reason::NoSuchDomain, &detail, now);
+            }
+            Route::Mqtt(Some(to)) | Route::Direct(to) => Some(to),
+            Route::Everyone => None,
+        };
+        if self.asked.len() >= self.limits.calls {
+            let detail = format!("{} calls are pending", self.asked.len());
+            return self.refuse_request(read, Reason::DomainStuck, &detail, now);
+        }
+        if self.asked.size() > self.limits.outbox {
+            let detail = "the calls that are pending have too much to remember";
+            return self.refuse_request(read, Reason::DomainStuck, detail, now);
+        }
+        if let Some(detail) = self.forbids_requests(&requests, &requester, to) {
+            return self.refuse_request(read, Reason::NotAllowed, &detail, now);
+        }
+        let size: usize = requests.iter().map(|r| r.payload.len()).sum();
+        let held = self
+            .asked
+            .iter()
+            .filter_map(|a| a.held.as_ref())
+            .map(|p| weight(p.size(), self.limits.outbox));
+        let waiting = held.fold(self.outbox, usize::saturating_add);
+        if !self.has_room_beside(waiting, size) && !self.store_has_room(size, true) {
+            let detail = "too much waits for the broker";
+            return self.refuse_request(read, Reason::StoreFull, detail, now);
+        }
+        for (i, request) in requests.into_iter().enumerate() {
+            self.send_request(read, request, &requester, to, i > 0, now);
+        }
+    }
+
+    /// What is wrong with a command by the mapping.
+    pub(super) fn request_fault(
+        &self,
+        read: &Read<'_>,
+        route: &Route,
+        now: Now,
+    ) -> Option<(Reason, String)> {
+        self.requests(read, route, now).err()
+    }
+
+    /// Why requests may not be published. Who carries them out is the row's handler, whomever they are
+    /// addressed to: both have to be allowed.
+    fn forbids_requests(
+        &self,
+        requests: &[Request],
+        from: &DomainName,
+        to: Option<&DomainName>,
+    ) -> Option<String> {
+        let everyone = DomainName::everyone();
+        let to = to.unwrap_or(&everyone);
+        requests.iter().find_map(|Request { row, payload }| {
+            let handler = || handler(row, payload).filter(|handler| handler != to);
+            let by_handler = || self.forbids(from, row, &handler()?);
+            self.forbids(from, row, to).or_else(by_handler)
+        })
+    }
+
+    pub(super) fn refuse_request(
+        &mut self,
+        read: &Read<'_>,
+        reason: Reason,
+        detail: &str,
+        now: Now,
+    ) {
+        let from = read.from(self);
+        self.refuse(reason, detail, from.clone(), head(read.line));
+        self.tell_legacy(&from, reason, &of(&read.message.name, detail), now);
+    }
+
+    /// The command in each dialect in which it has to be said: the one of the domain that it is
+    /// addressed to, or everyone's.
+    fn requests(
+        &self,
+        read: &Read<'_>,
+        route: &Route,
+        now: Now,
+    ) -> Result<Vec<Request>, (Reason, String)> {
+        let dialects = match route {
+            Route::Mqtt(Some(to)) | Route::Direct(to) => vec![self.table.dialect_of(to)],
+            Route::Mqtt(None) => vec![self.table.default_dialect()],
+            Route::Everyone => self.table.dialects_in_use(),
+        };
+        let message = &read.message;
+        let mut requests: Vec<Request> = Vec::new();
+        for dialect in dialects {
+            let Some(row) =
+                self.table.command_named(dialect, &message.name, message.body.as_object())
+            else {
+                continue;
+            };
+            if requests.iter().any(|r| r.row.root == row.root) {
+                continue;
+            }
+            if let Err(error) = &message.body.object {
+                return Err((Reason::BadValue, format!("the arguments are {error}")));
+            }
+            let source = read.source.clone().unwrap_or_else(DomainName::anonymous);
+            let context = self.context(now, source.as_str(), None);
+            let mut payload = Vec::with_capacity(message.body.text.len() + 64);
+            let done = row.request.translate(Side::Legacy, &message.body, &context, &mut payload);
+            done.map_err(reason_of)?;
+            requests.push(Request { row: Arc::clone(row), payload });
+        }
+        if requests.is_empty() {
+            let name = &message.name;
+            return Err((Reason::NotMapped, format!("no row maps the command {name:?}")));
+        }
+        Ok(requests)
+    }
+
+    fn send_request(
+        &mut self,
+        read: &Read<'_>,
+        request: Request,
+        requester: &DomainName,
+        to: Option<&DomainName>,
+        extra: bool,
+        now: Now,
+    ) {
+        let row = request.row;
+        let token = Token(self.number());
+        let correlation = own::correlation(&self.nonce, self.name(), token.0, to);
+        let handler = handler(&row, &request.payload).or_else(|| to.cloned());
+        let publish = Publish {
+            response_topic: Some(row.response_topic(row.named.then_some(requester))),
+            correlation: Some(correlation.clone()),
+            source: Some(requester.clone()),
+            mark: (to.is_none() && matches!(self.identity, Identity::Domain(_)))
+                .then(|| Arc::clone(&self.instance)),
+            expiry: Some(row.timeout),
+            ..Publish::new(token, row.request_topic(), request.payload, row.qos)
+        };
+        if !row.is_answered_on_mqtt() {
+            return self.send_unanswered(publish, read, requester, to, extra, now);
+        }
+        let earlier = |a: &Asked| a.row.is(&row) && a.requester == *requester;
+        let waits = row.one_at_a_time
+            && (self.asked.iter().any(earlier) || self.answer_may_come(&row, requester));
+        let call = Asked {
+            id: token.0,
+            requester: requester.clone(),
+            handler: handler.unwrap_or_else(DomainName::dom0),
+            values: keep(&row, Side::Legacy, read.message.body.as_object()),
+            correlation,
+            token,
+            held: None,
+            deadline: now.monotonic.saturating_add(row.timeout),
+            answers: 0,
+            announced: false,
+            extra,
+            to: to.cloned(),
+            head: head(read.line),
+            row,
+        };
+        self.expect_until(call.deadline);
+        self.asked.push(call);
+        if waits {
+            self.hold(publish);
+        } else {
+            self.publish_call(publish, token.0, to.cloned(), now);
+        }
+    }
+
+    fn publish_call(&mut self, publish: Publish, id: u64, to: Option<DomainName>, now: Now) {
+        let again = self.kept(&publish, to.as_ref(), now);
+        let sent = Sent {
+            again,
+            call: Some(id),
+            counted: false,
+            to,
+            head: String::new(),
+            from: self.name().clone(),
+        };
+        self.publish_request(publish, sent, now);
+    }
+
+    /// A request of a row that nobody answers ends when the broker has it.
+    fn send_unanswered(
+        &mut self,
+        publish: Publish,
+        read: &Read<'_>,
+        requester: &DomainName,
+        to: Option<&DomainName>,
+        extra: bool,
+        now: Now,
+    ) {
+        let again = self.kept(&publish, to, now);
+        let sent = Sent {
+            again,
+            call: None,
+            counted: !extra,
+            to: to.cloned(),
+            head: head(read.line),
+            from: requester.clone(),
+        };
+        self.publish_request(publish, sent, now);
+    }
+
+    /// Whether a call has just run out whose answer, if it comes late, would be taken for the next one's.
+    pub(super) fn answer_may_come(&self, row: &Command, requester: &DomainName) -> bool {
+        let late = |e: &Ended| e.unanswered && e.row.is(row) && e.requester == *requester;
+        self.ended.iter().any(late)
+    }
+
+    /// The next call of a row whose calls go out one at a time.
+    pub(super) fn ask_next(&mut self, row: &Command, requester: &DomainName, now: Now) {
+        if self.answer_may_come(row, requester) {
+            return;
+        }
+        let mut same = self.asked.iter_mut().filter(|a| a.row.is(row) && a.requester == *requester);
+        let Some(call) = same.next() else { return };
+        let Some(publish) = call.held.take() else { return };
+        let deadline = now.monotonic.saturating_add(call.row.timeout);
+        call.deadline = deadline;
+        let (id, to) = (call.id, call.to.clone());
+        self.expect_until(deadline);
+        self.publish_call(publish, id, to, now);
+    }
+
+    /// An answered call is remembered, so that one more answer is known for what it is.
+    pub(super) fn end_asked(&mut self, at: usize, now: Now) {
+        let Some(call) = self.take_asked(at) else { return };
+        if !call.extra {
+            self.counters.answered += 1;
+        }
+        if self.sent.contains_key(&call.token) {
+            self.actions.push(Action::Withdraw(call.token));
+        }
+        let (row, requester) = (call.row, call.requester.clone());
+        let correlation = Some(call.correlation);
+        let kept = Arc::clone(&row);
+        self.remember(kept, Side::Legacy, call.requester, call.values, correlation, now);
+        if let Some(ended) = self.ended.back_mut() {
+            ended.announced = call.announced;
+        }
+        self.ask_next(&row, &requester, now);
+    }
+}
+
+/// The domain that carries out a request, by the row.
+pub(super) fn handler(row: &Command, payload: &[u8]) -> Option<DomainName> {
+    let text = std::str::from_utf8(payload).ok()?;
+    let conditional = row.handlers.iter().any(|h| !h.when.is_empty());
+    let object =
+        if conditional { Object::parse(text).unwrap_or_default() } else { Object::default() };
+    row.handlers
+        .iter()
+        .find(|h| all_hold(&h.when, |m| object.get(m)))
+        .and_then(|h| h.domain.clone())
+}

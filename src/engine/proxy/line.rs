@@ -1,0 +1,239 @@
+//! A line from the channel: what it is and where it goes.
+
+use super::{Action, Identity, Passed, Proxy};
+use crate::engine::clock::Now;
+use crate::engine::frame::Frame;
+use crate::engine::legacy::{self, Kind, Message};
+use crate::engine::mapping::Command;
+use crate::engine::name::DomainName;
+use crate::engine::refusal::{Reason, Why, head};
+use crate::engine::status::Spoke;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Where a line goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    /// To a domain that is legacy here, word for word.
+    Direct(DomainName),
+    /// To everyone.
+    Everyone,
+    /// To MQTT, for a domain or, if its name is none, for nobody.
+    Mqtt(Option<DomainName>),
+}
+
+/// A line that could be read.
+pub(super) struct Read<'l> {
+    pub message: Message<'l>,
+    pub line: &'l Bytes,
+    /// Its sender, if it may speak under that name here.
+    pub source: Option<DomainName>,
+}
+
+impl Read<'_> {
+    /// The sender, or what stands for it in a refusal.
+    pub fn from(&self, proxy: &Proxy) -> DomainName {
+        self.source.clone().unwrap_or_else(|| proxy.name().clone())
+    }
+
+    fn with_end(&self) -> Bytes {
+        let mut line = Vec::with_capacity(self.line.len() + 1);
+        line.extend_from_slice(self.line);
+        line.push(b'\n');
+        line.into()
+    }
+}
+
+impl Proxy {
+    /// Takes the lines that have come whole, and gives up one that is too long.
+    pub(super) fn take_lines(&mut self, now: Now) {
+        while let Some(frame) = self.decoder.next() {
+            self.counters.received += 1;
+            match frame {
+                Frame::Line(line) => self.line(line, now),
+                Frame::TooLong(start) => {
+                    self.heard.note(Spoke::Unreadable, Reason::LineTooLong.as_str(), now);
+                    let detail = match self.level.filter(|level| *level < self.limits.line) {
+                        Some(level) => format!(
+                            "all domains together hold more than `limits.memory`: a line may have \
+                             {level} bytes for now"
+                        ),
+                        None => format!("a line may have {} bytes", self.limits.line),
+                    };
+                    let from = self.name().clone();
+                    self.refuse(Reason::LineTooLong, detail, from, head(&start));
+                }
+            }
+        }
+    }
+
+    /// A whole line, counted as received.
+    pub(super) fn line(&mut self, line: Bytes, now: Now) {
+        let message = match legacy::parse(&line, self.limits.depth) {
+            Ok(message) => message,
+            Err((reason, detail)) => return self.no_message(reason, detail, &line, now),
+        };
+        self.heard.note(message.kind.into(), &message.name, now);
+        let source = DomainName::parse(&message.source).ok();
+        if let (Identity::Behind { local, .. }, Some(name)) = (&self.identity, &source)
+            && local.contains(name)
+        {
+            return self.ignore(Why::Echo, &Some(name.as_str().to_owned()));
+        }
+        let source = source.filter(|name| match &self.identity {
+            Identity::Domain(own) => own == name,
+            Identity::Behind { .. } => name.is_dom0() || name.meaning().is_none(),
+        });
+        // A program that has not set raw mode has the kernel send back what it is sent.
+        if source.is_none() && self.queue.has_written(&line) {
+            return self.ignore(Why::Echo, &Some(message.source.to_string()));
+        }
+        let route = self.route(&message.destination);
+        let read = Read { message, line: &line, source };
+        if !self.is_within_share(&read, now) {
+            return self.refuse_over_share(&read, now);
+        }
+        match (&route, read.message.kind) {
+            (Route::Mqtt(_), Kind::Command) => self.ask(&read, &route, now),
+            (Route::Mqtt(to), Kind::Response) => self.answer(&read, to.as_ref(), now),
+            (_, kind) if read.source.is_none() => match self.fault_before(&read, kind, &route, now)
+            {
+                Some((reason, detail)) => {
+                    let from = read.from(self);
+                    self.refuse(reason, detail, from, head(&line));
+                }
+                None => self.refuse_spoofed(&read, now),
+            },
+            (_, Kind::Notification) => self.notification(&read, &route, now),
+            (Route::Direct(to), Kind::Command) => self.pass_command(&read, to, now),
+            (Route::Direct(to), Kind::Response) => self.pass_response(&read, to, now),
+            (Route::Everyone, Kind::Command) => self.ask_everyone(&read, &route, now),
+            (Route::Everyone, Kind::Response) => self.answer_everyone(&read),
+        }
+    }
+
+    /// A line that cannot be read costs itself, but not the whole messages in it.
+    fn no_message(&mut self, reason: Reason, detail: String, line: &Bytes, now: Now) {
+        self.heard.note(Spoke::Unreadable, reason.as_str(), now);
+        let torn = reason == Reason::NotJson;
+        let pieces = if torn { legacy::pieces(line, self.limits.depth) } else { Vec::new() };
+        if pieces.len() <= 1 {
+            self.pace.draw(now.monotonic);
+            return self.refuse(reason, detail, self.name().clone(), head(line));
+        }
+        self.counters.received += pieces.len() as u64 - 1;
+        for piece in pieces {
+            let bytes = line.slice(piece.range);
+            if piece.whole {
+                self.line(bytes, now);
+            } else {
+                self.pace.draw(now.monotonic);
+                self.refuse(reason, detail.clone(), self.name().clone(), head(&bytes));
+            }
+        }
+    }
+
+    /// What is wrong with a message whatever its sender's name: the first fault that applies counts.
+    fn fault_before(
+        &self,
+        read: &Read<'_>,
+        kind: Kind,
+        route: &Route,
+        now: Now,
+    ) -> Option<(Reason, String)> {
+        let fault = match (route, kind) {
+            (_, Kind::Notification) => self.fault_of_event(read, route, now),
+            (Route::Everyone, Kind::Command) => self.request_fault(read, route, now),
+            _ => None,
+        };
+        let direct = matches!(self.identity, Identity::Domain(_)) && *route == Route::Everyone;
+        fault.filter(|(reason, _)| !(direct && *reason == Reason::NotMapped))
+    }
+
+    fn route(&self, destination: &str) -> Route {
+        let Ok(name) = DomainName::parse(destination) else { return Route::Mqtt(None) };
+        match &self.identity {
+            _ if name.is_everyone() => Route::Everyone,
+            Identity::Domain(_) if self.roster.legacy.contains(&name) => Route::Direct(name),
+            _ => Route::Mqtt(Some(name)),
+        }
+    }
+
+    pub(super) fn refuse_spoofed(&mut self, read: &Read<'_>, now: Now) {
+        let detail = match &self.identity {
+            Identity::Domain(own) => format!("{own} may not speak as {:?}", read.message.source),
+            Identity::Behind { .. } => format!("{:?} is no domain's name", read.message.source),
+        };
+        let from = self.name().clone();
+        self.refuse(Reason::SpoofedSource, detail.clone(), from.clone(), head(read.line));
+        if read.message.kind == Kind::Command && matches!(self.identity, Identity::Domain(_)) {
+            self.tell_legacy(&from, Reason::SpoofedSource, &detail, now);
+        }
+    }
+
+    /// Hands a line to another legacy domain, word for word; `command` is its row, if it has one.
+    fn pass_line(&mut self, read: &Read<'_>, to: &DomainName, command: Option<Arc<Command>>) {
+        let is_command = read.message.kind == Kind::Command;
+        let (from, line) = (read.from(self), read.with_end());
+        let passed = Passed::Line { from, line, command, is_command };
+        self.actions.push(Action::Pass(to.clone(), passed));
+    }
+
+    fn pass_command(&mut self, read: &Read<'_>, to: &DomainName, now: Now) {
+        let command = self.row_of_line(read).cloned();
+        if let Some(detail) = self.forbids_line(read, command.as_deref(), to) {
+            return self.refuse_request(read, Reason::NotAllowed, &detail, now);
+        }
+        self.pass_line(read, to, command);
+    }
+
+    fn pass_response(&mut self, read: &Read<'_>, to: &DomainName, now: Now) {
+        let ended = self.end_direct(read, to, now);
+        if let Some(detail) = self.forbids_response(read, to) {
+            self.refuse(Reason::NotAllowed, detail, read.from(self), head(read.line));
+        } else {
+            self.pass_line(read, to, None);
+            self.mirror(read, to, now);
+        }
+        if let Some(handler) = ended {
+            self.give_next(&handler, now);
+        }
+    }
+
+    /// A command to everyone: to every legacy domain as it is, and to MQTT.
+    fn ask_everyone(&mut self, read: &Read<'_>, route: &Route, now: Now) {
+        let row = self.row_of_line(read).map(|row| &**row);
+        if let Some(detail) = self.forbids_line(read, row, &DomainName::everyone()) {
+            let fault = self.fault_before(read, Kind::Command, route, now);
+            let (reason, detail) = fault.unwrap_or((Reason::NotAllowed, detail));
+            return self.refuse_request(read, reason, &detail, now);
+        }
+        self.pass_to_everyone(read);
+        self.ask(read, route, now);
+    }
+
+    fn answer_everyone(&mut self, read: &Read<'_>) {
+        if let Some(detail) = self.forbids_response(read, &DomainName::everyone()) {
+            return self.refuse(Reason::NotAllowed, detail, read.from(self), head(read.line));
+        }
+        self.pass_to_everyone(read);
+        self.counters.delivered += 1;
+    }
+
+    /// Hands a notification to the legacy domains that it is for.
+    pub(super) fn pass_notification(&mut self, read: &Read<'_>, route: &Route) {
+        match route {
+            Route::Direct(to) => self.pass_line(read, to, None),
+            Route::Everyone => self.pass_to_everyone(read),
+            Route::Mqtt(_) => {}
+        }
+    }
+
+    /// To every legacy domain of this gateway, the sender included, as the MVP's router does. Behind a
+    /// serial line there is none but the channel that it came from.
+    fn pass_to_everyone(&mut self, read: &Read<'_>) {
+        if matches!(self.identity, Identity::Domain(_)) {
+            self.actions.push(Action::PassAll(Passed::Copy(read.with_end())));
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Another mapping and other limits, while calls are pending.
+
+use super::{Action, Proxy, Setting, buckets};
+use crate::engine::clock::Now;
+use crate::engine::limits::weight;
+use crate::engine::subscriptions;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl Proxy {
+    /// From now on the mapping, the policy and the limits of `setting` hold; its names do not change. Pending calls
+    /// go on under the rows that they began with, and what waits already stays, whatever its size.
+    pub fn reload(&mut self, setting: &Setting, now: Now) {
+        self.table = Arc::clone(&setting.table);
+        self.policy = Arc::clone(&setting.policy);
+        let (old, new) = (&self.limits, &setting.limits);
+        if (old.rate, old.pace) != (new.rate, new.pace) {
+            (self.share, self.pace) = buckets(new);
+        }
+        self.limits = setting.limits.clone();
+        self.queue.set_limit(self.limits.queue);
+        let limit = self.limits.outbox;
+        self.outbox = self.sent.values().map(|(size, _)| weight(*size, limit)).sum();
+        self.set_level(self.level, now);
+        let wanted = subscriptions::of_channel(&self.table, &self.identity);
+        let answers = self.asked.iter().map(|a| subscriptions::of_answers(&a.row, &self.identity));
+        self.surplus = answers.filter(|filter| !wanted.contains(filter)).collect();
+        self.subscribe(wanted);
+    }
+
+    /// The last call that needed a filter of an earlier mapping may have ended.
+    pub(super) fn subscribe_to_less(&mut self) {
+        if self.surplus.is_empty() {
+            return;
+        }
+        let (asked, identity) = (&self.asked, &self.identity);
+        let before = self.surplus.len();
+        self.surplus.retain(|filter| {
+            asked.iter().any(|a| subscriptions::of_answers(&a.row, identity) == *filter)
+        });
+        if self.surplus.len() < before {
+            self.subscribe(subscriptions::of_channel(&self.table, &self.identity));
+        }
+    }
+
+    fn subscribe(&mut self, wanted: BTreeSet<String>) {
+        let filters = wanted.union(&self.surplus).cloned().collect();
+        self.actions.push(Action::Subscribe(filters));
+    }
+}

@@ -1,0 +1,222 @@
+//! The gateway ends and will be back: what a proxy has becomes records, and is made of them again.
+
+use super::calls::{Given, Origin, State};
+use super::{Action, Proxy};
+use crate::engine::clock::Now;
+use crate::engine::queue::{Entry, Purpose};
+use crate::engine::refusal::Reason;
+use crate::engine::store::{self, Data, Half, Line, Record, left};
+use bytes::Bytes;
+use std::time::Duration;
+
+impl Proxy {
+    /// What is kept only now: calls to the domain, lines that wait for it, and the line that it has begun.
+    /// Of a line that it has in part, the rest: for the domain nothing has happened.
+    #[must_use]
+    pub fn suspend(&self) -> Vec<Record> {
+        let given = self.given.iter().map(|call| Record::Given(Box::new(self.kept_call(call))));
+        let lines = self.queue.unwritten();
+        let lines = lines.map(|(entry, rest)| Record::Line(self.kept_line(entry, rest)));
+        let half = self.away_since.is_none().then(|| self.decoder.begun()).flatten();
+        let half = half.map(|(bytes, skipped)| {
+            Record::Half(Half { skipped, bytes: Bytes::copy_from_slice(bytes) })
+        });
+        given.chain(lines).chain(half).collect()
+    }
+
+    fn kept_call(&self, call: &Given) -> store::Given {
+        let now = self.store_now();
+        let waiting = |line: Bytes, state| (state, call.row.timeout, line);
+        let is_this = |(entry, _): &(&Entry, Bytes)| entry.purpose == Purpose::Call(call.id);
+        let (state, left, line) = match &call.state {
+            State::Held(line) => waiting(line.clone(), store::State::Held),
+            State::Queued => {
+                let line = self.queue.unwritten().find(is_this).map(|(_, rest)| rest);
+                waiting(line.unwrap_or_default(), store::State::Queued)
+            }
+            State::Open { deadline, .. } => {
+                (store::State::Open, deadline.saturating_sub(now), Bytes::new())
+            }
+        };
+        store::Given {
+            dialect: self.dialect_of(&call.row),
+            row: call.row.name.clone(),
+            root: call.row.root.clone(),
+            requester: call.requester.clone(),
+            handler: call.handler.clone(),
+            direct: matches!(call.origin, Origin::Direct),
+            reply: call.reply.clone(),
+            correlation: call.correlation.clone().map(Data),
+            values: call.values.clone(),
+            state,
+            until: self.until(left),
+            answers: call.answers,
+            head: call.head.clone(),
+            line,
+        }
+    }
+
+    /// A command that nobody else counts is worth as much as a domain that is away.
+    fn kept_line(&self, entry: &Entry, rest: Bytes) -> Line {
+        let (purpose, until, line) = match &entry.purpose {
+            Purpose::Call(id) => {
+                let at = self.given.iter().position(|g| g.id == *id);
+                (store::Purpose::Call(at.unwrap_or(usize::MAX)), None, Bytes::new())
+            }
+            Purpose::Message { from, command } => {
+                let until = command.then(|| self.until(self.limits.away));
+                let (from, command) = (from.clone(), *command);
+                (store::Purpose::Message { from, command }, until, rest)
+            }
+            Purpose::Notice => (store::Purpose::Notice, None, rest),
+        };
+        Line { purpose, until, line }
+    }
+
+    /// All of it, and what was there before, is in the store.
+    pub fn suspended(&mut self) {
+        let messages = u64::try_from(self.under_way()).unwrap_or(u64::MAX);
+        self.counters.stored += messages;
+        self.asked.take();
+        self.given.take();
+        self.sent.clear();
+        self.decoder.reset();
+        self.queue.rewind(Duration::ZERO);
+        let deliveries = self.queue.give_up().into_iter().filter_map(|entry| entry.delivery);
+        self.actions.extend(deliveries.map(Action::Acknowledge));
+    }
+
+    /// What is in the store is sent from there, by whoever comes after this proxy.
+    pub fn left_in_store(&mut self, is_there: impl Fn(crate::engine::publish::Token) -> bool) {
+        let there: Vec<_> = self.sent.keys().copied().filter(|token| is_there(*token)).collect();
+        for token in there {
+            if self.take_sent(token).is_some_and(|sent| sent.counted) {
+                self.counters.stored += 1;
+            }
+        }
+    }
+
+    /// Takes up what a proxy of an earlier run was about. `since_boot` is as in
+    /// [`Message::left`](store::Message::left), for each.
+    pub fn resume(&mut self, records: Vec<(Record, Option<Duration>)>, now: Now) {
+        let mut calls = Vec::new();
+        for (record, since_boot) in records {
+            match record {
+                Record::Given(call) => {
+                    let id = self.resume_call(&call, left(call.until, since_boot), now);
+                    calls.push((id, call.line));
+                }
+                Record::Line(line) => self.resume_line(line, &calls, since_boot, now),
+                Record::Half(half) => self.resume_half(half, now),
+                Record::Message(_) | Record::Landed | Record::Over => {}
+            }
+        }
+        if !self.queue.is_empty() {
+            self.actions.push(Action::Queued);
+        }
+        let handlers: Vec<_> = self.given.iter().map(|g| g.handler.clone()).collect();
+        for handler in handlers {
+            self.give_next(&handler, now);
+        }
+    }
+
+    fn resume_call(&mut self, call: &store::Given, left: Duration, now: Now) -> Option<u64> {
+        self.counters.received += 1;
+        let Some(row) = self.row(&call.dialect, &call.row, &call.root) else {
+            let detail = format!("the mapping has no {} any more", call.row);
+            let from = call.requester.clone();
+            let from = from.unwrap_or_else(crate::engine::name::DomainName::anonymous);
+            self.refuse(Reason::Expired, detail, from, call.head.clone());
+            return None;
+        };
+        let deadline = now.monotonic.saturating_add(left);
+        let given = Given {
+            id: self.number(),
+            row,
+            requester: call.requester.clone(),
+            handler: call.handler.clone(),
+            origin: if call.direct { Origin::Direct } else { Origin::Mqtt(None) },
+            reply: call.reply.clone(),
+            correlation: call.correlation.as_ref().map(|data| data.0.clone()),
+            values: call.values.clone(),
+            state: match call.state {
+                store::State::Held => State::Held(call.line.clone()),
+                store::State::Queued => State::Queued,
+                store::State::Open => State::Open { since: now.monotonic, deadline },
+            },
+            answers: call.answers,
+            head: call.head.clone(),
+        };
+        if left.is_zero() {
+            let detail = format!("{} has not answered {} in time", call.handler, call.row);
+            self.give_up(&given, Reason::Expired, &detail, now);
+            return None;
+        }
+        let id = given.id;
+        self.expect_until(deadline);
+        self.given.push(given);
+        Some(id)
+    }
+
+    fn resume_line(
+        &mut self,
+        line: Line,
+        calls: &[(Option<u64>, Bytes)],
+        since_boot: Option<Duration>,
+        now: Now,
+    ) {
+        let Line { purpose, until, line } = line;
+        let (purpose, line) = match purpose {
+            store::Purpose::Call(at) => match calls.get(at) {
+                Some((Some(id), line)) => (Purpose::Call(*id), line.clone()),
+                // Its call is over.
+                _ => return,
+            },
+            store::Purpose::Message { from, command } => {
+                self.counters.received += 1;
+                (Purpose::Message { from, command }, line)
+            }
+            store::Purpose::Notice => (Purpose::Notice, line),
+        };
+        let entry = Entry { line, purpose, delivery: None };
+        match until.map(|until| left(until, since_boot)) {
+            Some(Duration::ZERO) => self.give_up_entry(entry, Reason::Expired, now),
+            _ => self.queue.push(entry, now.monotonic),
+        }
+    }
+
+    /// Whole lines may have come before the one that was begun.
+    fn resume_half(&mut self, mut half: Half, now: Now) {
+        if let Some(end) = memchr::memrchr(b'\n', &half.bytes) {
+            let lines = half.bytes.split_to(end + 1);
+            if std::mem::take(&mut half.skipped) {
+                self.decoder.skip_line();
+            }
+            self.receive(&lines, now);
+        }
+        if let Some(store) = self.store.as_mut().filter(|_| half.skipped || !half.bytes.is_empty())
+        {
+            store.half = Some(half);
+        }
+    }
+
+    /// Whether the domain had begun a line that goes on on the next connection.
+    #[must_use]
+    pub fn goes_on_within_a_line(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.half.is_some())
+    }
+
+    /// The line that was begun before the gateway ended goes on.
+    pub(super) fn go_on_with_line(&mut self) {
+        let Some(half) = self.store.as_mut().and_then(|store| store.half.take()) else { return };
+        if half.skipped {
+            self.decoder.skip_line();
+        }
+        self.decoder.push(&half.bytes);
+    }
+
+    /// The last bytes from the channel, to be kept by [`Proxy::suspend`]: the next run takes them in.
+    pub fn receive_later(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
+    }
+}

@@ -1,0 +1,209 @@
+//! How what went wrong is told: one place decides what each side sees.
+
+use super::calls::{Given, Origin};
+use super::{Action, Identity, Passed, Proxy, Sent};
+use crate::engine::clock::Now;
+use crate::engine::json::{self, Value};
+use crate::engine::legacy::{self, Kind};
+use crate::engine::mapping::Command;
+use crate::engine::mapping::shape::{Given as Source, Shape, Side, Values};
+use crate::engine::name::DomainName;
+use crate::engine::publish::{Publish, Qos, Token};
+use crate::engine::queue::{Entry, Purpose};
+use crate::engine::refusal::{Reason, Refusal, Why, brief, head};
+use bytes::Bytes;
+use std::borrow::Cow;
+
+/// The `niveau` of an error.
+const ERROR: u32 = 40;
+
+/// What a legacy requester is told of a command: it names the command, since nothing else does.
+pub(super) fn of<'d>(command: &str, detail: &'d str) -> Cow<'d, str> {
+    match detail.to_lowercase().contains(&command.to_lowercase()) {
+        true => Cow::Borrowed(detail),
+        false => Cow::Owned(format!("{command}: {detail}")),
+    }
+}
+
+/// How an answer gets to a requester on MQTT.
+pub(super) struct Reply<'r> {
+    pub topic: &'r str,
+    pub correlation: Option<&'r Bytes>,
+    pub values: Option<&'r Values>,
+}
+
+impl<'r> Reply<'r> {
+    /// To the requester of a call.
+    fn to(call: &'r Given) -> Self {
+        Self {
+            topic: &call.reply,
+            correlation: call.correlation.as_ref(),
+            values: Some(&call.values),
+        }
+    }
+}
+
+impl Proxy {
+    /// Ends a message: it is refused.
+    pub(super) fn refuse(
+        &mut self,
+        reason: Reason,
+        detail: impl Into<String>,
+        from: DomainName,
+        head: String,
+    ) {
+        *self.counters.refused.entry(reason).or_default() += 1;
+        let detail = brief(detail.into());
+        self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
+    }
+
+    /// Ends a message: nothing is to be done.
+    pub(super) fn ignore(&mut self, why: Why, source: &Option<String>) {
+        *self.counters.ignored.entry(why).or_default() += 1;
+        let from = source.as_deref().and_then(|s| DomainName::parse(s).ok());
+        self.actions.push(Action::Ignored(why, from.unwrap_or_else(DomainName::anonymous)));
+    }
+
+    /// The gateway's name on this channel.
+    pub(super) fn wire_source(&self) -> DomainName {
+        match &self.identity {
+            Identity::Domain(_) => DomainName::dom0(),
+            Identity::Behind { own, .. } => own.clone(),
+        }
+    }
+
+    /// Tells a legacy requester, by an error notification, that its request came to nothing.
+    pub(super) fn tell_legacy(
+        &mut self,
+        requester: &DomainName,
+        reason: Reason,
+        detail: &str,
+        now: Now,
+    ) {
+        let message = json::string(&brief(format!("{reason}: {detail}")));
+        let data =
+            format!("{{\"niveau\":{ERROR},\"module\":\"passerelle\",\"message\":{message}}}");
+        let source = self.wire_source();
+        let line = legacy::write(
+            Kind::Notification,
+            source.as_str(),
+            requester.as_str(),
+            "erreur",
+            data.as_bytes(),
+        );
+        if matches!(self.identity, Identity::Behind { .. }) || requester == self.name() {
+            self.copy(line, now);
+        } else {
+            self.actions.push(Action::Pass(requester.clone(), Passed::Notice(line)));
+        }
+    }
+
+    /// A line that nobody counts, since its message is counted elsewhere: without room it is told of, no
+    /// more.
+    pub(super) fn copy(&mut self, line: Bytes, now: Now) {
+        let entry = Entry { line, purpose: Purpose::Notice, delivery: None };
+        if let Err(entry) = self.enqueue(entry, now) {
+            self.not_written(&entry.line, Reason::DomainStuck);
+        }
+    }
+
+    /// A copy was not written: told of, but not counted.
+    pub(super) fn not_written(&mut self, line: &[u8], reason: Reason) {
+        let from = self.name().clone();
+        let detail = format!("{from} has not been given what is for everyone, or for it alone");
+        let head = head(line);
+        self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
+    }
+
+    /// Tells a requester on MQTT that its request came to nothing, if the row has a way to say so.
+    pub(super) fn tell_mqtt(&mut self, row: &Command, reply: &Reply<'_>, now: Now) {
+        if let Some(payload) = self.failure(row, reply, now) {
+            self.reply_to_mqtt(row, reply, payload);
+        }
+    }
+
+    /// What says that a request came to nothing.
+    fn failure(&self, row: &Command, reply: &Reply<'_>, now: Now) -> Option<Vec<u8>> {
+        let failure = row.failure.as_ref()?;
+        let mut shape = Shape::default();
+        shape.add.mqtt.clone_from(failure);
+        let mut payload = Vec::new();
+        let known = reply.values.cloned().unwrap_or_default();
+        shape.add.mqtt.retain(|(_, g)| match g {
+            Source::Request(name) => known.iter().any(|(n, _)| n == name),
+            _ => true,
+        });
+        let name = self.name().clone();
+        let context = self.context(now, name.as_str(), Some(&known));
+        let made = shape.translate(Side::Legacy, &Value::parse("{}"), &context, &mut payload);
+        made.ok().map(|()| payload)
+    }
+
+    /// The answer to a call, as it is published.
+    pub(super) fn reply(&mut self, row: &Command, reply: &Reply<'_>, payload: Vec<u8>) -> Publish {
+        Publish {
+            correlation: reply.correlation.cloned(),
+            source: Some(self.name().clone()),
+            ..Publish::new(Token(self.number()), reply.topic.to_owned(), payload, row.qos)
+        }
+    }
+
+    /// What a requester on MQTT is told if nobody takes its call.
+    pub(super) fn failure_of(&mut self, call: &Given, row: &Command, now: Now) -> Option<Publish> {
+        let reply = Reply::to(call);
+        let payload = self.failure(row, &reply, now)?;
+        Some(self.reply(row, &reply, payload))
+    }
+
+    /// Publishes an answer that nobody counts: its call is counted where it ends.
+    pub(super) fn reply_to_mqtt(&mut self, row: &Command, reply: &Reply<'_>, payload: Vec<u8>) {
+        let publish = self.reply(row, reply, payload);
+        if !self.has_room_to_refuse(publish.size()) {
+            let publish = Publish { qos: Qos::AtMostOnce, ..publish };
+            return self.actions.push(Action::Tell(Box::new(publish)));
+        }
+        let (head, from) = (String::new(), self.name().clone());
+        let sent = Sent { call: None, counted: false, to: None, head, from, again: None };
+        self.publish(publish, sent);
+    }
+
+    /// Ends a call to this domain that came to nothing, and tells its requester.
+    pub(super) fn give_up(&mut self, call: &Given, reason: Reason, detail: &str, now: Now) {
+        self.refuse(reason, detail, call.name(), call.head.clone());
+        match call.origin {
+            Origin::Direct => {
+                self.tell_legacy(&call.name(), reason, &of(&call.row.name, detail), now);
+            }
+            Origin::Mqtt(_) => {
+                self.tell_mqtt(&call.row, &Reply::to(call), now);
+            }
+        }
+    }
+
+    /// Ends a call of this domain's on MQTT that came to nothing, and tells its requester. A copy for
+    /// another dialect is neither counted nor told of.
+    pub(super) fn fail_asked(&mut self, at: usize, reason: Reason, detail: &str, now: Now) {
+        let Some(call) = self.take_asked(at) else { return };
+        if self.sent.contains_key(&call.token) {
+            self.actions.push(Action::Withdraw(call.token));
+        }
+        if !call.extra {
+            self.refuse(reason, detail, call.requester.clone(), call.head.clone());
+            self.tell_legacy(&call.requester, reason, &of(&call.row.name, detail), now);
+        }
+        self.ask_next(&call.row, &call.requester, now);
+    }
+
+    /// A publish that came to nothing: if it was a legacy domain's request, the domain is told.
+    pub(super) fn request_failed(&mut self, sent: Sent, reason: Reason, detail: &str, now: Now) {
+        if let Some(id) = sent.call {
+            let Some(at) = self.asked.iter().position(|a| a.id == id) else { return };
+            self.fail_asked(at, reason, detail, now);
+        } else if sent.counted {
+            self.refuse(reason, detail, sent.from.clone(), sent.head.clone());
+            if sent.to.is_some() {
+                self.tell_legacy(&sent.from, reason, detail, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The retained messages that say how the gateway and each of its domains are doing.
+
+use super::{Report, State};
+use crate::engine::clock::Now;
+use crate::engine::name::DomainName;
+use crate::engine::publish::{Publish, Qos, Token};
+use crate::engine::refusal::Counters;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long figures that have changed may wait to be published.
+const EVERY: Duration = Duration::from_secs(10);
+/// How many findings of a reload are shown.
+const FINDINGS: usize = 20;
+/// How many domains are listed. Those that are absent make room.
+const DOMAINS: usize = 1024;
+/// The token of the gateway's own state; the domains' follow. The hub's own are far below.
+const STATE: u64 = 1 << 62;
+/// Tokens of publishes that clear what an earlier run has left.
+const CLEARED: u64 = STATE + (1 << 61);
+
+/// A mapping file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MappingFile {
+    /// Its path, as the configuration and its own place make it.
+    pub file: String,
+    /// The SHA-256 of what was read, in hexadecimal: what `sha256sum` says of the file.
+    pub sha256: String,
+}
+
+/// What does not change while the gateway runs, but for a reload.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// `instance`
+    pub instance: String,
+    /// The program's version.
+    pub version: &'static str,
+    /// The mapping files.
+    pub mappings: Vec<MappingFile>,
+    /// Why what was heard is not remembered beyond the gateway's end, if it is not.
+    pub memory_error: Option<String>,
+    /// Why nothing is kept on disk, if it should be.
+    pub store_error: Option<String>,
+}
+
+/// How a reload ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reloaded {
+    /// It is in force, with these mapping files.
+    Applied(Vec<MappingFile>),
+    /// The old configuration stays in force: the findings, one line for each.
+    Refused(Vec<String>),
+}
+
+#[derive(Debug)]
+struct Entry {
+    token: Token,
+    state: State,
+    /// Why its channel cannot be opened.
+    fault: Option<String>,
+    since: String,
+    last_legacy: Option<String>,
+    calls: usize,
+    counters: Counters,
+    dropped: u64,
+    /// Those of proxies and tunnels of this name that have ended.
+    before: Counters,
+    dropped_before: u64,
+    /// Figures wait to be published.
+    changed: bool,
+    /// Not before then.
+    next: Duration,
+}
+
+/// The board. It publishes while it is [`Board::connected`], everything at its beginning.
+#[derive(Debug)]
+pub struct Board {
+    about: About,
+    since: String,
+    /// When it was told to end.
+    ended: Option<String>,
+    reload: Value,
+    /// Domains whose logs take nothing, and why.
+    unstored: BTreeMap<DomainName, String>,
+    domains: BTreeMap<DomainName, Entry>,
+    connected: bool,
+    tokens: u64,
+    cleared: u64,
+    publishes: Vec<Publish>,
+}
+
+impl Board {
+    /// The board of a gateway that starts.
+    #[must_use]
+    pub fn new(about: About, now: Now) -> Self {
+        Self {
+            about,
+            since: now.rfc3339(),
+            ended: None,
+            reload: Value::Null,
+            unstored: BTreeMap::new(),
+            domains: BTreeMap::new(),
+            connected: false,
+            tokens: STATE,
+            cleared: CLEARED,
+            publishes: Vec::new(),
+        }
+    }
+
+    /// The topic of the gateway's own state.
+    #[must_use]
+    pub fn state_topic(instance: &str) -> String {
+        format!("passerelle/{instance}/state")
+    }
+
+    /// The filter for the topics of all domains.
+    #[must_use]
+    pub fn domains_filter(instance: &str) -> String {
+        format!("passerelle/{instance}/domains/+")
+    }
+
+    /// That of this gateway.
+    #[must_use]
+    pub fn own_filter(&self) -> String {
+        Self::domains_filter(&self.about.instance)
+    }
+
+    /// What the broker says on [`Board::state_topic`] when the gateway is killed or cut off.
+    #[must_use]
+    pub fn will() -> String {
+        let cause = "it was killed, or cut off from the broker";
+        json!({"state": "offline", "since": null, "cause": cause}).to_string()
+    }
+
+    /// What is to be published, in order. Empty it after each call.
+    pub fn take_publishes(&mut self) -> Vec<Publish> {
+        std::mem::take(&mut self.publishes)
+    }
+
+    /// The broker can be reached: everything is published. It may have forgotten all, and the will
+    /// may have said that the gateway is gone.
+    pub fn connected(&mut self, now: Now) {
+        self.connected = true;
+        self.publish_state();
+        let names: Vec<_> = self.domains.keys().cloned().collect();
+        for name in names {
+            self.publish(&name, now);
+        }
+    }
+
+    /// The broker can no longer be reached.
+    pub fn lost(&mut self) {
+        self.connected = false;
+    }
+
+    /// The store does not take what comes from a domain, or does again.
+    pub fn store(&mut self, name: &DomainName, error: Option<String>) {
+        match error {
+            Some(error) => self.unstored.insert(name.clone(), error),
+            None => self.unstored.remove(name),
+        };
+        self.publish_state();
+    }
+
+    /// What was heard cannot be written, or can again.
+    pub fn memory(&mut self, error: Option<String>) {
+        self.about.memory_error = error;
+        self.publish_state();
+    }
+
+    /// A domain's channel reports; `last_legacy` is when it last spoke legacy, in RFC 3339.
+    pub fn report(
+        &mut self,
+        name: &DomainName,
+        report: &Report,
+        last_legacy: Option<&str>,
+        now: Now,
+    ) {
+        self.make_room(name);
+        let mut is_new = false;
+        let entry = self.domains.entry(name.clone()).or_insert_with(|| {
+            is_new = true;
+            self.tokens += 1;
+            Entry {
+                token: Token(self.tokens),
+                state: report.state,
+                fault: None,
+                since: now.rfc3339(),
+                last_legacy: None,
+                calls: 0,
+                counters: Counters::default(),
+                dropped: 0,
+                before: Counters::default(),
+                dropped_before: 0,
+                changed: false,
+                next: Duration::ZERO,
+            }
+        });
+        entry.last_legacy = last_legacy.map(str::to_owned);
+        entry.calls = report.calls;
+        entry.counters = report.counters.clone();
+        entry.dropped = report.dropped;
+        if report.ended {
+            entry.before.add(&report.counters);
+            entry.counters = Counters::default();
+            entry.dropped_before = entry.dropped_before.saturating_add(report.dropped);
+            entry.dropped = 0;
+        }
+        if std::mem::replace(&mut entry.state, report.state) != report.state {
+            entry.since = now.rfc3339();
+            is_new = true;
+        }
+        is_new |= entry.fault != report.cause;
+        entry.fault.clone_from(&report.cause);
+        entry.changed = true;
+        if is_new || entry.next <= now.monotonic {
+            self.publish(name, now);
+        }
+    }
+
+    /// Keeps the number of domains within bounds: one that is absent goes.
+    fn make_room(&mut self, name: &DomainName) {
+        if self.domains.len() < DOMAINS || self.domains.contains_key(name) {
+            return;
+        }
+        let absent = self.domains.iter().find(|(_, e)| e.state == State::Absent);
+        if let Some(gone) = absent.map(|(name, _)| name.clone()) {
+            self.domains.remove(&gone);
+            self.clear(self.topic(&gone));
+        }
+    }
+
+    /// A reload has ended.
+    pub fn reloaded(&mut self, outcome: Reloaded, now: Now) {
+        let at = now.rfc3339();
+        self.reload = match outcome {
+            Reloaded::Applied(mappings) => {
+                self.about.mappings = mappings;
+                json!({"at": at, "outcome": "applied", "findings": []})
+            }
+            Reloaded::Refused(mut findings) => {
+                let more = findings.len().saturating_sub(FINDINGS);
+                findings.truncate(FINDINGS);
+                findings.extend((more > 0).then(|| format!("and {more} more: see the log")));
+                json!({"at": at, "outcome": "refused", "findings": findings})
+            }
+        };
+        self.publish_state();
+    }
+
+    /// The gateway ends as it was told to. From now on this is its state.
+    pub fn ended(&mut self, now: Now) {
+        self.ended = Some(now.rfc3339());
+        self.publish_state();
+    }
+
+    /// Whether the broker can be reached.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// A retained message of [`Board::domains_filter`] that this session has not published: what an
+    /// earlier run has left of a domain that is not here is cleared.
+    pub fn found(&mut self, topic: &str, payload_is_empty: bool) {
+        let name = topic.rsplit('/').next().and_then(|n| DomainName::parse(n).ok());
+        let known = name.is_some_and(|n| self.topic(&n) == topic && self.domains.contains_key(&n));
+        if !known && !payload_is_empty {
+            self.clear(topic.to_owned());
+        }
+    }
+
+    /// Whether a topic is a domain's state, of this gateway.
+    #[must_use]
+    pub fn is_domains(&self, topic: &str) -> bool {
+        let rest = topic.strip_prefix("passerelle/");
+        let rest = rest.and_then(|r| r.strip_prefix(self.about.instance.as_str()));
+        rest.is_some_and(|r| r.starts_with("/domains/"))
+    }
+
+    /// When [`Board::wake`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        let waiting = self.domains.values().filter(|e| e.changed && self.connected);
+        waiting.map(|e| e.next).min()
+    }
+
+    /// Time has passed: figures that have waited are published.
+    pub fn wake(&mut self, now: Now) {
+        let due = |e: &Entry| e.changed && e.next <= now.monotonic;
+        let names: Vec<_> =
+            self.domains.iter().filter(|(_, e)| due(e)).map(|(n, _)| n.clone()).collect();
+        for name in names {
+            self.publish(&name, now);
+        }
+    }
+
+    fn topic(&self, name: &DomainName) -> String {
+        format!("passerelle/{}/domains/{name}", self.about.instance)
+    }
+
+    fn publish_state(&mut self) {
+        if !self.connected {
+            return;
+        }
+        let About { instance, version, mappings, memory_error, store_error } = &self.about;
+        let unstored = self.unstored.iter().map(|(name, why)| format!("{name}: {why}"));
+        let unstored: Vec<_> = store_error.iter().cloned().chain(unstored).collect();
+        let state = match &self.ended {
+            Some(ended) => {
+                json!({"state": "offline", "since": ended, "cause": "it was told to end"})
+            }
+            None => json!({
+                "state": "online",
+                "since": self.since,
+                "version": version,
+                "mappings": mappings,
+                "reload": self.reload,
+                "memory_error": memory_error,
+                "store_errors": unstored,
+            }),
+        };
+        self.retain(Token(STATE), Self::state_topic(instance), state.to_string());
+    }
+
+    fn publish(&mut self, name: &DomainName, now: Now) {
+        let topic = self.topic(name);
+        let Some(entry) = self.domains.get_mut(name).filter(|_| self.connected) else { return };
+        entry.changed = false;
+        entry.next = now.monotonic.saturating_add(EVERY);
+        let mut counters = entry.before.clone();
+        counters.add(&entry.counters);
+        let state = json!({
+            "state": entry.state,
+            "since": entry.since,
+            "cause": entry.state.cause().or(entry.fault.as_deref()),
+            "last_legacy": entry.last_legacy,
+            "calls_pending": entry.calls,
+            "mqtt_bytes_dropped": entry.dropped_before.saturating_add(entry.dropped),
+            "counters": shown(&counters),
+        });
+        let token = entry.token;
+        self.retain(token, topic, state.to_string());
+    }
+
+    fn clear(&mut self, topic: String) {
+        self.cleared += 1;
+        self.retain(Token(self.cleared), topic, String::new());
+    }
+
+    fn retain(&mut self, token: Token, topic: String, payload: String) {
+        let publish = Publish::new(token, topic, payload, Qos::AtLeastOnce);
+        self.publishes.push(Publish { retain: true, ..publish });
+    }
+}
+
+fn shown(counters: &Counters) -> Value {
+    let count = |(name, n): (&str, &u64)| (name.to_owned(), json!(n));
+    let ignored: Map<_, _> = counters.ignored.iter().map(|(w, n)| count((w.as_str(), n))).collect();
+    let refused: Map<_, _> = counters.refused.iter().map(|(r, n)| count((r.as_str(), n))).collect();
+    json!({
+        "received": counters.received,
+        "delivered": counters.delivered,
+        "answered": counters.answered,
+        "stored": counters.stored,
+        "ignored": ignored,
+        "refused": refused,
+    })
+}

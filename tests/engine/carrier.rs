@@ -1,0 +1,254 @@
+//! What a channel carries, whatever it is, however it is cut and however long it pauses.
+
+use passerelle::engine::tunnel::carrier::{Carrier, Piece, STALL};
+use passerelle::engine::tunnel::connect::LARGEST;
+use passerelle::engine::tunnel::packets::Packets;
+use proptest::prelude::*;
+use std::time::Duration;
+
+const LINE: &[u8] = b"{\"type\":\"commande\"}\n";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A CONNECT as clients write it.
+pub fn connect(level: u8, id: &str) -> Vec<u8> {
+    let name: &[u8] = if level == 3 { b"\0\x06MQIsdp" } else { b"\0\x04MQTT" };
+    let properties: &[u8] = if level == 5 { &[0] } else { &[] };
+    let id = [&[0, id.len() as u8], id.as_bytes()].concat();
+    let body = [name, &[level, 2, 0, 60], properties, &id].concat();
+    [&[0x10, body.len() as u8][..], &body].concat()
+}
+
+/// A packet with a remaining length of two bytes at least.
+pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let length = [0x80 | (body.len() % 128) as u8, (body.len() / 128) as u8];
+    [&[first][..], &length, body].concat()
+}
+
+/// What comes over a channel.
+#[derive(Debug, Clone)]
+enum Part {
+    Bytes(Vec<u8>),
+    Silence,
+}
+
+/// What pieces say, those of a kind that follow each other together.
+type Said = Vec<(&'static str, Vec<u8>)>;
+
+fn take(carrier: &mut Carrier, said: &mut Said) {
+    while let Some(piece) = carrier.next() {
+        let (kind, bytes) = match piece {
+            Piece::Legacy(bytes) => ("legacy", bytes.to_vec()),
+            Piece::Connect(connect) => ("connect", connect.packet.to_vec()),
+            Piece::Mqtt(bytes) => ("mqtt", bytes.to_vec()),
+            Piece::Torn(size) | Piece::Skipped(size) => ("skipped", vec![0; size]),
+        };
+        match said.last_mut() {
+            Some((last, all)) if *last == kind && kind != "connect" => all.extend(bytes),
+            _ => said.push((kind, bytes)),
+        }
+    }
+}
+
+/// Plays parts, of which bytes are cut into pieces of these sizes, over and over.
+fn play(parts: &[Part], cuts: &[usize]) -> (Carrier, Said, Duration) {
+    let (mut carrier, mut said, mut now) = (Carrier::new(), Said::new(), SECOND);
+    let mut cuts = cuts.iter().copied().cycle();
+    for part in parts {
+        match part {
+            Part::Silence => now += STALL,
+            Part::Bytes(bytes) => {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let size = cuts.next().unwrap_or(usize::MAX).clamp(1, rest.len());
+                    carrier.push(&rest[..size], now);
+                    rest = &rest[size..];
+                    take(&mut carrier, &mut said);
+                }
+            }
+        }
+    }
+    (carrier, said, now)
+}
+
+fn sent(parts: &[Part]) -> usize {
+    let size = |part: &Part| match part {
+        Part::Bytes(bytes) => bytes.len(),
+        Part::Silence => 0,
+    };
+    parts.iter().map(size).sum()
+}
+
+fn size(said: &Said) -> usize {
+    said.iter().map(|(_, bytes)| bytes.len()).sum()
+}
+
+/// Its CONNECTs and its packets, those that are whole.
+fn mqtt(said: &Said) -> Said {
+    let parts = said.iter().filter_map(|(kind, bytes)| match *kind {
+        "connect" => Some((*kind, bytes.clone())),
+        "mqtt" => Some((*kind, bytes[..whole_packets(bytes)].to_vec())),
+        _ => None,
+    });
+    parts.filter(|(_, bytes)| !bytes.is_empty()).collect()
+}
+
+/// How many of these bytes are whole packets.
+fn whole_packets(bytes: &[u8]) -> usize {
+    let (mut packets, mut at, mut end) = (Packets::default(), 0, 0);
+    while let Ok(size @ 1..) = packets.advance(&bytes[at..]) {
+        at += size;
+        if packets.is_at_boundary() {
+            end = at;
+        }
+    }
+    end
+}
+
+/// Bytes that mean something wherever they stand.
+fn telling() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        Just(b"{\"".to_vec()),
+        Just(b"{".to_vec()),
+        Just(b"\n{\"a\":1}\n".to_vec()),
+        Just(vec![0x10]),
+        Just(vec![0x10, 0x0E, 0, 4]),
+        Just(vec![0x10, 0xFF, 0xFF, 0x1F, 0, 4, b'M', b'Q', b'T', b'T', 5]),
+        Just(vec![0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F]),
+        Just(vec![0xC0, 0]),
+        Just(vec![0xE0, 0]),
+        prop::collection::vec(any::<u8>(), 0..12),
+    ]
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let whole = prop_oneof![
+        Just(LINE.to_vec()),
+        (3..6u8, "[a-z-]{0,9}").prop_map(|(level, id)| connect(level, &id)),
+        (0x30..0x40u8, prop::collection::vec(telling(), 0..9))
+            .prop_map(|(first, body)| packet(first, &body.concat())),
+        Just(vec![0xC0, 0]),
+        telling(),
+    ];
+    // Its writer may stop anywhere.
+    (whole, 0..400usize).prop_map(|(mut whole, end)| {
+        if end < 100 {
+            whole.truncate(end);
+        }
+        whole
+    })
+}
+
+fn parts() -> impl Strategy<Value = Vec<Part>> {
+    let part = prop_oneof![6 => bytes().prop_map(Part::Bytes), 1 => Just(Part::Silence)];
+    prop::collection::vec(part, 0..14)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn every_byte_comes_out_once_or_is_held(
+        parts in parts(),
+        cuts in prop::collection::vec(1..40usize, 1..6),
+    ) {
+        let (carrier, said, _) = play(&parts, &cuts);
+        prop_assert_eq!(size(&said) + carrier.held(), sent(&parts));
+        prop_assert!(carrier.held() <= LARGEST + 5);
+    }
+
+    #[test]
+    fn a_program_that_begins_after_a_silence_is_understood(
+        parts in parts(),
+        cuts in prop::collection::vec(1..40usize, 1..6),
+    ) {
+        let hello = connect(4, "app");
+        let new = [&hello[..], &[0xC0, 0]].concat();
+        let (_, said, _) =
+            play(&[&parts[..], &[Part::Silence, Part::Bytes(new)]].concat(), &cuts);
+        let end = [("connect", hello), ("mqtt", vec![0xC0, 0])];
+        prop_assert!(said.ends_with(&end), "{said:?}");
+        // The first line may be taken for the rest of one.
+        let lines = [LINE, LINE].concat();
+        let (_, said, _) =
+            play(&[&parts[..], &[Part::Silence, Part::Bytes(lines)]].concat(), &cuts);
+        let (kind, bytes) = said.last().unwrap();
+        prop_assert!(*kind == "legacy" && bytes.ends_with(LINE), "{said:?}");
+    }
+
+    #[test]
+    fn it_does_not_matter_how_bytes_are_cut(
+        parts in prop::collection::vec(bytes().prop_map(Part::Bytes), 0..14),
+        cuts in prop::collection::vec(1..40usize, 1..6),
+    ) {
+        let all: Vec<u8> = parts.iter().flat_map(|part| match part {
+            Part::Bytes(bytes) => bytes.clone(),
+            Part::Silence => vec![],
+        }).collect();
+        let whole = play(&[Part::Bytes(all)], &[usize::MAX]);
+        let cut = play(&parts, &cuts);
+        prop_assert_eq!(mqtt(&cut.1), mqtt(&whole.1));
+        prop_assert_eq!(cut.0.held(), whole.0.held());
+    }
+}
+
+#[test]
+fn what_is_collected_while_a_proxy_retires_is_not_taken_for_something_left() {
+    let hello = connect(5, "app");
+    let subscribe = [0x82, 7, 0, 1, 0, 0, 1, b'a', 0];
+    let (mut carrier, mut said) = (Carrier::new(), Said::new());
+    carrier.push(&[&hello[..], &subscribe].concat(), SECOND);
+    assert!(matches!(carrier.next(), Some(Piece::Connect(_))));
+    // A broker that does not move keeps the proxy: what comes meanwhile is only collected.
+    carrier.push(&hello, SECOND + STALL);
+    carrier.push(&[], SECOND + STALL + STALL);
+    take(&mut carrier, &mut said);
+    assert_eq!(said, [("mqtt", subscribe.to_vec()), ("connect", hello)]);
+}
+
+#[test]
+fn a_long_line_of_would_be_connects_is_looked_at_in_one_go() {
+    // Each claims to be as long as a CONNECT may be, and is broken.
+    let false_one = [0x10, 0xFB, 0xFF, 0x1F, 0, 4, b'M', b'Q', b'T', b'T', 5];
+    let flood: Vec<u8> = false_one.repeat(100_000);
+    let (mut carrier, mut said) = (Carrier::new(), Said::new());
+    for part in flood.chunks(64 * 1024) {
+        carrier.push(part, SECOND);
+        take(&mut carrier, &mut said);
+        assert!(carrier.held() <= LARGEST + 5);
+    }
+    assert_eq!(size(&said) + carrier.held(), flood.len());
+}
+
+#[test]
+fn a_packet_that_its_writer_left_is_given_up_after_a_silence() {
+    let begun = [&connect(4, "a")[..], &[0x30, 100, 0, 1, b'a']].concat();
+    for (silence, kind) in [(STALL - SECOND, "mqtt"), (STALL, "legacy")] {
+        let (mut carrier, mut said) = (Carrier::new(), Said::new());
+        carrier.push(&begun, SECOND);
+        take(&mut carrier, &mut said);
+        carrier.push(b"{", SECOND + silence);
+        take(&mut carrier, &mut said);
+        carrier.push(&LINE[1..], SECOND + silence);
+        take(&mut carrier, &mut said);
+        assert_eq!(said.last().unwrap().0, kind, "{said:?}");
+    }
+    let (mut carrier, mut said) = (Carrier::new(), Said::new());
+    for part in [&begun[..], &begun] {
+        carrier.push(part, if said.is_empty() { SECOND } else { SECOND + STALL });
+        take(&mut carrier, &mut said);
+    }
+    assert_eq!(said.iter().filter(|(kind, _)| *kind == "connect").count(), 2, "{said:?}");
+}
+
+#[test]
+fn half_a_connect_is_given_up_after_a_silence_too() {
+    let half = &connect(4, "vm-gui")[..9];
+    let (mut carrier, mut said) = (Carrier::new(), Said::new());
+    carrier.push(LINE, SECOND);
+    carrier.push(half, SECOND);
+    take(&mut carrier, &mut said);
+    carrier.push(LINE, SECOND + STALL);
+    take(&mut carrier, &mut said);
+    let expected = [("legacy", LINE.to_vec()), ("skipped", vec![0; 9]), ("legacy", LINE.to_vec())];
+    assert_eq!(said, expected);
+}
