@@ -158,7 +158,7 @@ fn line(domain: &DomainName, content: &Content) -> Value {
         Record::Given(call) => {
             let state = match call.state {
                 State::Held | State::Queued => "not given yet",
-                State::Open => "waits for its answer",
+                State::Open | State::Unanswered => "waits for its answer",
             };
             json!({"is": "call", "row": call.row, "from": call.requester, "to": call.handler,
                 "state": state, "over": untimely, "head": call.head})

@@ -28,3 +28,4 @@ mod session;
 mod status;
 mod store;
 mod tunnel;
+mod unanswered;

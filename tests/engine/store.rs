@@ -57,7 +57,7 @@ prop_compose! {
         people in (prop::option::of(names()), names()),
         correlation in prop::option::of(contents()),
         values in values(),
-        state in prop::sample::select(vec![State::Held, State::Queued, State::Open]),
+        state in prop::sample::select(vec![State::Held, State::Queued, State::Open, State::Unanswered]),
         numbers in any::<(bool, u64, u32)>(),
         line in contents(),
     ) -> Record {

@@ -271,32 +271,6 @@ impl Proxy {
         self.publish_answer(publish, true, read);
     }
 
-    /// A response from this domain to another legacy one: it may end an exclusive call.
-    pub(super) fn end_direct(
-        &mut self,
-        read: &Read<'_>,
-        to: &DomainName,
-        now: Now,
-    ) -> Option<DomainName> {
-        let data = read.message.body.as_object();
-        let wire = Wire::Response(read.message.name.clone());
-        let fitting = |(at, g): (usize, &Given)| {
-            let open = matches!(g.origin, Origin::Direct) && matches!(g.state, State::Open { .. });
-            if !open || g.requester.as_ref() != Some(to) {
-                return None;
-            }
-            let answer = legacy_answer(&g.row, &wire, data, Some(&g.values))?;
-            let matched = compare(&answer.shape.repeats.legacy, data, &g.values);
-            Some(((at, answer.ends), matched))
-        };
-        let found = choose(self.given.iter().enumerate().filter_map(fitting));
-        let (at, ends) = found?;
-        if let Some(call) = self.given.get_mut(at) {
-            call.answers += 1;
-        }
-        ends.then(|| self.end_given(at, now)).flatten()
-    }
-
     /// An answer between legacy domains is published too, for observers.
     pub(super) fn mirror(&mut self, read: &Read<'_>, to: &DomainName, now: Now) {
         if !self.limits.mirror || read.line.len() > self.limits.mirror_size {

@@ -193,7 +193,10 @@ impl Proxy {
             let matched = compare(&answer.shape.repeats.legacy, data, &g.values);
             (matched == Match::Same).then_some((at, matched))
         };
-        let at = choose(self.given.iter().enumerate().filter_map(fitting))?;
+        let Some(at) = choose(self.given.iter().enumerate().filter_map(fitting)) else {
+            self.end_unanswered(&wire, data, |_, matched| matched == Match::Same);
+            return None;
+        };
         let call = self.given.get(at)?;
         let (row, values) = (Arc::clone(&call.row), call.values.clone());
         let answer = legacy_answer(&row, &wire, data, Some(&values))?;

@@ -212,7 +212,7 @@ impl Proxy {
     }
 
     /// Takes a call in: it is written at once, or waits until its handler is free.
-    fn take_call(&mut self, call: Given, now: Now) {
+    pub(super) fn take_call(&mut self, call: Given, now: Now) {
         let handler = call.handler.clone();
         let busy = self.has_to_wait(&call, self.given.len());
         if !self.may_take(&call) || (busy && !self.may_hold(&call)) {
@@ -302,44 +302,6 @@ impl Proxy {
             }
         });
         self.expect_until(deadline);
-    }
-
-    /// A line from another legacy domain.
-    pub(super) fn direct(
-        &mut self,
-        from: DomainName,
-        line: Bytes,
-        command: Option<Arc<Command>>,
-        is_command: bool,
-        now: Now,
-    ) {
-        if let Some(row) = command.filter(|r| r.exclusive) {
-            let trimmed = line.strip_suffix(b"\n").unwrap_or(&line).to_vec();
-            let message = legacy::parse(&trimmed, self.limits.depth);
-            let arguments = message.map(|m| m.body.as_object().clone()).unwrap_or_default();
-            let call = Given {
-                id: self.number(),
-                requester: Some(from),
-                handler: self.name().clone(),
-                origin: Origin::Direct,
-                reply: String::new(),
-                correlation: None,
-                values: keep(&row, Side::Legacy, &arguments),
-                row,
-                head: head(&line),
-                state: State::Held(line),
-                answers: 0,
-            };
-            if self.given.len() >= self.limits.calls {
-                let detail = format!("{} calls are pending", self.given.len());
-                return self.give_up(&call, Reason::DomainStuck, &detail, now);
-            }
-            return self.take_call(call, now);
-        }
-        let purpose = Purpose::Message { from, command: is_command };
-        if let Err(entry) = self.enqueue(Entry { line, purpose, delivery: None }, now) {
-            self.give_up_entry(entry, Reason::DomainStuck, now);
-        }
     }
 
     /// Gives a call that was never written to whoever handles it on MQTT now, as it came.

@@ -8,6 +8,7 @@ mod answer;
 mod ask;
 mod asker;
 mod calls;
+mod direct;
 mod event;
 mod give;
 mod line;
@@ -109,6 +110,8 @@ pub struct Proxy {
     queue: Queue,
     asked: Calls<Asked>,
     given: Calls<Given>,
+    /// Commands of other legacy domains that were written and have no answer yet. Nothing waits for them.
+    unanswered: Calls<Given>,
     ended: VecDeque<Ended>,
     /// What the broker has not acknowledged, with its size.
     sent: HashMap<Token, (usize, Sent)>,
@@ -169,6 +172,7 @@ impl Proxy {
             queue: Queue::new(setting.limits.queue),
             asked: Calls::default(),
             given: Calls::default(),
+            unanswered: Calls::default(),
             ended: VecDeque::new(),
             sent: HashMap::new(),
             unheard: VecDeque::new(),
@@ -326,7 +330,12 @@ impl Proxy {
         let Some(entry) = self.queue.written(count, now.monotonic) else { return };
         match entry.purpose {
             Purpose::Call(id) => self.call_written(id, now),
-            Purpose::Message { .. } => self.counters.delivered += 1,
+            Purpose::Message { from, command } => {
+                self.counters.delivered += 1;
+                if command {
+                    self.command_written(from, &entry.line, now);
+                }
+            }
             Purpose::Notice => {}
         }
         if let Some(delivery) = entry.delivery {

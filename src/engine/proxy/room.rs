@@ -10,7 +10,8 @@ impl Proxy {
     /// How many bytes of messages are held for and from the domain.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.decoder.held() + self.queue.bytes() + self.outbox_bytes + self.given.size()
+        let calls = self.given.size() + self.unanswered.size();
+        self.decoder.held() + self.queue.bytes() + self.outbox_bytes + calls
     }
 
     /// The most bytes that may be held for now: `None` is as many as the limits allow. It is set while

@@ -3,10 +3,12 @@
 use super::calls::{Given, Origin, State};
 use super::{Action, Proxy};
 use crate::engine::clock::Now;
+use crate::engine::mapping::Command;
 use crate::engine::queue::{Entry, Purpose};
 use crate::engine::refusal::Reason;
 use crate::engine::store::{self, Data, Half, Line, Record, left};
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Proxy {
@@ -21,7 +23,12 @@ impl Proxy {
         let half = half.map(|(bytes, skipped)| {
             Record::Half(Half { skipped, bytes: Bytes::copy_from_slice(bytes) })
         });
-        given.chain(lines).chain(half).collect()
+        let unanswered = self.unanswered.iter().map(|call| {
+            // It has no time after which it is over.
+            let (state, until) = (store::State::Unanswered, self.until(Duration::MAX));
+            Record::Given(Box::new(store::Given { state, until, ..self.kept_call(call) }))
+        });
+        given.chain(lines).chain(unanswered).chain(half).collect()
     }
 
     fn kept_call(&self, call: &Given) -> store::Given {
@@ -79,6 +86,7 @@ impl Proxy {
         self.counters.stored += messages;
         self.asked.take();
         self.given.take();
+        self.unanswered.take();
         self.sent.clear();
         self.decoder.reset();
         self.queue.rewind(Duration::ZERO);
@@ -102,6 +110,9 @@ impl Proxy {
         let mut calls = Vec::new();
         for (record, since_boot) in records {
             match record {
+                Record::Given(call) if call.state == store::State::Unanswered => {
+                    self.resume_unanswered(&call, left(call.until, since_boot), now);
+                }
                 Record::Given(call) => {
                     let id = self.resume_call(&call, left(call.until, since_boot), now);
                     calls.push((id, call.line));
@@ -130,23 +141,17 @@ impl Proxy {
             return None;
         };
         let deadline = now.monotonic.saturating_add(left);
-        let given = Given {
-            id: self.number(),
+        let given = self.taken_up(
+            call,
             row,
-            requester: call.requester.clone(),
-            handler: call.handler.clone(),
-            origin: if call.direct { Origin::Direct } else { Origin::Mqtt(None) },
-            reply: call.reply.clone(),
-            correlation: call.correlation.as_ref().map(|data| data.0.clone()),
-            values: call.values.clone(),
-            state: match call.state {
+            match call.state {
                 store::State::Held => State::Held(call.line.clone()),
                 store::State::Queued => State::Queued,
-                store::State::Open => State::Open { since: now.monotonic, deadline },
+                store::State::Open | store::State::Unanswered => {
+                    State::Open { since: now.monotonic, deadline }
+                }
             },
-            answers: call.answers,
-            head: call.head.clone(),
-        };
+        );
         if left.is_zero() {
             let detail = format!("{} has not answered {} in time", call.handler, call.row);
             self.give_up(&given, Reason::Expired, &detail, now);
@@ -156,6 +161,31 @@ impl Proxy {
         self.expect_until(deadline);
         self.given.push(given);
         Some(id)
+    }
+
+    /// A domain that had a command before the machine was started anew is another, and so is whoever sent it.
+    fn resume_unanswered(&mut self, call: &store::Given, left: Duration, now: Now) {
+        let row = self.row(&call.dialect, &call.row, &call.root).filter(|_| !left.is_zero());
+        let Some(row) = row else { return };
+        let (since, deadline) = (now.monotonic, now.monotonic.saturating_add(row.timeout));
+        let call = self.taken_up(call, row, State::Open { since, deadline });
+        self.remember_unanswered(call);
+    }
+
+    fn taken_up(&mut self, call: &store::Given, row: Arc<Command>, state: State) -> Given {
+        Given {
+            id: self.number(),
+            row,
+            requester: call.requester.clone(),
+            handler: call.handler.clone(),
+            origin: if call.direct { Origin::Direct } else { Origin::Mqtt(None) },
+            reply: call.reply.clone(),
+            correlation: call.correlation.as_ref().map(|data| data.0.clone()),
+            values: call.values.clone(),
+            state,
+            answers: call.answers,
+            head: call.head.clone(),
+        }
     }
 
     fn resume_line(

@@ -224,9 +224,9 @@ impl Proxy {
             }
         }
         for call in open {
-            let detail = format!("{} went away before it answered", call.handler);
-            self.give_up(&call, Reason::Expired, &detail, now);
+            self.give_up(&call, Reason::Expired, &went_away(&call), now);
         }
+        self.tell_unanswered(now);
         self.publish_what_waits();
         while let Some(call) = self.take_asked(0) {
             if !call.extra {
@@ -238,8 +238,12 @@ impl Proxy {
 }
 
 /// Whether nothing but its timeout ends a call, since several domains answer.
-fn ends_by_time(row: &Command) -> bool {
+pub(super) fn ends_by_time(row: &Command) -> bool {
     row.answers.iter().all(|a| !a.ends) && !row.announced.iter().any(|a| a.ends)
+}
+
+pub(super) fn went_away(call: &Given) -> String {
+    format!("{} went away before it answered", call.handler)
 }
 
 fn unanswered(row: &Command, handler: &DomainName) -> String {

@@ -161,6 +161,8 @@ pub enum State {
     Queued,
     /// The domain has it.
     Open,
+    /// The domain has it, and nothing waits for its answer: who asked is told if the domain goes.
+    Unanswered,
 }
 
 /// A line that waits for a legacy domain.

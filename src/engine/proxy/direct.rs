@@ -1,0 +1,166 @@
+//! Commands between legacy domains go word for word; whoever sent one is told if its handler goes before it
+//! has answered.
+
+use super::calls::{
+    Given, Match, Origin, Pending as _, State, choose, compare, keep, legacy_answer,
+};
+use super::line::Read;
+use super::tell::of;
+use super::time::{ends_by_time, went_away};
+use super::{Action, Proxy};
+use crate::engine::clock::Now;
+use crate::engine::json::Object;
+use crate::engine::legacy;
+use crate::engine::limits::Limits;
+use crate::engine::mapping::shape::Side;
+use crate::engine::mapping::{Command, Wire};
+use crate::engine::name::DomainName;
+use crate::engine::queue::{Entry, Purpose};
+use crate::engine::refusal::{Reason, Refusal, brief, head};
+use bytes::Bytes;
+use std::sync::Arc;
+
+impl Proxy {
+    /// A line from another legacy domain.
+    pub(super) fn direct(
+        &mut self,
+        from: DomainName,
+        line: Bytes,
+        command: Option<Arc<Command>>,
+        is_command: bool,
+        now: Now,
+    ) {
+        if let Some(row) = command.filter(|r| r.exclusive) {
+            let message = legacy::parse(without_end(&line), self.limits.depth);
+            let arguments = message.map(|m| m.body.as_object().clone()).unwrap_or_default();
+            let call = self.direct_call((from, &line), row, &arguments, State::Held(line.clone()));
+            if self.given.len() >= self.limits.calls {
+                let detail = format!("{} calls are pending", self.given.len());
+                return self.give_up(&call, Reason::DomainStuck, &detail, now);
+            }
+            return self.take_call(call, now);
+        }
+        let purpose = Purpose::Message { from, command: is_command };
+        if let Err(entry) = self.enqueue(Entry { line, purpose, delivery: None }, now) {
+            self.give_up_entry(entry, Reason::DomainStuck, now);
+        }
+    }
+
+    fn direct_call(
+        &mut self,
+        (from, line): (DomainName, &Bytes),
+        row: Arc<Command>,
+        arguments: &Object<'_>,
+        state: State,
+    ) -> Given {
+        Given {
+            id: self.number(),
+            requester: Some(from),
+            handler: self.name().clone(),
+            origin: Origin::Direct,
+            reply: String::new(),
+            correlation: None,
+            values: keep(&row, Side::Legacy, arguments),
+            row,
+            head: head(line),
+            state,
+            answers: 0,
+        }
+    }
+
+    /// A command that nothing waits for here has been written, and so is counted. Its call is remembered until
+    /// it is answered, if its row is known: the oldest of too many are forgotten.
+    pub(super) fn command_written(&mut self, from: DomainName, line: &Bytes, now: Now) {
+        let Ok(message) = legacy::parse(without_end(line), self.limits.depth) else { return };
+        let (table, arguments) = (Arc::clone(&self.table), message.body.as_object());
+        let mut dialects =
+            std::iter::once(table.default_dialect()).chain(0..table.dialects().count());
+        let row = dialects.find_map(|d| table.command_named(d, &message.name, arguments));
+        let Some(row) = row.filter(|row| row.is_answered_on_legacy()) else { return };
+        let since = now.monotonic;
+        let open = State::Open { since, deadline: since.saturating_add(row.timeout) };
+        let call = self.direct_call((from, line), Arc::clone(row), arguments, open);
+        if !self.is_over_level(call.size()) {
+            self.remember_unanswered(call);
+        }
+    }
+
+    pub(super) fn remember_unanswered(&mut self, call: Given) {
+        self.unanswered.push(call);
+        let too_many = |calls: &[Given], size: usize, limits: &Limits| {
+            calls.len() > limits.calls || (calls.len() > 1 && size > limits.queue)
+        };
+        while too_many(&self.unanswered, self.unanswered.size(), &self.limits) {
+            self.unanswered.remove(0);
+        }
+    }
+
+    /// A response from this domain to another legacy one: it may end a call. Says whose turn it is, if that
+    /// was an exclusive one.
+    pub(super) fn end_direct(
+        &mut self,
+        read: &Read<'_>,
+        to: &DomainName,
+        now: Now,
+    ) -> Option<DomainName> {
+        let data = read.message.body.as_object();
+        let wire = Wire::Response(read.message.name.clone());
+        let fitting = |(at, g): (usize, &Given)| {
+            let open = matches!(g.origin, Origin::Direct) && matches!(g.state, State::Open { .. });
+            if !open || g.requester.as_ref() != Some(to) {
+                return None;
+            }
+            let answer = legacy_answer(&g.row, &wire, data, Some(&g.values))?;
+            let matched = compare(&answer.shape.repeats.legacy, data, &g.values);
+            Some(((at, answer.ends), matched))
+        };
+        let Some((at, ends)) = choose(self.given.iter().enumerate().filter_map(fitting)) else {
+            self.end_unanswered(&wire, data, |call, _| call.requester.as_ref() == Some(to));
+            return None;
+        };
+        if let Some(call) = self.given.get_mut(at) {
+            call.answers += 1;
+        }
+        ends.then(|| self.end_given(at, now)).flatten()
+    }
+
+    /// The first call that nothing waits for, that a message answers and that `fits`, is over if that is its
+    /// last answer, or if nobody can tell which is.
+    pub(super) fn end_unanswered(
+        &mut self,
+        wire: &Wire,
+        data: &Object<'_>,
+        fits: impl Fn(&Given, Match) -> bool,
+    ) {
+        let fitting = |(at, call): (usize, &Given)| {
+            let answer = legacy_answer(&call.row, wire, data, Some(&call.values))?;
+            let matched = compare(&answer.shape.repeats.legacy, data, &call.values);
+            let over = answer.ends || ends_by_time(&call.row);
+            fits(call, matched).then_some(((at, over), matched))
+        };
+        if let Some((at, true)) = choose(self.unanswered.iter().enumerate().filter_map(fitting)) {
+            self.unanswered.remove(at);
+        }
+    }
+
+    /// The domain has gone: who is still a legacy domain is told of its unanswered commands. They have been
+    /// counted as written.
+    pub(super) fn tell_unanswered(&mut self, now: Now) {
+        for call in self.unanswered.take() {
+            let from = call.name();
+            if from == *self.name() || !self.is_legacy(&from) {
+                continue;
+            }
+            let detail = went_away(&call);
+            let (reason, told) = (Reason::Expired, of(&call.row.name, &detail).into_owned());
+            let refusal =
+                Refusal { reason, from: from.clone(), detail: brief(detail), head: call.head };
+            self.actions.push(Action::Refused(refusal));
+            self.tell_legacy(&from, reason, &told, now);
+        }
+    }
+}
+
+fn without_end(line: &Bytes) -> &[u8] {
+    line.strip_suffix(b"\n").unwrap_or(line)
+}
