@@ -89,8 +89,37 @@ async fn a_directory_behind_a_link_is_watched_and_a_missing_one_is_named() {
 
     let error = Watch::new(&directory.path().join("missing/*.sock")).unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
+}
 
-    fs::remove_dir_all(directory.path().join("run")).unwrap();
-    assert_eq!(next(&mut watch).await, Change::Disappeared(link.join("a.sock")));
-    assert!(timeout(Duration::from_secs(10), watch.next()).await.unwrap().is_err());
+#[tokio::test]
+async fn a_directory_that_another_takes_the_place_of_is_watched_anew() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let fill = |directory: &str, name: &str| {
+        fs::create_dir(at(directory)).unwrap();
+        fs::write(at(directory).join(name), "").unwrap();
+    };
+    fill("run", "a.sock");
+    let mut watch = Watch::new(&at("run/*.sock")).unwrap();
+    assert_eq!(next(&mut watch).await, Change::Appeared(at("run/a.sock")));
+    // Removed, and made anew with what is in it.
+    fs::remove_dir_all(at("run")).unwrap();
+    assert_eq!(next(&mut watch).await, Change::Disappeared(at("run/a.sock")));
+    fill("new", "b.sock");
+    fs::rename(at("new"), at("run")).unwrap();
+    assert_eq!(next(&mut watch).await, Change::Appeared(at("run/b.sock")));
+    // Moved away, with another one in its place at once.
+    fill("other", "b.sock");
+    fs::rename(at("run"), at("old")).unwrap();
+    fs::rename(at("other"), at("run")).unwrap();
+    assert_eq!(next(&mut watch).await, Change::Disappeared(at("run/b.sock")));
+    assert_eq!(next(&mut watch).await, Change::Appeared(at("run/b.sock")));
+    // A link that leads elsewhere.
+    fs::rename(at("run"), at("older")).unwrap();
+    std::os::unix::fs::symlink("old", at("run")).unwrap();
+    assert_eq!(next(&mut watch).await, Change::Disappeared(at("run/b.sock")));
+    assert_eq!(next(&mut watch).await, Change::Appeared(at("run/b.sock")));
+    // It goes on as before.
+    fs::write(at("old/c.sock"), "").unwrap();
+    assert_eq!(next(&mut watch).await, Change::Appeared(at("run/c.sock")));
 }

@@ -43,6 +43,12 @@ pub async fn connect_unix(path: &Path) -> io::Result<Channel> {
     UnixStream::connect(path).await.map(Channel::Unix)
 }
 
+/// Whether that a path could not be opened means that nothing has its name. A link has it, too, wherever it leads:
+/// who watches the link's folder does not see what it leads to appear.
+pub fn is_absent(error: &io::Error, path: &Path) -> bool {
+    error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err()
+}
+
 /// Opens a serial port, sets raw mode at once, and drops what had come in before: it may be the
 /// middle of a line.
 ///

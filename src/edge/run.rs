@@ -210,7 +210,7 @@ fn is_there(config: &Config, on_mqtt: &BTreeSet<DomainName>, name: &DomainName) 
 fn has_socket(pattern: &Path, name: &DomainName) -> bool {
     let own = pattern.with_file_name(format!("{name}-msg.sock"));
     let (Some(file), Some(fits)) = (own.file_name(), pattern.file_name()) else { return false };
-    super::watch::fits(fits, file) && own.exists()
+    super::watch::fits(fits, file) && own.symlink_metadata().is_ok()
 }
 
 /// What the broker may send in one packet: well over a line, for Base64 and properties; anything larger

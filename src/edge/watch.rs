@@ -7,14 +7,24 @@ use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// Room for some hundred events of short names; one event of the longest name has 272 bytes.
 const BUFFER: usize = 8192;
+/// How often is looked whether the directory is still the one that is watched. inotify follows a directory that
+/// is moved away, and tells nothing of one that is mounted over it.
+const LOOK: Duration = Duration::from_secs(1);
+/// How soon one that is lost is looked for again.
+const SOON: Duration = Duration::from_millis(50);
+/// How many names are remembered of a directory that is made anew.
+const NAMES: usize = 1024;
 
 /// What happened to a path that fits the pattern. Whether it is a socket that accepts connections
 /// is for `connect` to tell.
@@ -31,17 +41,29 @@ pub enum Change {
 pub struct Watch {
     directory: PathBuf,
     pattern: OsString,
-    notifier: AsyncFd<OwnedFd>,
+    /// `None` while the directory cannot be watched.
+    notifier: Option<Notifier>,
     known: BTreeSet<OsString>,
+    /// The names that were ever there: what they name can be looked at where the directory cannot be listed.
+    seen: BTreeSet<OsString>,
     changes: VecDeque<Change>,
-    /// Whether the directory itself has gone.
-    gone: bool,
+    look: Interval,
+    /// Why it cannot be watched, as was said.
+    fault: Option<String>,
+}
+
+/// inotify on one directory.
+#[derive(Debug)]
+struct Notifier {
+    fd: AsyncFd<OwnedFd>,
+    /// The directory: device and number.
+    directory: (u64, u64),
 }
 
 impl Watch {
     /// Begins to watch. What exists already is reported by the first calls of [`Watch::next`].
     /// `*` stands for any bytes of the file name; the directory is taken word for word, and may be
-    /// a symbolic link. Must be called within a tokio runtime.
+    /// a symbolic link. One that goes later is waited for. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// A directory that does not exist or cannot be watched or listed; the error names it.
@@ -57,43 +79,38 @@ impl Watch {
             let text = format!("{}: {error}", directory.display());
             io::Error::new(error.kind(), text)
         };
-        let notifier = start(directory).map_err(|errno| at(errno.into()))?;
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watch = Self {
             directory: directory.to_owned(),
             pattern: name.to_owned(),
-            notifier: register(notifier)?,
+            notifier: None,
             known: BTreeSet::new(),
+            seen: BTreeSet::new(),
             changes: VecDeque::new(),
-            gone: false,
+            look,
+            fault: None,
         };
-        // Listing after the watch has begun finds some twice and misses none.
-        watch.list().map_err(at)?;
+        watch.begin().map_err(at)?;
         Ok(watch)
     }
 
     /// The next change. Cancel-safe.
     ///
     /// # Errors
-    /// Those of reading from inotify, and a directory that has gone itself, after the changes
-    /// before that. The watch is then of no more use.
+    /// Those of reading from inotify.
     pub async fn next(&mut self) -> io::Result<Change> {
         loop {
             if let Some(change) = self.changes.pop_front() {
                 return Ok(change);
             }
-            if self.gone {
-                let text = format!("{}: the directory has gone", self.directory.display());
-                return Err(io::Error::new(io::ErrorKind::NotFound, text));
-            }
-            let mut buffer = [MaybeUninit::uninit(); BUFFER];
-            let read = {
-                let mut guard = self.notifier.readable().await?;
-                guard.try_io(|fd| read(fd.get_ref(), &mut buffer).map_err(io::Error::from))
-            };
-            // Not readable after all: wait again.
-            let Ok(events) = read else { continue };
-            for (flags, name) in events? {
-                self.take(flags, name)?;
+            tokio::select! {
+                events = events(self.notifier.as_ref()) => {
+                    for (flags, name) in events? {
+                        self.take(flags, name);
+                    }
+                }
+                _ = self.look.tick() => self.look_again(),
             }
         }
     }
@@ -112,19 +129,73 @@ impl Watch {
         }
     }
 
+    /// Begins with the directory that is there now.
+    fn begin(&mut self) -> io::Result<()> {
+        let directory = identity(&self.directory)?;
+        let fd = register(start(&self.directory)?)?;
+        self.notifier = Some(Notifier { fd, directory });
+        // Listing after the watch has begun finds some twice and misses none.
+        self.list()
+    }
+
+    /// Begins anew if the directory is not the one that is watched.
+    fn look_again(&mut self) {
+        let there = identity(&self.directory).ok();
+        if self.notifier.as_ref().is_some_and(|notifier| Some(notifier.directory) == there) {
+            return;
+        }
+        self.notifier = None;
+        for name in std::mem::take(&mut self.known) {
+            self.changes.push_back(Change::Disappeared(self.directory.join(name)));
+        }
+        let begun = self.begin();
+        let directory = self.directory.display();
+        match begun {
+            Ok(()) => {
+                tracing::info!(%directory, "the folder of sockets is another: watched anew");
+                self.fault = None;
+            }
+            // The gateway is confined to the directory that it began with.
+            Err(error) if self.notifier.is_some() => {
+                tracing::warn!(
+                    %directory, %error,
+                    help = "restart the gateway if one that is new does not appear",
+                    "the folder of sockets is another, and cannot be listed: watched anew"
+                );
+                self.fault = None;
+                self.look_for_seen();
+            }
+            Err(error) => {
+                self.look.reset_after(SOON);
+                let fault = error.to_string();
+                if self.fault.as_ref() != Some(&fault) {
+                    tracing::error!(%directory, %error, "the folder of sockets is lost: tried again");
+                }
+                self.fault = Some(fault);
+            }
+        }
+    }
+
+    fn look_for_seen(&mut self) {
+        for name in self.seen.clone() {
+            if self.directory.join(&name).symlink_metadata().is_ok() {
+                self.appeared(name);
+            }
+        }
+    }
+
     /// Notes one event of inotify.
-    fn take(&mut self, flags: ReadFlags, name: Option<OsString>) -> io::Result<()> {
-        if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
+    fn take(&mut self, flags: ReadFlags, name: Option<OsString>) {
+        let lost_track = flags.contains(ReadFlags::QUEUE_OVERFLOW);
+        if lost_track {
             tracing::warn!(directory = ?self.directory, "lost track of changes; listing anew");
-            return self.list();
         }
-        if flags.intersects(ReadFlags::IGNORED | ReadFlags::UNMOUNT) {
-            self.gone = true;
-            return Ok(());
+        let gone = flags.intersects(ReadFlags::IGNORED | ReadFlags::UNMOUNT);
+        if gone || (lost_track && self.list().is_err()) {
+            self.notifier = None;
+            return self.look_again();
         }
-        let Some(name) = name.filter(|name| self.fits(name)) else {
-            return Ok(());
-        };
+        let Some(name) = name.filter(|name| self.fits(name)) else { return };
         if flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
             // A rename over a name that is there replaces it, without a DELETE. A CREATE of a known
             // name is one that the listing had seen already.
@@ -135,7 +206,6 @@ impl Watch {
         } else {
             self.disappeared(&name);
         }
-        Ok(())
     }
 
     /// Compares what is there with what is known.
@@ -155,6 +225,9 @@ impl Watch {
 
     fn appeared(&mut self, name: OsString) {
         let path = self.directory.join(&name);
+        if self.seen.len() < NAMES {
+            self.seen.insert(name.clone());
+        }
         if self.known.insert(name) {
             self.changes.push_back(Change::Appeared(path));
         }
@@ -178,6 +251,24 @@ fn start(directory: &Path) -> Result<OwnedFd, Errno> {
     let goes = WatchFlags::DELETE | WatchFlags::MOVED_FROM;
     inotify::add_watch(&notifier, directory, comes | goes | WatchFlags::ONLYDIR)?;
     Ok(notifier)
+}
+
+/// The next events; never, if nothing is watched. Cancel-safe.
+async fn events(notifier: Option<&Notifier>) -> io::Result<Vec<(ReadFlags, Option<OsString>)>> {
+    let Some(Notifier { fd, .. }) = notifier else { return std::future::pending().await };
+    loop {
+        let mut guard = fd.readable().await?;
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        // Not readable after all: wait again.
+        if let Ok(events) = guard.try_io(|fd| Ok(read(fd.get_ref(), &mut buffer)?)) {
+            return events;
+        }
+    }
+}
+
+/// What a directory is known by: another that takes its place is another.
+fn identity(directory: &Path) -> io::Result<(u64, u64)> {
+    directory.metadata().map(|found| (found.dev(), found.ino()))
 }
 
 /// Has the runtime look after the descriptor.

@@ -1,8 +1,10 @@
-//! A domain that goes away for longer than it counts as legacy: what it was asked is not lost.
+//! A domain that goes away, and comes back: it is found again, and what it was asked is not lost.
 
-use crate::peers::{Broker, Dialect, Disks, Line, MqttPeer, MqttServer};
-use crate::setting::{Outcome, setting_with};
+use crate::peers::{Broker, Dialect, Disks, LegacyDomain, Line, MqttPeer, MqttServer, MvpServer};
+use crate::setting::{Outcome, setting, setting_with};
 use serde_json::json;
+use std::fs;
+use std::os::unix::fs::symlink;
 
 #[tokio::test]
 async fn what_a_domain_was_asked_goes_to_whoever_handles_it_now() -> Outcome {
@@ -31,6 +33,47 @@ async fn what_a_domain_was_asked_goes_to_whoever_handles_it_now() -> Outcome {
 
     // Nobody has thrown it out, and everyone is still served.
     scan.call("system/disks/list_disks", &json!({})).await?;
+    gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socket_that_is_a_link_is_found_again() -> Outcome {
+    let mut setting = setting().await?;
+    let consoles = tempfile::tempdir()?;
+    let _server = setting.mvp_server().await?;
+    let mut gui = LegacyDomain::start(consoles.path(), "vm-gui")?;
+    let (link, target) = ("vm-gui-msg.sock", consoles.path().join("vm-gui-msg.sock"));
+    symlink(&target, setting.sockets().join(link))?;
+    gui.connected().await?;
+    gui.stop().await?;
+    // It is tried again, and that it takes long is said.
+    setting.gateway.logged("cannot be opened: tried again", 1).await?;
+    let why = format!("a link to {}: No such file", target.display());
+    assert!(setting.gateway.log().contains(&why), "{}", setting.gateway.log());
+    gui.listen()?;
+    gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_folder_of_sockets_that_is_made_anew_is_watched_again() -> Outcome {
+    let mut setting = setting().await?;
+    let sockets = setting.sockets().to_owned();
+    let mut before = LegacyDomain::start(&sockets, "sys-usb")?;
+    before.connected().await?;
+    before.stop().await?;
+    fs::remove_dir_all(&sockets)?;
+    setting.gateway.logged("the folder of sockets is lost: tried again", 1).await?;
+    // One that it knows is there before the folder is.
+    let new = sockets.with_extension("new");
+    fs::create_dir(&new)?;
+    let server = LegacyDomain::start(&new, "sys-usb")?;
+    fs::rename(&new, &sockets)?;
+    let _server = MvpServer::over(server, Disks::new()?);
+    setting.served("sys-usb").await?;
+    // And one comes later.
+    let mut gui = setting.legacy("vm-gui").await?;
     gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await?;
     Ok(())
 }

@@ -266,6 +266,98 @@ async fn a_domain_that_restarts_goes_and_comes_back() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_domain_s_socket_that_is_moved_away_and_back_is_offered_again() -> Outcome {
+    let observed = Observed::start()?;
+    let backend = observed.backend("vm-gui")?;
+    let mut domain = accept(&backend).await?;
+    drop(observed.client("vm-gui").await?);
+    let mut changes = Watch::new(&observed.offered("vm-gui"))?;
+    let offered = Change::Appeared(observed.offered("vm-gui"));
+    assert_eq!(in_time("the socket", changes.next()).await??, offered);
+    let (own, away) = (observed.own("vm-gui"), observed.sockets.path().join("away"));
+    std::fs::rename(&own, &away)?;
+    let gone = Change::Disappeared(observed.offered("vm-gui"));
+    assert_eq!(in_time("its end", changes.next()).await??, gone);
+    std::fs::rename(&away, &own)?;
+    assert_eq!(in_time("the socket", changes.next()).await??, offered);
+    let mut router = BufReader::new(UnixStream::connect(observed.offered("vm-gui")).await?);
+    domain.write_all(b"back\n").await?;
+    assert_eq!(line(&mut router).await?, "back\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_domain_that_restarts_at_once_is_offered_every_time() -> Outcome {
+    let observed = Observed::start()?;
+    let mut before = None;
+    for _ in 0..300 {
+        // The old one goes with its connection when the new one is there.
+        let backend = observed.backend("vm-gui")?;
+        drop(before.take());
+        let domain = accept(&backend).await?;
+        before = Some((backend, domain));
+        std::fs::remove_file(observed.own("vm-gui"))?;
+    }
+    let backend = observed.backend("vm-gui")?;
+    drop(before);
+    let mut domain = accept(&backend).await?;
+    let mut router = BufReader::new(observed.client("vm-gui").await?);
+    domain.write_all(b"back\n").await?;
+    assert_eq!(line(&mut router).await?, "back\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_domain_s_socket_that_is_a_link_is_found_again() -> Outcome {
+    let observed = Observed::start()?;
+    let target = observed.sockets.path().join("console");
+    std::os::unix::fs::symlink(&target, observed.own("vm-gui"))?;
+    let mut changes = Watch::new(&observed.offered("vm-gui"))?;
+    for _ in 0..2 {
+        let backend = UnixListener::bind(&target)?;
+        let mut domain = accept(&backend).await?;
+        let offered = Change::Appeared(observed.offered("vm-gui"));
+        assert_eq!(in_time("the socket", changes.next()).await??, offered);
+        let mut router = BufReader::new(UnixStream::connect(observed.offered("vm-gui")).await?);
+        domain.write_all(b"here\n").await?;
+        assert_eq!(line(&mut router).await?, "here\n");
+        std::fs::remove_file(&target)?;
+        drop((backend, domain));
+        let gone = Change::Disappeared(observed.offered("vm-gui"));
+        assert_eq!(in_time("its end", changes.next()).await??, gone);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_somebody_removes_of_the_relay_is_made_anew_and_said() -> Outcome {
+    let (sockets, above) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let relay = above.path().join("relay");
+    std::fs::create_dir(&relay)?;
+    std::fs::set_permissions(&relay, PermissionsExt::from_mode(0o711))?;
+    let gateway = Gateway::new(PROGRAM, mappings(), Path::new("/absent/mqtt.sock"))?
+        .on_dom0(sockets.path())
+        .with_key("confine = false")
+        .with(&format!("[observe]\nrelay = \"{}\"\n", relay.display()))
+        .start()?;
+    let backend = UnixListener::bind(sockets.path().join("vm-gui-msg.sock"))?;
+    let mut domain = accept(&backend).await?;
+    let offered = relay.join("vm-gui-msg.sock");
+    gateway.logged("offered to the router", 1).await?;
+    std::fs::remove_file(&offered)?;
+    gateway.logged("the relay's socket was removed: made anew", 1).await?;
+    gateway.logged("offered to the router", 2).await?;
+    std::fs::remove_dir_all(&relay)?;
+    gateway.logged("the relay's folder was removed: made anew", 1).await?;
+    gateway.logged("offered to the router", 3).await?;
+    assert_eq!(std::fs::metadata(&relay)?.permissions().mode() & 0o777, 0o711);
+    let mut router = BufReader::new(UnixStream::connect(&offered).await?);
+    domain.write_all(b"here\n").await?;
+    assert_eq!(line(&mut router).await?, "here\n");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_router_that_does_not_read_loses_whole_lines_and_holds_nobody_up() -> Outcome {
     let mut observed = Observed::start_with("[limits]\nqueue = \"64 KiB\"\n")?;
     let backend = observed.backend("sys-usb")?;

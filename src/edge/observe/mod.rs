@@ -15,6 +15,7 @@ use crate::config::{Channel, Config, Observe, domain_of};
 use crate::engine::proxy::Setting;
 pub use learner::FILE;
 use learner::Learner;
+use offer::Folder;
 use relay::{Control, Relay};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 
 struct Observer {
     config: Config,
-    relay: PathBuf,
+    folder: Folder,
     learner: Learner,
     /// By the file's name: a router is offered a socket whose name is no domain's as well.
     running: BTreeMap<OsString, (PathBuf, mpsc::UnboundedSender<Control>)>,
@@ -51,7 +52,8 @@ pub async fn run(mut config: Config, observe: Observe, confined: &Confined) -> R
     })?;
     let (learner, learning) = Learner::start(setting, &config.state_dir, lock, Clock::start())?;
     let relay = observe.relay;
-    offer::sweep(&relay).await.map_err(|e| format!("{}: {e}", relay.display()))?;
+    let folder =
+        Folder::open(relay.clone()).await.map_err(|e| format!("{}: {e}", relay.display()))?;
     let (changed, changes) = mpsc::channel(64);
     for channel in &config.channels {
         if let Channel::Unix(pattern) = channel {
@@ -59,6 +61,9 @@ pub async fn run(mut config: Config, observe: Observe, confined: &Confined) -> R
             tokio::spawn(watch.forward(changed.clone()));
         }
     }
+    let relayed = Watch::new(&relay.join("*")).map_err(|e| e.to_string())?;
+    let (removed, looks) = mpsc::channel(64);
+    tokio::spawn(relayed.forward(removed));
     confined.log();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -67,14 +72,18 @@ pub async fn run(mut config: Config, observe: Observe, confined: &Confined) -> R
     );
     super::service::ready();
     let (running, tasks) = (BTreeMap::new(), JoinSet::new());
-    let mut observer = Observer { config, relay, learner, running, tasks };
-    observer.until_told(changes).await.map_err(|e| format!("signals: {e}"))?;
+    let mut observer = Observer { config, folder, learner, running, tasks };
+    observer.until_told(changes, looks).await.map_err(|e| format!("signals: {e}"))?;
     observer.finish(learning).await;
     Ok(())
 }
 
 impl Observer {
-    async fn until_told(&mut self, mut changes: mpsc::Receiver<Change>) -> std::io::Result<()> {
+    async fn until_told(
+        &mut self,
+        mut changes: mpsc::Receiver<Change>,
+        mut relayed: mpsc::Receiver<Change>,
+    ) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut count = signal(SignalKind::user_defined1())?;
@@ -82,6 +91,7 @@ impl Observer {
         loop {
             tokio::select! {
                 Some(change) = changes.recv() => self.changed(change),
+                Some(change) = relayed.recv() => self.relay_changed(&change),
                 Some(end) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     if let Err(error) = end {
                         tracing::error!(%error, "a relay's task failed");
@@ -122,6 +132,15 @@ impl Observer {
         }
     }
 
+    /// The relay's own sockets come and go, too.
+    fn relay_changed(&self, change: &Change) {
+        if let Change::Disappeared(path) = change
+            && let Some((_, relay)) = path.file_name().and_then(|name| self.running.get(name))
+        {
+            let _ = relay.send(Control::Look);
+        }
+    }
+
     fn start(&mut self, file: OsString, own: PathBuf) {
         let domain = domain_of(&own).filter(|name| name.meaning().is_none());
         let name = match &domain {
@@ -132,9 +151,10 @@ impl Observer {
             }
         };
         let (control, controls) = mpsc::unbounded_channel();
-        let names = (name, own.clone(), self.relay.join(&file));
+        let names = (name, own.clone(), self.folder.at(&file));
         let ear = self.learner.ear(domain);
-        let relay = Relay::new(names, controls, ear, self.config.limits.clone());
+        let relay =
+            Relay::new(names, self.folder.clone(), controls, ear, self.config.limits.clone());
         self.tasks.spawn(relay.run());
         self.running.insert(file, (own, control));
     }

@@ -1,5 +1,6 @@
 //! A socket that is offered to the old router in the place of a domain's own.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
@@ -16,6 +17,54 @@ pub(super) struct Offer {
     path: PathBuf,
     /// Its file: device and number. Another that has taken its place is left alone.
     file: (u64, u64),
+}
+
+/// The folder of the offered sockets.
+#[derive(Debug, Clone)]
+pub(super) struct Folder {
+    path: PathBuf,
+    mode: u32,
+}
+
+impl Folder {
+    /// Looks at the folder, and removes the sockets that a killed gateway has left in it: the router would find
+    /// domains that are not there.
+    ///
+    /// # Errors
+    /// Those of listing the folder.
+    pub async fn open(path: PathBuf) -> io::Result<Self> {
+        let mode = fs::metadata(&path)?.mode() & 0o7777;
+        sweep(&path).await?;
+        Ok(Self { path, mode })
+    }
+
+    /// Where a file of this name is in it.
+    pub fn at(&self, file: &OsStr) -> PathBuf {
+        self.path.join(file)
+    }
+
+    /// Makes it anew if somebody has removed it.
+    ///
+    /// # Errors
+    /// It cannot be made; the error names it.
+    pub fn make(&self) -> io::Result<()> {
+        if self.path.exists() {
+            return Ok(());
+        }
+        let made = fs::create_dir(&self.path)
+            .and_then(|()| fs::set_permissions(&self.path, fs::Permissions::from_mode(self.mode)));
+        let path = self.path.display();
+        match made {
+            Ok(()) => tracing::warn!(%path, "the relay's folder was removed: made anew"),
+            // Another domain's task was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                let text = format!("{path}: removed, and cannot be made anew: {error}");
+                return Err(io::Error::new(error.kind(), text));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Offer {
@@ -53,6 +102,11 @@ impl Offer {
         Ok(Self { listener, path, file: (made.dev(), made.ino()) })
     }
 
+    /// Whether its file is there.
+    pub fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.file)
+    }
+
     /// The next client.
     ///
     /// # Errors
@@ -64,8 +118,7 @@ impl Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        let mine = |m: fs::Metadata| (m.dev(), m.ino()) == self.file;
-        if fs::symlink_metadata(&self.path).is_ok_and(mine)
+        if self.is_there()
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "the relay's socket stays behind");
@@ -102,12 +155,7 @@ async fn is_stale(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Removes the sockets that a killed gateway has left in the relay's directory: the router would find
-/// domains that are not there.
-///
-/// # Errors
-/// Those of listing the directory.
-pub(super) async fn sweep(directory: &Path) -> io::Result<()> {
+async fn sweep(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();

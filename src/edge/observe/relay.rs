@@ -4,9 +4,9 @@
 
 use super::backlog::Backlog;
 use super::learner::Ear;
-use super::offer::Offer;
+use super::offer::{Folder, Offer};
 use super::pipe::{CHUNK, read, read_out, rest_of, write};
-use crate::edge::channel::{Channel, drain};
+use crate::edge::channel::{Channel, drain, is_absent};
 use crate::edge::clock::wait;
 use crate::engine::coverage::Speaker;
 use crate::engine::limits::Limits;
@@ -31,6 +31,8 @@ pub(super) enum Control {
     Appeared,
     /// It is gone.
     Disappeared,
+    /// The socket that is offered to the router may have been removed.
+    Look,
     /// Log what has passed.
     Report,
     /// Pass on what is there, until then at most, and end.
@@ -45,6 +47,8 @@ pub(super) struct Relay {
     pub own: PathBuf,
     /// The one that is offered to the router.
     pub offered: PathBuf,
+    /// That one's folder.
+    pub folder: Folder,
     pub control: mpsc::UnboundedReceiver<Control>,
     pub ear: Ear,
     pub limits: Limits,
@@ -71,8 +75,8 @@ struct Link {
     offer: Option<Offer>,
     /// When to offer the socket (again).
     offer_at: Option<Instant>,
-    /// That it cannot be offered has been told.
-    told: bool,
+    /// Why it cannot be offered, as was told.
+    fault: Option<String>,
     router: Option<UnixStream>,
     /// For the router.
     backlog: Backlog,
@@ -103,6 +107,7 @@ impl Relay {
     /// A relay whose domain's socket has just appeared.
     pub fn new(
         (name, own, offered): (String, PathBuf, PathBuf),
+        folder: Folder,
         control: mpsc::UnboundedReceiver<Control>,
         ear: Ear,
         limits: Limits,
@@ -116,7 +121,7 @@ impl Relay {
             discarded: 0,
             discarding: false,
         };
-        Self { name, own, offered, control, ear, limits, life }
+        Self { name, own, offered, folder, control, ear, limits, life }
     }
 
     /// Runs until it is told to finish.
@@ -148,7 +153,7 @@ impl Relay {
                 Ok(domain) => return Some(domain),
                 Err(error) => {
                     tracing::debug!(domain = %self.name, %error, "no channel yet");
-                    self.life.present = error.kind() != io::ErrorKind::NotFound;
+                    self.life.present = !is_absent(&error, &self.own);
                 }
             }
             pause = (pause * 2).clamp(RETRY.0, RETRY.1);
@@ -160,6 +165,7 @@ impl Relay {
         match control {
             Control::Appeared => self.life.present = true,
             Control::Disappeared => self.life.present = false,
+            Control::Look => {}
             Control::Report => self.report(),
             Control::Finish(limit) => self.life.finish = Some(limit),
         }
@@ -176,7 +182,7 @@ impl Relay {
             domain,
             offer: None,
             offer_at: self.life.present.then(Instant::now),
-            told: false,
+            fault: None,
             router: None,
             backlog: Backlog::new(self.limits.queue),
             pending: BytesMut::new(),
@@ -259,10 +265,7 @@ impl Relay {
             }
             Turn::Offer => self.offer(link).await,
             Turn::Control(control) => {
-                if matches!(control, Control::Disappeared | Control::Finish(_)) {
-                    link.offer = None;
-                    link.offer_at = None;
-                }
+                self.offer_as_told(&control, link);
                 self.control(control);
             }
             Turn::Over => {}
@@ -298,20 +301,39 @@ impl Relay {
         }
     }
 
+    /// What is told of the domain's socket may be old: the connection may be one to its newest already.
+    fn offer_as_told(&self, control: &Control, link: &mut Link) {
+        match control {
+            Control::Disappeared | Control::Finish(_) => (link.offer, link.offer_at) = (None, None),
+            Control::Appeared if link.offer.is_none() => link.offer_at = Some(Instant::now()),
+            Control::Look if link.offer.as_ref().is_some_and(|offer| !offer.is_there()) => {
+                let path = self.offered.display();
+                tracing::warn!(domain = %self.name, %path, "the relay's socket was removed: made anew");
+                (link.offer, link.offer_at) = (None, Some(Instant::now()));
+            }
+            Control::Appeared | Control::Look | Control::Report => {}
+        }
+    }
+
     async fn offer(&mut self, link: &mut Link) {
         link.offer_at = None;
-        match Offer::open(self.offered.clone(), &self.own).await {
+        let opened = match self.folder.make() {
+            Ok(()) => Offer::open(self.offered.clone(), &self.own).await,
+            Err(error) => Err(error),
+        };
+        match opened {
             Ok(offer) => {
-                link.offer = Some(offer);
+                (link.offer, link.fault) = (Some(offer), None);
                 tracing::info!(domain = %self.name, path = %self.offered.display(), "offered to the router");
             }
-            // The domain's own socket has gone meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                if !std::mem::replace(&mut link.told, true) {
-                    tracing::error!(domain = %self.name, %error, "cannot be offered to the router yet");
-                }
                 link.offer_at = Some(Instant::now() + RETRY.1);
+                let fault = error.to_string();
+                // The domain's own socket may have gone meanwhile.
+                if self.own.exists() && link.fault.as_ref() != Some(&fault) {
+                    tracing::error!(domain = %self.name, %error, "cannot be offered to the router yet");
+                    link.fault = Some(fault);
+                }
             }
         }
     }

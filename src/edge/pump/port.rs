@@ -1,6 +1,6 @@
 //! A channel's bytes.
 
-use crate::edge::channel::{Channel, connect_unix, open_serial};
+use crate::edge::channel::{Channel, connect_unix, is_absent, open_serial};
 use crate::edge::handle::Handle;
 use crate::engine::gateway::{CHUNK, OpenError};
 use crate::engine::name::DomainName;
@@ -43,9 +43,9 @@ impl Port {
 
     /// Opens the channel.
     pub async fn open(&mut self) -> Result<(), OpenError> {
-        let opened = match &self.place {
-            Place::Unix(path) => connect_unix(path).await,
-            Place::Serial(path) => open_serial(path).await,
+        let (path, opened) = match &self.place {
+            Place::Unix(path) => (path, connect_unix(path).await),
+            Place::Serial(path) => (path, open_serial(path).await),
         };
         match opened {
             Ok(channel) => {
@@ -53,14 +53,21 @@ impl Port {
                 self.last = None;
                 Ok(())
             }
-            Err(error) => Err(OpenError {
-                absent: error.kind() == io::ErrorKind::NotFound,
-                starting: matches!(
-                    error.kind(),
-                    io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock
-                ),
-                why: error.to_string(),
-            }),
+            Err(error) => {
+                let leads_nowhere = error.kind() == io::ErrorKind::NotFound;
+                Err(OpenError {
+                    absent: is_absent(&error, path),
+                    starting: leads_nowhere
+                        || matches!(
+                            error.kind(),
+                            io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock
+                        ),
+                    why: match path.read_link() {
+                        Ok(to) if leads_nowhere => format!("a link to {}: {error}", to.display()),
+                        _ => error.to_string(),
+                    },
+                })
+            }
         }
     }
 
