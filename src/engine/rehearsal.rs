@@ -454,6 +454,7 @@ impl Rehearsal {
         match self.paths.get(name) {
             Some(Path::Socket) => {
                 self.gateway.opened(name, self.now);
+                self.carry_out();
                 while self.write_one(name) {}
                 let queue = self.sessions.get_mut(&Pump::Domain(name.clone()));
                 let queue = queue.filter(|known| known.connected);

@@ -332,14 +332,21 @@ impl Gateway {
         let Some(domain) = self.domains.get_mut(name) else { return };
         let Some(report) = domain.report(now) else { return };
         domain.told = Some(report.state);
-        let shown = if report.state == State::Silent { State::Legacy } else { report.state };
+        let shown_as = domain.shown_as();
+        self.show_mode(name, now);
+        self.own.report(&shown_as, &report, now);
+    }
+
+    /// A domain's mode comes before what follows from it.
+    pub(super) fn show_mode(&mut self, name: &DomainName, now: Now) {
+        let Some(domain) = self.domains.get_mut(name) else { return };
+        let state = domain.state(now);
+        let shown = if state == State::Silent { State::Legacy } else { state };
         // One that is being opened is neither there nor absent.
         if shown != domain.shown && !domain.channel.is_opening() {
             domain.shown = shown;
             self.effects.push(&Pump::Domain(name.clone()), Effect::Mode(shown));
         }
-        let name = domain.shown_as();
-        self.own.report(&name, &report, now);
     }
 
     pub(super) fn tell_retry(&mut self, name: &DomainName, now: Now) {

@@ -232,6 +232,15 @@ impl Domain {
         }
     }
 
+    /// What its channel is doing.
+    pub fn state(&mut self, now: Now) -> State {
+        let none = Counters::default();
+        let mut reporter = std::mem::take(&mut self.reporter);
+        let state = reporter.state(self.view(&none), now.monotonic);
+        self.reporter = reporter;
+        state
+    }
+
     /// What there is to report, if it is time.
     pub fn report(&mut self, now: Now) -> Option<Report> {
         let none = Counters::default();

@@ -160,6 +160,7 @@ impl Gateway {
                 unacknowledged: Vec::new(),
             });
         });
+        self.show_mode(name, now);
         self.new_roster();
     }
 
@@ -278,6 +279,7 @@ impl Gateway {
                 legacy.first = Bytes::copy_from_slice(bytes);
             }
         });
+        self.show_mode(name, now);
         self.begin_lines(name, now);
     }
 

@@ -99,7 +99,8 @@ impl Reporter {
         self.contest = Contest::No;
     }
 
-    fn state(&mut self, view: View<'_>, now: Duration) -> State {
+    /// What the channel is doing now.
+    pub fn state(&mut self, view: View<'_>, now: Duration) -> State {
         if matches!(self.contest, Contest::MayEnd(at) if at <= now) {
             self.contest = Contest::No;
         }
