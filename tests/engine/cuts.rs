@@ -7,7 +7,7 @@ use passerelle::conversation::{self, Input};
 use passerelle::engine::mapping::Table;
 use passerelle::engine::mapping::table::Speaks;
 use passerelle::engine::name::DomainName;
-use passerelle::engine::rehearsal::Rehearsal;
+use passerelle::engine::rehearsal::{Effect, Rehearsal};
 use std::path::{Path, PathBuf};
 
 /// Loads the mapping files of a reload.
@@ -32,14 +32,32 @@ fn play(
             }
             _ => vec![input.clone()],
         };
+        let mut all = Vec::new();
         for part in parts {
             let load = |files: &[String]| Ok(load(files));
             let done = conversation::apply(&mut gateway, part, load).expect("an input");
             assert_ledger(&gateway);
-            effects.extend(done.iter().map(conversation::render));
+            all.extend(done);
         }
+        effects.extend(joined(all).iter().map(conversation::render));
     }
     effects
+}
+
+/// The effects with what goes through a tunnel in one piece.
+fn joined(effects: Vec<Effect>) -> Vec<Effect> {
+    let mut joined: Vec<Effect> = Vec::new();
+    for effect in effects {
+        match (joined.last_mut(), &effect) {
+            (Some(Effect::Tunnelled(before, way, first)), Effect::Tunnelled(name, to, more))
+                if before == name && way == to =>
+            {
+                *first = [&first[..], more].concat().into();
+            }
+            _ => joined.push(effect),
+        }
+    }
+    joined
 }
 
 /// Cuts the legacy inputs at every byte (very long ones at their beginning and here and there) and

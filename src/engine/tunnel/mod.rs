@@ -169,7 +169,9 @@ impl Tunnel {
     fn sort(&mut self, ids: &mut Ids, now: Duration) {
         loop {
             self.rests_until = self.carrier.waits_until(now);
-            if !self.goes_on() {
+            // What follows the first line is for whoever goes on with the carrier.
+            let is_over = matches!(self.orders.last(), Some(Order::Legacy(_)));
+            if is_over || !self.goes_on() {
                 return;
             }
             let Some(piece) = self.carrier.next() else { return };
@@ -183,7 +185,6 @@ impl Tunnel {
                 Piece::Legacy(bytes) => {
                     self.close();
                     self.orders.push(Order::Legacy(bytes));
-                    return;
                 }
             }
         }
