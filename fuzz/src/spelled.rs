@@ -1,11 +1,12 @@
 //! Steps, spelled by a few bytes each: mostly messages that a gateway understands, in every dialect.
 
+use crate::packets::{connect, packet};
 use crate::tables;
 use crate::watched::Step;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
-use passerelle::engine::rehearsal::Effect;
 use passerelle::engine::name::DomainName;
 use passerelle::engine::publish::Received;
+use passerelle::engine::rehearsal::Effect;
 use std::time::Duration;
 
 /// The domains that may be legacy ones.
@@ -223,7 +224,7 @@ impl World {
     /// There are no bytes for it.
     pub fn step(&mut self, u: &mut Unstructured<'_>) -> Result<Step> {
         let domain = |u: &mut Unstructured<'_>| Ok(name(u.choose(&LEGACY)?));
-        Ok(match u.int_in_range(0..=31u8)? {
+        Ok(match u.int_in_range(0..=47u8)? {
             0..=9 => {
                 let own = *u.choose(&LEGACY)?;
                 let mut line = line(u, own)?.into_bytes();
@@ -258,6 +259,16 @@ impl World {
             27 => Step::Connect(domain(u)?),
             28 => Step::Disconnect(domain(u)?),
             29 => Step::Stall(domain(u)?),
+            32..=37 => Step::Bytes(domain(u)?, said(u)?),
+            38..=39 => Step::Tunnel(domain(u)?, told(u)?),
+            40 => Step::TunnelClosed(domain(u)?),
+            41 => Step::Lost(client(u)?),
+            42..=43 => Step::Back(u.arbitrary()?, client(u)?),
+            44 => Step::Unavailable(domain(u)?),
+            45 => {
+                let root = *u.choose(&ROOTS)?;
+                Step::Puback(format!("{root}/request"), *u.choose(&[0x10, 0x83, 0x87, 0x95, 0x97])?)
+            }
             30 if u.ratio(1, 8)? => {
                 let (root, to) = (*u.choose(&ROOTS)?, *u.choose(&["", "/vm-far", "/sys-usb"])?);
                 Step::Nobody(format!("{root}/request{to}"))
@@ -285,6 +296,43 @@ impl World {
 #[must_use]
 pub fn name(text: &str) -> DomainName {
     DomainName::parse(text).expect("a name")
+}
+
+/// One client, or none: all.
+fn client(u: &mut Unstructured<'_>) -> Result<Option<String>> {
+    let clients = [None, None, Some("vm-gui"), Some("sys-usb"), Some("passerelle-dom0")];
+    Ok(u.choose(&clients)?.map(str::to_owned))
+}
+
+/// What a domain says in MQTT: packets, or a piece of one, with a line behind them now and then.
+fn said(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let mut said = Vec::new();
+    for _ in 0..u.int_in_range(1..=3u8)? {
+        said.extend(match u.int_in_range(0..=7u8)? {
+            0..=3 => {
+                let (level, flags) = (*u.choose(&[4u8, 5, 3, 6])?, *u.choose(&[2u8, 0])?);
+                connect(level, flags, u.choose(&NAMES)?)
+            }
+            4 => packet(0x30, b"\0\x03a/bpayload"),
+            5 => packet(0x82, b"\0\x01\0\x03a/b\0"),
+            6 => packet(0xE0, &[]),
+            _ => [line(u, "vm-gui")?.as_bytes(), b"\n"].concat(),
+        });
+    }
+    if u.ratio(1, 4)? {
+        said.truncate(u.int_in_range(1..=said.len())?);
+    }
+    Ok(said)
+}
+
+/// What the broker says to a domain on MQTT.
+fn told(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    Ok(match u.int_in_range(0..=3u8)? {
+        0 => packet(0x20, &[0, 0]),
+        1 => packet(0x20, &[1, 0, 0]),
+        2 => packet(0x90, &[0, 1, 0]),
+        _ => packet(0x30, b"\0\x03a/bpayload"),
+    })
 }
 
 /// A message of a domain, mostly under its own name.

@@ -33,7 +33,13 @@ fn step(input: Input) -> Step {
         Input::Mqtt(message) => Step::Mqtt(message),
         Input::Connect(name) => Step::Connect(name),
         Input::Disconnect(name) => Step::Disconnect(name),
+        Input::Unavailable(name, _) => Step::Unavailable(name),
         Input::Stall(name) => Step::Stall(name),
+        Input::Puback(topic, code) => Step::Puback(topic, code),
+        Input::BrokerLost(client) => Step::Lost(client),
+        Input::BrokerConnected(kept, client) => Step::Back(kept, client),
+        Input::Tunnel(name, bytes) => Step::Tunnel(name, bytes),
+        Input::TunnelClosed(name) => Step::TunnelClosed(name),
         Input::Nobody(topic) => Step::Nobody(topic),
         Input::Elapse(span) => Step::Elapse(span),
         Input::Reload(files) => {

@@ -4,8 +4,8 @@
 use cap::Cap;
 use libfuzzer_sys::arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
-use passerelle::engine::rehearsal::Rehearsal;
 use passerelle::engine::limits::Limits;
+use passerelle::engine::rehearsal::Rehearsal;
 use passerelle_fuzz::spelled::{LEGACY, SEPARATOR, World, name};
 use passerelle_fuzz::tables;
 use passerelle_fuzz::watched::{Step, apply, gateway};
@@ -30,6 +30,7 @@ fn round(gateway: &mut Rehearsal, limits: &Limits, world: &mut World, parts: &[u
     for domain in LEGACY {
         apply(gateway, &Step::Connect(name(domain)), limits);
     }
+    apply(gateway, &Step::Back(true, None), limits);
     apply(gateway, &Step::Elapse(Duration::from_millis(600)), limits);
     world.look_at(&gateway.take_effects());
 }

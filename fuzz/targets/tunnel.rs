@@ -244,8 +244,10 @@ impl Play {
                 self.tunnel.wake(self.now);
             }
         }
-        self.tunnel.go_on(&mut self.ids, self.now);
-        self.obey();
+        if !self.over {
+            self.tunnel.go_on(&mut self.ids, self.now);
+            self.obey();
+        }
         self.check();
         Ok(())
     }
