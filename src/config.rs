@@ -2,7 +2,6 @@
 
 mod bare;
 mod changes;
-mod grounds;
 mod observe;
 mod policy;
 mod reach;
@@ -11,16 +10,14 @@ mod store;
 
 use crate::diagnostic::{Finding, Findings, Source};
 use crate::document::{self, Fields, Places, Text};
-use crate::edge::store::Sync;
+use crate::engine::identity::Identity;
 use crate::engine::limits::Limits;
 use crate::engine::mapping::Table;
 use crate::engine::mapping::table::Speaks;
 use crate::engine::name::DomainName;
 use crate::engine::policy::{Names, Pattern, Policy};
-use crate::engine::proxy::Identity;
 use crate::engine::status::MappingFile;
 pub use bare::{Bare, load_bare};
-pub use grounds::grounds;
 pub use reach::{files, out_of_reach};
 use read::Reader;
 use sha2::{Digest as _, Sha256};
@@ -29,6 +26,7 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+pub use store::Sync;
 
 /// Where the broker is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +143,7 @@ pub struct Config {
     /// The file.
     pub source: Arc<Source>,
     /// Where its keys stand.
-    places: Places,
+    pub(crate) places: Places,
     /// The mapping.
     pub table: Table,
     /// `mappings`
@@ -369,7 +367,8 @@ pub fn domain_of(socket: &Path) -> Option<DomainName> {
 }
 
 /// Where the memory of who has spoken legacy is kept.
-const STATE_DIR: &str = "/var/lib/passerelle";
+/// Where the memory is, if the configuration does not say.
+pub const STATE_DIR: &str = "/var/lib/passerelle";
 
 /// How a domain's socket is called.
 const SOCKET: &str = "-msg.sock";

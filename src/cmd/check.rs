@@ -3,6 +3,7 @@
 use super::{CONFIG, CONFIG_VARIABLE, GOOD, Out, bad, counted, files_of, read, show, tell};
 use crate::config::{self, Config, Error};
 use crate::diagnostic::{Finding, Source};
+use crate::edge::grounds::grounds;
 use crate::engine::mapping::table::Speaks;
 use crate::engine::mapping::{Origin, Table};
 use crate::engine::policy::Names;
@@ -117,7 +118,7 @@ fn check(paths: &[PathBuf], out: &mut Out) -> Result<Checked, Error> {
                 Ok(config) => {
                     config.mappings.iter().for_each(|mapping| checked.file(&mapping.file));
                     checked.table(&config.table);
-                    checked.found(config::grounds(&config));
+                    checked.found(grounds(&config));
                     warn(&config, out);
                 }
                 Err(Error::Findings(found)) => checked.found(found),

@@ -2,7 +2,6 @@
 
 use super::{Reader, Store};
 use crate::document::Fields;
-use crate::edge::store::Sync;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +9,15 @@ const SIZE: usize = 256 * 1024 * 1024;
 /// Below that one long line, or one folder too many, would fill it.
 const LEAST: usize = 1024 * 1024;
 const SYNC: Duration = Duration::from_secs(1);
+
+/// When what was written is forced to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// After each writing.
+    Always,
+    /// So long after it.
+    After(Duration),
+}
 
 impl Reader<'_, '_> {
     /// `[store]`. Without `dir` there is none, so that one key begins and ends it.

@@ -1,6 +1,7 @@
 //! A domain's log, as its pump writes it.
 
-use super::store::{Log, Shelf, Sync, since_boot};
+use super::store::{Log, Shelf, since_boot};
+use crate::config::Sync;
 use crate::engine::proxy::Room;
 use crate::engine::publish::Token;
 use crate::engine::store::{Message, Record};

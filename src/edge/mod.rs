@@ -10,6 +10,7 @@ pub mod channel;
 mod clock;
 pub mod confine;
 mod files;
+pub mod grounds;
 mod handle;
 pub mod heap;
 mod journal;

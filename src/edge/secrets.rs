@@ -2,8 +2,8 @@
 
 use crate::config::Broker;
 use crate::engine::name::DomainName;
+use crate::engine::password::Credentials;
 use crate::engine::password::{Logins, Password};
-use crate::engine::session::Credentials;
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -7,6 +7,7 @@ pub mod coverage;
 pub mod frame;
 pub mod gateway;
 pub mod hub;
+pub mod identity;
 pub mod json;
 pub mod legacy;
 pub mod limits;

@@ -1,7 +1,6 @@
 //! A secret: it can be given to the broker, and is never printed.
 
 use super::name::DomainName;
-use super::session::Credentials;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -54,6 +53,15 @@ mod tests {
         assert!(Password::parse("x".repeat(65_536)).is_err());
         assert!(Password::parse("x".repeat(65_535)).is_ok());
     }
+}
+
+/// What the session logs in with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The name.
+    pub user: String,
+    /// The secret, if there is one.
+    pub password: Option<Password>,
 }
 
 /// What everyone of a gateway logs in with.

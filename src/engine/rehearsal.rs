@@ -3,12 +3,13 @@
 
 use super::clock::Now;
 use super::gateway::{self, Gateway, OpenError, Parts, Pump, Reloadable};
+use super::identity::Identity;
 use super::limits::Limits;
 use super::mapping::{Table, Topic};
 use super::name::DomainName;
 use super::password::Logins;
 use super::policy::Policy;
-use super::proxy::{Identity, Setting};
+use super::proxy::Setting;
 use super::publish::{Publish, Received};
 use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
 use super::session::Effect as SessionEffect;

@@ -1,8 +1,8 @@
 //! What each session subscribes to.
 
+use super::identity::Identity;
 use super::mapping::shape::Side;
 use super::mapping::{Command, Table};
-use super::proxy::Identity;
 use std::collections::BTreeSet;
 
 /// The filters of a channel's session: the requests that it carries out, and the answers to its own.

@@ -2,10 +2,9 @@
 
 use passerelle::config::Address;
 use passerelle::edge::session::{Connection, ReadRoom, next};
+use passerelle::engine::password::Credentials;
 use passerelle::engine::publish::{Publish, Token};
-use passerelle::engine::session::{
-    self, Credentials, Delivery, Effect, Event, Filter, Input, Will,
-};
+use passerelle::engine::session::{self, Delivery, Effect, Event, Filter, Input, Will};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};

@@ -5,10 +5,11 @@ use crate::kit::{
 };
 use passerelle::diagnostic::Source;
 use passerelle::engine::clock::Now;
+use passerelle::engine::identity::Identity;
 use passerelle::engine::limits::Limits;
 use passerelle::engine::mapping::Table;
 use passerelle::engine::mapping::table::Speaks;
-use passerelle::engine::proxy::{Action, Identity, Passed, Proxy, Setting};
+use passerelle::engine::proxy::{Action, Passed, Proxy, Setting};
 use passerelle::engine::publish::{Publish, Received};
 use passerelle::engine::roster::Roster;
 use std::collections::BTreeSet;

@@ -5,8 +5,9 @@ use crate::kit::{
     with_limits,
 };
 use passerelle::engine::clock::Now;
+use passerelle::engine::identity::Identity;
 use passerelle::engine::limits::Limits;
-use passerelle::engine::proxy::{Action, Identity, Pace, Passed, Proxy, Room, Setting};
+use passerelle::engine::proxy::{Action, Pace, Passed, Proxy, Room, Setting};
 use passerelle::engine::publish::Received;
 use passerelle::engine::refusal::Reason;
 use std::sync::Arc;
@@ -258,7 +259,7 @@ fn a_domain_that_was_stuck_is_served_when_it_reads_again() {
         instance,
         nonce,
     };
-    let identity = passerelle::engine::proxy::Identity::Domain(name("vm-gui"));
+    let identity = passerelle::engine::identity::Identity::Domain(name("vm-gui"));
     let wall = std::time::SystemTime::UNIX_EPOCH;
     let at = |s| Now { monotonic: Duration::from_secs(s), wall };
     let mut proxy = Proxy::new(identity, &setting, Duration::ZERO);

@@ -524,7 +524,7 @@ fn new_credentials_are_tried_at_once() {
     driven.session.set_credentials(None, driven.now);
     assert_eq!(driven.session.deadline().unwrap() - driven.now, wait);
     let user = "gui".to_owned();
-    let other = passerelle::engine::session::Credentials { user, password: None };
+    let other = passerelle::engine::password::Credentials { user, password: None };
     driven.session.set_credentials(Some(other), driven.now);
     assert_eq!(driven.session.deadline(), Some(driven.now));
     assert!(driven.dials().credentials.is_some());

@@ -2,8 +2,9 @@
 
 use crate::kit::{self, name};
 use passerelle::engine::clock::Now;
+use passerelle::engine::identity::Identity;
 use passerelle::engine::limits::Limits;
-use passerelle::engine::proxy::{Identity, Proxy, Setting};
+use passerelle::engine::proxy::{Proxy, Setting};
 use passerelle::engine::publish::Publish;
 use passerelle::engine::refusal::{Counters, Reason};
 use passerelle::engine::status::{

@@ -5,8 +5,9 @@
 //! MQTT 3.1.1 for the beginning of a longer one.
 
 use super::input::Incoming;
+use crate::engine::password::Credentials;
 use crate::engine::publish::{ID_PROPERTY, MARK_PROPERTY, Publish, Qos, Received, SOURCE_PROPERTY};
-use crate::engine::session::{Cause, Connack, Connect, Credentials, Filter, Packet, Replay};
+use crate::engine::session::{Cause, Connack, Connect, Filter, Packet, Replay};
 use crate::engine::session::{WINDOW, whole_seconds};
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::{Error, QoS, v5 as wire};

@@ -1,11 +1,12 @@
 //! The store's folder: whose logs there are, and what is in them.
 
+use super::boot_id;
 use super::budget::Budget;
 use super::log::Log;
 use super::open;
 use super::scan::{self, segments};
-use super::{Sync, boot_id};
 use crate::config::Store;
+use crate::config::Sync;
 use crate::edge::{private, regular};
 use crate::engine::name::DomainName;
 use crate::engine::store::{Entry, Record};

@@ -28,15 +28,6 @@ pub(super) use shelf::Shelf;
 
 use std::time::Duration;
 
-/// When what was written is forced to the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
-    /// After each writing.
-    Always,
-    /// So long after it.
-    After(Duration),
-}
-
 /// Where the system says which start of the machine this is.
 pub(super) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 

@@ -290,7 +290,7 @@ async fn every_name_has_a_folder_of_its_own() {
     let directory = tempfile::tempdir().expect("a directory");
     let dir = directory.path().join("store");
     let config =
-        crate::config::Store { dir: dir.clone(), size: 1 << 20, sync: super::Sync::Always };
+        crate::config::Store { dir: dir.clone(), size: 1 << 20, sync: crate::config::Sync::Always };
     let folder = super::Folder::open(&config).await.expect("a folder");
     let names = [".", "..", "lock", "a", "A-1"].map(|n| DomainName::parse(n).expect("a name"));
     for name in &names {

@@ -1,11 +1,12 @@
 //! What the gateway would do with a line once everybody but its sender has moved to MQTT.
 
 use crate::engine::clock::Now;
+use crate::engine::identity::Identity;
 use crate::engine::legacy::{Kind, Message};
 use crate::engine::mapping::Table;
 use crate::engine::mapping::table::EventRows;
 use crate::engine::name::DomainName;
-use crate::engine::proxy::{Action, Identity, Proxy, Setting};
+use crate::engine::proxy::{Action, Proxy, Setting};
 use crate::engine::refusal::Reason;
 use crate::engine::roster::Roster;
 use std::collections::BTreeSet;

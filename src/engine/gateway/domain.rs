@@ -3,8 +3,9 @@
 use super::channel::Channel;
 use super::skipped::Skipped;
 use crate::engine::clock::Now;
+use crate::engine::identity::Identity;
 use crate::engine::name::DomainName;
-use crate::engine::proxy::{Identity, Proxy};
+use crate::engine::proxy::Proxy;
 use crate::engine::publish::Publish;
 use crate::engine::refusal::Counters;
 use crate::engine::session::{Session, SessionLog};

@@ -22,12 +22,13 @@ pub use stored::Restored;
 
 use super::clock::Now;
 use super::hub::Hub;
+use super::identity::Identity;
 use super::limits::Limits;
 use super::mapping::Table;
 use super::name::DomainName;
 use super::password::Logins;
 use super::policy::Policy;
-use super::proxy::{Identity, Setting};
+use super::proxy::Setting;
 use super::refusal::Counters;
 use super::roster::Roster;
 use super::session::{self, Session, SessionLog};

@@ -56,7 +56,8 @@ impl Gateway {
         };
         self.only_with(name, now, |domain| {
             domain.log = Log::Open;
-            let serial = matches!(domain.identity, crate::engine::proxy::Identity::Behind { .. });
+            let serial =
+                matches!(domain.identity, crate::engine::identity::Identity::Behind { .. });
             if let Mode::Legacy(legacy) = &mut domain.mode {
                 restored(&mut legacy.proxy);
                 if legacy.proxy.goes_on_within_a_line() && !serial {

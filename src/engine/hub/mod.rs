@@ -3,13 +3,14 @@
 mod handed;
 
 use super::clock::Now;
+use super::identity::Identity;
 use super::json::{self, Object, Value};
 use super::legacy::{self, Kind};
 use super::mapping::shape::{Context, Side, Values};
 use super::mapping::{Command, Event, Table};
 use super::name::{DomainName, GATEWAY};
 use super::policy::{Names, Said};
-use super::proxy::{Action, Identity, Passed, Setting, events, reason_of};
+use super::proxy::{Action, Passed, Setting, events, reason_of};
 use super::publish::{Publish, Received, Token};
 use super::queue::Delivery;
 use super::refusal::{Counters, Reason, Refusal, Why, brief, head};

@@ -3,8 +3,9 @@
 use super::ask::reason_of;
 use super::calls::{Ended, Given, Match, Origin, State, choose, compare, legacy_answer};
 use super::line::Read;
-use super::{Identity, Proxy, Sent};
+use super::{Proxy, Sent};
 use crate::engine::clock::Now;
+use crate::engine::identity::Identity;
 use crate::engine::json::{self, Object};
 use crate::engine::mapping::shape::{Side, Values};
 use crate::engine::mapping::{Answer, Command, Wire};

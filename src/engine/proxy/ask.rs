@@ -3,8 +3,9 @@
 use super::calls::{Asked, Ended, keep};
 use super::line::{Read, Route};
 use super::tell::of;
-use super::{Action, Identity, Proxy, Sent, own};
+use super::{Action, Proxy, Sent, own};
 use crate::engine::clock::Now;
+use crate::engine::identity::Identity;
 use crate::engine::json::Object;
 use crate::engine::limits::weight;
 use crate::engine::mapping::Command;

@@ -1,8 +1,9 @@
 //! A line from the channel: what it is and where it goes.
 
-use super::{Action, Identity, Passed, Proxy};
+use super::{Action, Passed, Proxy};
 use crate::engine::clock::Now;
 use crate::engine::frame::Frame;
+use crate::engine::identity::Identity;
 use crate::engine::legacy::{self, Kind, Message};
 use crate::engine::mapping::Command;
 use crate::engine::name::DomainName;

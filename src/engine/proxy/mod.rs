@@ -34,6 +34,7 @@ pub use store::Room;
 use super::bucket::Bucket;
 use super::clock::Now;
 use super::frame::Decoder;
+use super::identity::Identity;
 use super::limits::{Limits, weight};
 use super::mapping::Table;
 use super::mapping::shape::{Context, Values};
@@ -49,32 +50,6 @@ use calls::{Asked, Calls, Ended, Given};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Whose the channel is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Identity {
-    /// One domain's, on Dom0: it can only speak as itself.
-    Domain(DomainName),
-    /// In a DomU: everything but these local names is behind it. The first one is the gateway's own
-    /// name on the wire.
-    Behind {
-        /// The name under which the gateway writes.
-        own: DomainName,
-        /// More names of local applications.
-        local: BTreeSet<DomainName>,
-    },
-}
-
-impl Identity {
-    /// The name under which the channel is known: its domain's, or the gateway's own on the wire.
-    #[must_use]
-    pub fn name(&self) -> &DomainName {
-        match self {
-            Self::Domain(name) => name,
-            Self::Behind { own, .. } => own,
-        }
-    }
-}
 
 /// A publish that the broker has not acknowledged.
 #[derive(Debug)]

@@ -3,8 +3,9 @@
 use super::ask::{handler, reason_of};
 use super::asker::sender;
 use super::calls::{Asked, Match, choose, compare, mqtt_answer};
-use super::{Action, Identity, Proxy};
+use super::{Action, Proxy};
 use crate::engine::clock::Now;
+use crate::engine::identity::Identity;
 use crate::engine::json::{self, Object, Value};
 use crate::engine::legacy::{self, Kind};
 use crate::engine::mapping::shape::{Fault, Side, Values};

@@ -1,6 +1,7 @@
 //! What a channel's reporter is shown of its proxy.
 
-use super::{Identity, Proxy};
+use super::Proxy;
+use crate::engine::identity::Identity;
 use crate::engine::name::DomainName;
 use crate::engine::status::{Carries, Utterance, View};
 

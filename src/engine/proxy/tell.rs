@@ -1,8 +1,9 @@
 //! How what went wrong is told: one place decides what each side sees.
 
 use super::calls::{Given, Origin};
-use super::{Action, Identity, Passed, Proxy, Sent};
+use super::{Action, Passed, Proxy, Sent};
 use crate::engine::clock::Now;
+use crate::engine::identity::Identity;
 use crate::engine::json::{self, Value};
 use crate::engine::legacy::{self, Kind};
 use crate::engine::mapping::Command;

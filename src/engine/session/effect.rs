@@ -2,7 +2,8 @@
 //! told.
 
 use super::code;
-use super::settings::{Credentials, Filter, Will};
+use super::settings::{Filter, Will};
+use crate::engine::password::Credentials;
 use crate::engine::publish::{Publish, Qos, Received, Token};
 use crate::engine::refusal::Reason;
 use std::collections::BTreeSet;

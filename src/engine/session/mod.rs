@@ -27,8 +27,9 @@ pub use check::packet_size;
 pub use code::named;
 pub use effect::{Cause, Connack, Connect, Delivery, Effect, Event, Input, Packet};
 pub use log::SessionLog;
-pub use settings::{Credentials, Filter, Replay, Settings, WINDOW, Will, whole_seconds};
+pub use settings::{Filter, Replay, Settings, WINDOW, Will, whole_seconds};
 
+use super::password::Credentials;
 use super::publish::{Publish, Qos, Received, Token};
 use backoff::Backoff;
 use connected::Connected;

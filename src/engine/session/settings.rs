@@ -1,6 +1,6 @@
 //! What a session is told when it is made.
 
-use crate::engine::password::Password;
+use crate::engine::password::Credentials;
 use crate::engine::subscriptions;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -9,15 +9,6 @@ use std::time::Duration;
 /// How many publishes a session has in flight at once, and how many messages the broker may send it
 /// ahead of the acknowledgements.
 pub const WINDOW: u16 = 100;
-
-/// What the session logs in with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The name.
-    pub user: String,
-    /// The secret, if there is one.
-    pub password: Option<Password>,
-}
 
 /// One subscription: QoS 1, the retain flag as published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +115,7 @@ pub fn whole_seconds(span: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::password::Password;
 
     #[test]
     fn a_password_is_never_printed() {

@@ -1,9 +1,9 @@
 //! What a good configuration stands on: the folders and files that the gateway needs when it starts. `check`
 //! finds here what `run` would find, as far as that takes no connection.
 
-use super::{Channel, Config, STATE_DIR};
+use super::secrets;
+use crate::config::{Channel, Config, STATE_DIR};
 use crate::diagnostic::{Finding, Findings};
-use crate::edge::secrets;
 use rustix::fs::{Access, access};
 use std::path::Path;
 
