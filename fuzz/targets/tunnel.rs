@@ -218,7 +218,7 @@ impl Play {
             11..=12 if self.there => self.write_to_domain(u.int_in_range(0..=900)?),
             13 if !self.there => {
                 self.there = true;
-                self.tunnel.channel_back(self.now);
+                self.tunnel.channel_back();
             }
             13 => {
                 self.there = false;
@@ -241,7 +241,7 @@ impl Play {
             14 => self.tunnel.set_limit(u.int_in_range(1..=LIMIT)?, self.now),
             _ => {
                 self.now += Duration::from_secs(u.int_in_range(0..=61)?);
-                self.tunnel.wake(self.now);
+                self.tunnel.wake(self.now, true);
             }
         }
         if !self.over {

@@ -93,13 +93,13 @@ fn a_broker_that_takes_nothing_is_given_up() {
     let (mut tunnel, _) = full();
     // It takes a byte just in time.
     let just = Duration::from_millis(5999);
-    tunnel.wake(just);
+    tunnel.wake(just, true);
     tunnel.written_to_broker(1, just);
-    tunnel.wake(just + 4 * SECOND);
+    tunnel.wake(just + 4 * SECOND, true);
     assert!(!tunnel.has_room());
     let waits = tunnel.held();
     tunnel.take_orders();
-    tunnel.wake(just + 5 * SECOND);
+    tunnel.wake(just + 5 * SECOND, true);
     let orders = tunnel.take_orders();
     let [Order::Refused(refusal), Order::Close(left), ..] = &orders[..] else {
         panic!("{orders:?}");
@@ -122,7 +122,7 @@ fn storm(company: &[u8], closes_in: Duration) -> usize {
         if !tunnel.has_room() {
             now = tunnel.deadline().into_iter().chain(closed_at).min().expect("an end");
         }
-        tunnel.wake(now);
+        tunnel.wake(now, true);
         if closed_at.is_some_and(|at| at <= now) {
             (closed_at, _) = (None, tunnel.closed());
         }

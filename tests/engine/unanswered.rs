@@ -2,8 +2,9 @@
 
 use crate::kit::{Play, command, gateway, name, response, seed, with_limits};
 use passerelle::engine::clock::Now;
+use passerelle::engine::identity::Identity;
 use passerelle::engine::limits::Limits;
-use passerelle::engine::proxy::{Action, Identity, Passed, Proxy, Room, Setting};
+use passerelle::engine::proxy::{Action, Passed, Proxy, Room, Setting};
 use passerelle::engine::roster::Roster;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

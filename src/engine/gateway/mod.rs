@@ -356,7 +356,7 @@ impl Gateway {
             domain.channel.opened();
             domain.retiring = false;
             if let Mode::Mqtt(tunnel) = &mut domain.mode {
-                tunnel.channel_back(now.monotonic);
+                tunnel.channel_back();
             }
         });
         self.become_legacy_if_gone(name, now);
@@ -519,11 +519,12 @@ impl Gateway {
                 self.run_own(now);
             }
             Pump::Domain(name) => {
+                let has_broker = self.own.session.is_connected();
                 let due = self.with(name, now, |domain| {
                     domain.paused = domain.paused.filter(|until| *until > now.monotonic);
                     match &mut domain.mode {
                         Mode::Legacy(legacy) => legacy.proxy.wake(now),
-                        Mode::Mqtt(tunnel) => tunnel.wake(now.monotonic),
+                        Mode::Mqtt(tunnel) => tunnel.wake(now.monotonic, has_broker),
                         Mode::Gone | Mode::Leaving(_) => {}
                     }
                     if let Some(session) = &mut domain.session {

@@ -247,6 +247,7 @@ impl Gateway {
                 let carrier = if open { carrier } else { carrier.then(Carrier::mqtt()) };
                 let mut tunnel = self.tunnel(name, carrier);
                 if open {
+                    tunnel.channel_back();
                     tunnel.connect(connect, &mut self.ids, now.monotonic);
                 }
                 self.only_with(name, now, |domain| domain.mode = Mode::Mqtt(Box::new(tunnel)));

@@ -60,9 +60,11 @@ pub struct Tunnel {
     packets: Packets,
     broker_said: u8,
     arrival: Arrival,
-    /// Since when the channel is there and nothing has come from it.
+    /// Whether the channel is there.
+    is_there: bool,
+    /// Since when the channel and the broker are there, no connection is, and nothing has come.
     silent_since: Option<Duration>,
-    /// How long a domain that has restarted may be silent before it is taken for a legacy one.
+    /// How long a domain without a connection may be silent before it is taken for a legacy one.
     away: Duration,
     /// Bytes of the domain that went nowhere.
     dropped: u64,
@@ -79,7 +81,7 @@ impl fmt::Debug for Tunnel {
 
 impl Tunnel {
     /// A tunnel over a channel, which waits for a CONNECT. When more than `limit` bytes wait for the broker,
-    /// nothing more is read; `away` is how long a domain that has restarted may be silent.
+    /// nothing more is read; `away` is how long a domain without a connection may be silent.
     #[must_use]
     pub fn new(name: DomainName, carrier: Carrier, limit: usize, away: Duration) -> Self {
         Self {
@@ -96,6 +98,7 @@ impl Tunnel {
             packets: Packets::default(),
             broker_said: 0,
             arrival: Arrival::default(),
+            is_there: false,
             silent_since: None,
             away,
             dropped: 0,
@@ -164,6 +167,9 @@ impl Tunnel {
     pub fn go_on(&mut self, ids: &mut Ids, now: Duration) {
         self.sort(ids, now);
         self.measure(now);
+        if self.is_there && self.broker == Broker::Gone {
+            self.silent_since.get_or_insert(now);
+        }
     }
 
     fn sort(&mut self, ids: &mut Ids, now: Duration) {
@@ -313,10 +319,10 @@ impl Tunnel {
         self.break_off(SERVER_GONE);
     }
 
-    /// The channel is there again. A domain that restarts says what it speaks; one that does not say is
-    /// taken for a legacy one after a while.
-    pub fn channel_back(&mut self, now: Duration) {
-        self.silent_since = Some(now);
+    /// The channel is there. A program that begins says what it speaks, unless it is a legacy one that speaks
+    /// only when it is asked: a domain that says nothing is taken for a legacy one after a while.
+    pub fn channel_back(&mut self) {
+        self.is_there = true;
     }
 
     /// When [`Tunnel::wake`] has something to do.
@@ -335,16 +341,18 @@ impl Tunnel {
         since.map(|since| since.saturating_add(STUCK))
     }
 
-    /// Time has passed. [`Tunnel::go_on`] comes next.
-    pub fn wake(&mut self, now: Duration) {
+    /// Time has passed. [`Tunnel::go_on`] comes next. Without a broker nobody has to begin a connection.
+    pub fn wake(&mut self, now: Duration, has_broker: bool) {
         self.arrival.wake(now);
         if self.is_stuck_at().is_some_and(|end| end <= now) {
             self.give_up();
         }
         if self.ends_by_silence().is_some_and(|end| end <= now) {
             self.silent_since = None;
-            self.carrier = self.carrier.then(Carrier::new());
-            self.orders.push(Order::Legacy(Bytes::new()));
+            if has_broker {
+                self.carrier = self.carrier.then(Carrier::new());
+                self.orders.push(Order::Legacy(Bytes::new()));
+            }
         }
     }
 
@@ -360,7 +368,7 @@ impl Tunnel {
         self.measure(now);
     }
 
-    /// A domain that has restarted may be silent for so long from now on.
+    /// A domain without a connection may be silent for so long from now on.
     pub fn set_away(&mut self, away: Duration) {
         self.away = away;
     }
@@ -368,7 +376,7 @@ impl Tunnel {
     /// The channel is gone, and with it whoever spoke.
     pub fn channel_gone(&mut self) {
         self.close();
-        self.silent_since = None;
+        (self.is_there, self.silent_since) = (false, None);
         self.to_domain.clear();
         self.carrier = self.carrier.then(Carrier::mqtt());
     }
