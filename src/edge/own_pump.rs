@@ -5,11 +5,10 @@ use super::handle::Handle;
 use super::memory::Saver;
 use super::pump::Shared;
 use super::refusals;
-use super::session::{Connection, Remembered, next};
+use super::session::SessionPump;
 use super::store::{Folder, Found, Log, Shelf};
 use crate::engine::gateway::{Effect, Gateway, Pump};
 use crate::engine::name::DomainName;
-use crate::engine::session::{Effect as SessionEffect, Input, Packet};
 use crate::engine::store::Record;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,8 +28,7 @@ pub(super) struct Left {
 pub(super) struct OwnPump {
     shared: Shared,
     notify: Arc<Notify>,
-    session: Option<Connection>,
-    remembered: Remembered,
+    session: SessionPump,
     saver: Option<Saver>,
     /// Logs that their domains have left, by the engine's number.
     logs: BTreeMap<u64, Shelf>,
@@ -39,9 +37,8 @@ pub(super) struct OwnPump {
 impl OwnPump {
     pub fn new(shared: Shared, saver: Option<Saver>) -> Self {
         let notify = shared.engine.enter(Pump::Own);
-        let remembered = Remembered::new(shared.state_dir.clone());
-        let (session, logs) = (None, BTreeMap::new());
-        Self { shared, notify, session, remembered, saver, logs }
+        let session = shared.session(None);
+        Self { shared, notify, session, saver, logs: BTreeMap::new() }
     }
 
     fn engine(&self) -> &Handle {
@@ -67,11 +64,8 @@ impl OwnPump {
             }
             let deadline = self.engine().deadline(&Pump::Own);
             tokio::select! {
-                input = next(&mut self.session) => {
+                input = self.session.next() => {
                     self.tell(|gateway, now| gateway.session(&Pump::Own, input, now));
-                }
-                () = self.remembered.written() => {
-                    self.tell(|gateway, now| gateway.session(&Pump::Own, Input::Remembered, now));
                 }
                 error = changed(&mut self.saver) => {
                     self.tell(|gateway, now| gateway.memory_failing(error, now));
@@ -97,7 +91,7 @@ impl OwnPump {
     async fn carry_out(&mut self) {
         while let Some(effect) = self.shared.engine.next_effect(&Pump::Own) {
             match effect {
-                Effect::Session(effect) => self.do_session(effect).await,
+                Effect::Session(effect) => self.session.carry_out(effect).await,
                 Effect::Sent { log, n } => {
                     if let Some(shelf) = self.logs.get_mut(&log) {
                         shelf.over(n);
@@ -132,30 +126,6 @@ impl OwnPump {
                 | Effect::Retry(_)
                 | Effect::End => {}
             }
-        }
-    }
-
-    async fn do_session(&mut self, effect: SessionEffect) {
-        match effect {
-            SessionEffect::Dial(connect) => {
-                let Shared { broker, read_room, .. } = &self.shared;
-                self.session = Some(Connection::open(*connect, broker, read_room.clone()));
-            }
-            SessionEffect::Send(packet) => {
-                let ends = matches!(packet, Packet::Disconnect { .. });
-                if let Some(session) = &mut self.session {
-                    session.send(packet);
-                }
-                if ends && let Some(session) = self.session.take() {
-                    session.end().await;
-                }
-            }
-            SessionEffect::HangUp => self.session = None,
-            SessionEffect::Remember(held) => {
-                let client_id = self.engine().ask(|gateway| gateway.client_id(&Pump::Own));
-                self.remembered.write(&client_id, &held);
-            }
-            SessionEffect::Warn(what) => tracing::warn!("{what}"),
         }
     }
 

@@ -519,7 +519,7 @@ impl Rehearsal {
                     known.connected = false;
                 }
             }
-            SessionEffect::Remember(_) => self.gateway.session(pump, Input::Remembered, now),
+            SessionEffect::Remember { .. } => self.gateway.session(pump, Input::Remembered, now),
             SessionEffect::Warn(_) => {}
         }
     }

@@ -1,10 +1,10 @@
 //! A session and its connection, driven together as the gateway's pumps drive them.
 
 use passerelle::config::Address;
-use passerelle::edge::session::{Connection, ReadRoom, next};
+use passerelle::edge::session::{ReadRoom, SessionPump};
 use passerelle::engine::password::Credentials;
 use passerelle::engine::publish::{Publish, Token};
-use passerelle::engine::session::{self, Delivery, Effect, Event, Filter, Input, Will};
+use passerelle::engine::session::{self, Delivery, Event, Filter, Will};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -39,9 +39,7 @@ impl Settings {
 /// One session. Dropping it without [`Session::close`] cuts the connection, and the will is sent.
 pub struct Session {
     session: session::Session,
-    address: Address,
-    room: ReadRoom,
-    connection: Option<Connection>,
+    pump: SessionPump,
     start: Instant,
 }
 
@@ -63,9 +61,12 @@ impl Session {
         };
         Self {
             session: session::Session::new(of_session, Duration::ZERO),
-            address: settings.address,
-            room: ReadRoom::new(settings.max_packet),
-            connection: None,
+            pump: SessionPump::new(
+                None,
+                settings.address,
+                ReadRoom::new(settings.max_packet),
+                None,
+            ),
             start: Instant::now(),
         }
     }
@@ -113,7 +114,7 @@ impl Session {
     /// The next event. It may be cancelled at any time.
     pub async fn next(&mut self) -> Event {
         loop {
-            self.carry_out();
+            self.carry_out().await;
             if let Some(event) = self.session.next_event() {
                 return event;
             }
@@ -122,7 +123,7 @@ impl Session {
                 () = sleep_until(deadline.unwrap_or(self.start)), if deadline.is_some() => {
                     self.session.wake(self.start.elapsed());
                 }
-                input = next(&mut self.connection) => self.session.take(input, self.start.elapsed()),
+                input = self.pump.next() => self.session.take(input, self.start.elapsed()),
             }
         }
     }
@@ -130,38 +131,18 @@ impl Session {
     /// Leaves the broker, which keeps the session for the expiry that it knows.
     pub async fn close(mut self) {
         self.session.close();
-        self.say_good_bye().await;
+        self.carry_out().await;
     }
 
     /// Leaves the broker, which keeps the session for the expiry of [`Session::set_expiry`].
     pub async fn leave(mut self) {
         self.session.leave();
-        self.say_good_bye().await;
+        self.carry_out().await;
     }
 
-    async fn say_good_bye(mut self) {
-        self.carry_out();
-        if let Some(connection) = self.connection.take() {
-            connection.end().await;
-        }
-    }
-
-    fn carry_out(&mut self) {
+    async fn carry_out(&mut self) {
         while let Some(effect) = self.session.next_effect() {
-            match effect {
-                Effect::Dial(connect) => {
-                    let room = self.room.clone();
-                    self.connection = Some(Connection::open(*connect, &self.address, room));
-                }
-                Effect::Send(packet) => {
-                    if let Some(connection) = &mut self.connection {
-                        connection.send(packet);
-                    }
-                }
-                Effect::HangUp => self.connection = None,
-                Effect::Remember(_) => self.session.take(Input::Remembered, self.start.elapsed()),
-                Effect::Warn(_) => {}
-            }
+            self.pump.carry_out(effect).await;
         }
     }
 }

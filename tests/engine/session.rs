@@ -18,6 +18,10 @@ fn set(topics: &[&str]) -> BTreeSet<String> {
     topics.iter().map(|topic| (*topic).to_owned()).collect()
 }
 
+fn remember(topics: &[&str]) -> Effect {
+    Effect::Remember { client_id: "vm-gui".into(), held: set(topics) }
+}
+
 fn settings(wanted: &[&str], held: Option<&[&str]>) -> Settings {
     Settings {
         client_id: "vm-gui".into(),
@@ -58,7 +62,7 @@ impl Driven {
         let mut effects = Vec::new();
         while let Some(effect) = self.session.next_effect() {
             match effect {
-                Effect::Remember(held) => {
+                Effect::Remember { held, .. } => {
                     self.on_disk = held;
                     self.session.remembered(self.now);
                 }
@@ -165,17 +169,17 @@ fn nothing_is_subscribed_that_is_not_on_disk() {
     let mut driven = Driven::new(settings(&["a"], Some(&[])));
     let now = driven.now;
     driven.session.wake(now);
-    assert_eq!(driven.session.next_effect(), Some(Effect::Remember(set(&["a"]))));
+    assert_eq!(driven.session.next_effect(), Some(remember(&["a"])));
     assert_eq!((driven.session.next_effect(), driven.session.deadline()), (None, None));
     driven.session.remembered(now);
     driven.connects(Connack::default());
     driven.subscribes();
     driven.session.set_filters(filters(&["b"]), now);
-    assert_eq!(driven.session.next_effect(), Some(Effect::Remember(set(&["a", "b"]))));
+    assert_eq!(driven.session.next_effect(), Some(remember(&["a", "b"])));
     driven.session.set_filters(filters(&["c"]), now);
     assert_eq!(driven.session.next_effect(), None, "one at a time");
     driven.session.remembered(now);
-    assert_eq!(driven.session.next_effect(), Some(Effect::Remember(set(&["a", "c"]))));
+    assert_eq!(driven.session.next_effect(), Some(remember(&["a", "c"])));
     driven.session.remembered(now);
     assert_eq!(driven.subscribes(), (set(&["c"]), set(&["a"])));
     driven.effects();

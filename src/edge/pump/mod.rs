@@ -10,13 +10,13 @@ use super::clock::wait;
 use super::handle::Handle;
 use super::journal::{Journal, back};
 use super::refusals;
-use super::session::{Connection, ReadRoom, Remembered, next};
+use super::session::{ReadRoom, SessionPump};
 use super::store::Folder;
 use crate::config::Address;
 use crate::engine::clock::Now;
 use crate::engine::gateway::{Effect, Gateway, Pump};
 use crate::engine::name::DomainName;
-use crate::engine::session::{Effect as SessionEffect, Input, Packet};
+use crate::engine::session::Input;
 use link::{FromBroker, Link};
 pub(super) use port::Place;
 use port::Port;
@@ -38,6 +38,18 @@ pub(super) struct Shared {
     pub store: Option<Folder>,
 }
 
+impl Shared {
+    /// The pump of a domain's session, or of the gateway's own.
+    pub fn session(&self, domain: Option<DomainName>) -> SessionPump {
+        SessionPump::new(
+            domain,
+            self.broker.clone(),
+            self.read_room.clone(),
+            self.state_dir.clone(),
+        )
+    }
+}
+
 /// One domain's pump.
 pub(super) struct DomainPump {
     shared: Shared,
@@ -45,8 +57,7 @@ pub(super) struct DomainPump {
     me: Pump,
     notify: Arc<Notify>,
     port: Port,
-    session: Option<Connection>,
-    remembered: Remembered,
+    session: SessionPump,
     link: Link,
     journal: Option<Journal>,
     /// Others have been given something: it is their turn before the broker's.
@@ -73,8 +84,7 @@ impl DomainPump {
         let notify = shared.engine.enter(me.clone());
         Self {
             port: Port::new(place),
-            session: None,
-            remembered: Remembered::new(shared.state_dir.clone()),
+            session: shared.session(Some(name.clone())),
             link: Link::default(),
             journal: None,
             passed_on: false,
@@ -143,7 +153,7 @@ impl DomainPump {
         match effect {
             Effect::Open => self.open().await,
             Effect::Close => self.closed("gone, and it has said too much"),
-            Effect::Session(effect) => self.do_session(effect).await,
+            Effect::Session(effect) => self.session.carry_out(effect).await,
             Effect::Dial => self.link.dial(&self.shared.broker),
             Effect::HangUp(left) => {
                 if !self.link.hang_up(left, &self.name) {
@@ -187,31 +197,6 @@ impl DomainPump {
         }
     }
 
-    async fn do_session(&mut self, effect: SessionEffect) {
-        match effect {
-            SessionEffect::Dial(connect) => {
-                let Shared { broker, read_room, .. } = &self.shared;
-                self.session = Some(Connection::open(*connect, broker, read_room.clone()));
-            }
-            SessionEffect::Send(packet) => {
-                let ends = matches!(packet, Packet::Disconnect { .. });
-                if let Some(session) = &mut self.session {
-                    session.send(packet);
-                }
-                // Whoever has the client id next must not throw out this connection, nor be thrown out by it.
-                if ends && let Some(session) = self.session.take() {
-                    session.end().await;
-                }
-            }
-            SessionEffect::HangUp => self.session = None,
-            SessionEffect::Remember(held) => {
-                let client_id = self.ask(|gateway, _| gateway.client_id(&self.me));
-                self.remembered.write(&client_id, &held);
-            }
-            SessionEffect::Warn(what) => tracing::warn!(domain = %self.name, "{what}"),
-        }
-    }
-
     /// Writes what waits for the channel, as far as it takes it now. Says whether there was anything.
     fn write_at_once(&mut self) -> bool {
         let engine = Arc::clone(&self.shared.engine);
@@ -232,9 +217,8 @@ impl DomainPump {
         let (link, hanging_up) = self.link.parts();
         tokio::select! {
             wrote = writer.write(&engine, &self.name) => Event::Wrote(wrote),
-            input = next(&mut self.session) => Event::Session(input),
+            input = self.session.next() => Event::Session(input),
             read = reader.read(from_domain, most.unwrap_or(0)), if most.is_some() => Event::Read(read),
-            () = self.remembered.written() => Event::Session(Input::Remembered),
             event = link.next(from_broker, room, &engine, &self.name) => Event::Broker(event),
             () = hanging_up.ended() => Event::HungUp,
             () = std::future::ready(()), if stored => Event::Stored,

@@ -1,18 +1,14 @@
 //! The file that remembers which topic filters the broker's session may have.
 
-use crate::edge::private;
-use rustix::fs::{Mode, OFlags, open};
+use crate::edge::{private, regular};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Between these stands the client id.
 const START: &str = "session-";
 const END: &str = ".json";
-/// The most bytes that are read.
-const MOST: u64 = 16 << 20;
 
 /// What is written of one session.
 #[derive(Debug)]
@@ -55,7 +51,7 @@ impl Remembered {
         let file = self.folder.as_ref().map(|f| f.join(format!("{START}{client_id}{END}")));
         let text = serde_json::to_vec(held);
         self.writing = Some(spawn_blocking(move || match file {
-            Some(file) => replace(&file, &text?),
+            Some(file) => private::replace_whole(&file, &text?),
             None => Ok(()),
         }));
     }
@@ -79,28 +75,6 @@ impl Remembered {
     }
 }
 
-/// Anything may lie there: a FIFO has no end.
 fn read(path: &Path) -> io::Result<BTreeSet<String>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(open(path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut text = Vec::new();
-    file.take(MOST).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
-}
-
-/// Writes a file, whole or not at all.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let written = || {
-        let mut file = private::replace(&new)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    written().inspect_err(|_| {
-        let _ = fs::remove_file(&new);
-    })
+    Ok(serde_json::from_slice(&regular::read(path)?)?)
 }

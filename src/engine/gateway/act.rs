@@ -361,8 +361,8 @@ impl Gateway {
 /// What a session wants done is done by its pump.
 pub(super) fn hand_on(effects: &mut super::effect::Effects, pump: &Pump, session: &mut Session) {
     while let Some(effect) = session.next_effect() {
-        if let session::Effect::Remember(held) = &effect {
-            effects.held.insert(session.client_id().to_owned(), held.clone());
+        if let session::Effect::Remember { client_id, held } = &effect {
+            effects.held.insert(client_id.clone(), held.clone());
         }
         effects.push(pump, Effect::Session(effect));
     }

@@ -428,16 +428,6 @@ impl Gateway {
 
     // -- The broker --------------------------------------------------------------------------------
 
-    /// The client id of a pump's MQTT session; empty, if there is none.
-    #[must_use]
-    pub fn client_id(&self, pump: &Pump) -> String {
-        let session = match pump {
-            Pump::Own => Some(&self.own.session),
-            Pump::Domain(name) => self.domains.get(name).and_then(|domain| domain.session.as_ref()),
-        };
-        session.map(|session| session.client_id().to_owned()).unwrap_or_default()
-    }
-
     /// Something has happened to a pump's MQTT session.
     pub fn session(&mut self, pump: &Pump, input: session::Input, now: Now) {
         match pump {

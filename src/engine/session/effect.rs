@@ -19,7 +19,12 @@ pub enum Effect {
     HangUp,
     /// Write to disk that the broker's session may have these topic filters: what [`super::Settings::held`]
     /// is to be when the session is made anew. It goes on with [`super::Session::remembered`].
-    Remember(BTreeSet<String>),
+    Remember {
+        /// The session's client id.
+        client_id: String,
+        /// The topic filters.
+        held: BTreeSet<String>,
+    },
     /// Log a warning.
     Warn(String),
 }

@@ -60,7 +60,8 @@ impl Session {
         let all: BTreeSet<_> = self.held.by_broker.iter().cloned().chain(wanted).collect();
         if self.held.writing.is_none() && all != self.held.on_disk {
             self.held.writing = Some(all.clone());
-            self.effects.push_back(Effect::Remember(all));
+            let client_id = self.settings.client_id.clone();
+            self.effects.push_back(Effect::Remember { client_id, held: all });
         }
     }
 }
