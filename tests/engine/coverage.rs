@@ -1,13 +1,12 @@
 //! Learning what a mapping covers, from bytes as they pass.
 
-use crate::kit::{command, compile, name, notification as event, response, root, seed};
+use crate::kit::{command, compile, name, notification as event, response, root, seed, setting};
 use passerelle::diagnostic::Source;
 use passerelle::engine::clock::Now;
 use passerelle::engine::coverage::{Book, Coverage, Row, Speaker, Verdict, read, write};
 use passerelle::engine::limits::Limits;
 use passerelle::engine::mapping::Table;
 use passerelle::engine::mapping::table::Speaks;
-use passerelle::engine::proxy::Setting;
 use passerelle::engine::refusal::Reason;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -16,11 +15,6 @@ use std::time::{Duration, SystemTime};
 fn now() -> Now {
     let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
     Now { monotonic: Duration::ZERO, wall }
-}
-
-fn setting(table: Table, limits: Limits) -> Setting {
-    let (instance, nonce) = ("dom0".into(), "n".into());
-    Setting { table: Arc::new(table), policy: Arc::default(), limits, instance, nonce }
 }
 
 fn with_limits(limits: Limits) -> Coverage {

@@ -62,11 +62,16 @@ pub fn elsewhere(table: &Arc<Table>, legacy: &[DomainName]) -> Rehearsal {
     made(table, legacy, Limits::default(), "elsewhere")
 }
 
+/// What a proxy of a gateway holds to.
+pub fn setting(table: impl Into<Arc<Table>>, limits: Limits) -> Setting {
+    let (instance, nonce) = ("dom0".into(), "n".into());
+    Setting { table: table.into(), policy: Arc::default(), limits, instance, nonce }
+}
+
 fn made(table: &Arc<Table>, legacy: &[DomainName], limits: Limits, instance: &str) -> Rehearsal {
-    let table = Arc::clone(table);
     let nonce = format!("call-{instance}").into();
     let setting =
-        Setting { table, policy: Arc::default(), limits, instance: instance.into(), nonce };
+        Setting { instance: instance.into(), nonce, ..setting(Arc::clone(table), limits) };
     let now = passerelle::engine::clock::Now {
         monotonic: Duration::ZERO,
         wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600),

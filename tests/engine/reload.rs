@@ -1,7 +1,7 @@
 //! Another mapping and other limits, while calls are pending.
 
 use crate::kit::{
-    Play, assert_ledger, command, name, notification, request, response, with_limits,
+    self, Play, assert_ledger, command, name, notification, request, response, with_limits,
 };
 use passerelle::diagnostic::Source;
 use passerelle::engine::clock::Now;
@@ -224,8 +224,7 @@ fn a_notification_of_before_ends_its_call_and_is_no_fault() {
 // --- One proxy alone, whose table is older or newer than the others' ---------------------------------
 
 fn setting(rows: &str, limits: Limits) -> Setting {
-    let (instance, nonce) = ("dom0".into(), "call".into());
-    Setting { table: Arc::new(table(rows)), policy: Arc::default(), limits, instance, nonce }
+    kit::setting(table(rows), limits)
 }
 
 fn now() -> Now {

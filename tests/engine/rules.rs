@@ -1,16 +1,15 @@
 //! The rules of who is told what, and what the limits promise: one test for each thing that went wrong.
 
 use crate::kit::{
-    Play, assert_ledger, command, name, notification, request, response, seed, seed_and,
+    Play, assert_ledger, command, name, notification, request, response, seed, seed_and, setting,
     with_limits,
 };
 use passerelle::engine::clock::Now;
 use passerelle::engine::identity::Identity;
 use passerelle::engine::limits::Limits;
-use passerelle::engine::proxy::{Action, Pace, Passed, Proxy, Room, Setting};
+use passerelle::engine::proxy::{Action, Pace, Passed, Proxy, Room};
 use passerelle::engine::publish::Received;
 use passerelle::engine::refusal::Reason;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 #[test]
@@ -25,13 +24,7 @@ fn a_message_of_very_many_members_crosses_whole() {
 
 #[test]
 fn a_domain_that_holds_more_than_its_share_is_refused_until_there_is_room_again() {
-    let setting = Setting {
-        table: Arc::new(seed()),
-        policy: Arc::default(),
-        limits: Limits::default(),
-        instance: "dom0".into(),
-        nonce: "n".into(),
-    };
+    let setting = setting(seed(), Limits::default());
     let now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
     let mut proxy = Proxy::new(Identity::Domain(name("vm-gui")), &setting, Duration::ZERO);
     proxy.connected(now);
@@ -85,13 +78,7 @@ fn what_is_more_than_a_domains_share_is_refused_and_the_others_have_theirs() {
 
 #[test]
 fn a_domain_that_says_very_much_is_to_wait_only_while_others_speak_or_the_broker_is_behind() {
-    let setting = Setting {
-        table: Arc::new(seed()),
-        policy: Arc::default(),
-        limits: Limits { pace: 1000, ..Limits::default() },
-        instance: "dom0".into(),
-        nonce: "n".into(),
-    };
+    let setting = setting(seed(), Limits { pace: 1000, ..Limits::default() });
     let now = Now { monotonic: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH };
     let mut proxy = Proxy::new(Identity::Domain(name("vm-gui")), &setting, Duration::ZERO);
     proxy.connected(now);
@@ -249,16 +236,7 @@ fn time_has_no_end() {
 
 #[test]
 fn a_domain_that_was_stuck_is_served_when_it_reads_again() {
-    let table = std::sync::Arc::new(crate::kit::seed());
-    let limits = passerelle::engine::limits::Limits::default();
-    let (instance, nonce) = ("dom0".into(), "call".into());
-    let setting = passerelle::engine::proxy::Setting {
-        table,
-        policy: Arc::default(),
-        limits,
-        instance,
-        nonce,
-    };
+    let setting = setting(seed(), Limits::default());
     let identity = passerelle::engine::identity::Identity::Domain(name("vm-gui"));
     let wall = std::time::SystemTime::UNIX_EPOCH;
     let at = |s| Now { monotonic: Duration::from_secs(s), wall };
@@ -392,13 +370,7 @@ fn calls_that_wait_hold_no_more_than_a_queue_or_an_outbox() {
 #[test]
 fn a_restart_may_cut_what_a_domain_says_anywhere() {
     let limits = Limits { line: 200, ..Limits::default() };
-    let setting = Setting {
-        table: Arc::new(seed()),
-        policy: Arc::default(),
-        limits,
-        instance: "dom0".into(),
-        nonce: "n".into(),
-    };
+    let setting = setting(seed(), limits);
     let now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
     let told = |n: usize| {
         notification("vm-gui", "tous", "erreur", &format!(r#"{{"niveau":20,"message":"{n}"}}"#))

@@ -4,7 +4,7 @@ use crate::kit::{self, name};
 use passerelle::engine::clock::Now;
 use passerelle::engine::identity::Identity;
 use passerelle::engine::limits::Limits;
-use passerelle::engine::proxy::{Proxy, Setting};
+use passerelle::engine::proxy::Proxy;
 use passerelle::engine::publish::Publish;
 use passerelle::engine::refusal::{Counters, Reason};
 use passerelle::engine::status::{
@@ -351,13 +351,7 @@ fn a_file_that_is_not_as_it_was_written_is_refused() {
 
 #[test]
 fn a_proxy_hears_every_line_of_its_channel() {
-    let setting = Setting {
-        table: kit::seed().into(),
-        policy: Default::default(),
-        limits: Limits { line: 1000, ..Limits::default() },
-        instance: "dom0".into(),
-        nonce: "n".into(),
-    };
+    let setting = kit::setting(kit::seed(), Limits { line: 1000, ..Limits::default() });
     let mut proxy = Proxy::new(Identity::Domain(name("vm-gui")), &setting, Duration::ZERO);
     proxy.connected(at(0));
     assert!(!proxy.view(true).is_heard);

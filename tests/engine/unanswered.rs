@@ -1,10 +1,10 @@
 //! Commands between legacy domains that their handler had and has not answered when it goes.
 
-use crate::kit::{Play, command, gateway, name, response, seed, with_limits};
+use crate::kit::{Play, command, gateway, name, response, seed, setting, with_limits};
 use passerelle::engine::clock::Now;
 use passerelle::engine::identity::Identity;
 use passerelle::engine::limits::Limits;
-use passerelle::engine::proxy::{Action, Passed, Proxy, Room, Setting};
+use passerelle::engine::proxy::{Action, Passed, Proxy, Room};
 use passerelle::engine::roster::Roster;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -61,13 +61,7 @@ fn what_is_answered_is_not_lost_and_holds_nothing() {
 
 #[test]
 fn a_restart_of_the_gateway_forgets_none_and_one_of_the_machine_all() {
-    let setting = Setting {
-        table: Arc::new(seed()),
-        policy: Arc::default(),
-        limits: Limits::default(),
-        instance: "dom0".into(),
-        nonce: "n".into(),
-    };
+    let setting = setting(seed(), Limits::default());
     let now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
     let made = |records| {
         let mut proxy = Proxy::new(Identity::Domain(name("sys-usb")), &setting, Duration::ZERO);
