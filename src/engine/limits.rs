@@ -26,7 +26,8 @@ pub struct Limits {
     pub outbox: usize,
     /// The most bytes of messages that all domains together may hold. 48 MiB.
     pub memory: usize,
-    /// How long a domain that went away is still a legacy domain. 60 s.
+    /// How long a domain that went away is still a legacy domain, and one on MQTT that begins no connection while
+    /// there is a broker still is on MQTT. 60 s.
     pub away: Duration,
     /// How long an ended call is remembered. 10 s.
     pub remember: Duration,
