@@ -270,6 +270,8 @@ impl Gateway {
         let shown = domain.shown_as();
         self.own.report(&shown, &report, now);
         let Mode::Mqtt(tunnel) = std::mem::replace(&mut domain.mode, Mode::Gone) else { return };
+        let is_silent = bytes.is_empty();
+        tracing::info!(domain = %name, is_silent, "no longer on MQTT: a legacy domain again");
         let carrier = tunnel.into_carrier();
         self.ids.release(name);
         self.become_legacy_if_gone(name, now);
