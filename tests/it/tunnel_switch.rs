@@ -3,14 +3,15 @@
 use crate::peers::mqtt_peer::Message;
 use crate::peers::raw_mqtt::publish;
 use crate::peers::{
-    DEADLINE, Dialect, Disks, ERROR, Hello, LegacyDomain, Missing, MqttPeer, MqttServer, MvpServer,
-    NEW_FILE,
+    Broker, DEADLINE, Dialect, Disks, ERROR, Gateway, Hello, LegacyDomain, Missing, MqttPeer,
+    MqttServer, MvpServer, NEW_FILE,
 };
-use crate::setting::{Outcome, setting};
+use crate::setting::{Outcome, setting, setting_with};
 use crate::tunnel::legacy;
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// A notification that a legacy domain writes, of a file of this number.
 pub fn new_file(source: &str, number: usize) -> String {
@@ -45,6 +46,30 @@ async fn what_was_said_just_before_a_domain_comes_over_is_published_once() -> Ou
         observer.expect("a refusal", |m| m.topic == ERROR).await?;
         assert_eq!(observer.inbox.count(|m| m.topic == NEW_FILE), 0, "{id} {resume}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_that_speaks_only_when_asked_has_its_domain_back() -> Outcome {
+    let short = |gateway: Gateway| gateway.with("[limits]\naway = \"1s\"\n");
+    let mut setting = setting_with(Broker::start().await?, short).await?;
+    let console = setting.console("sys-usb").await?;
+    let mut gui = setting.legacy("vm-gui").await?;
+    let mut port = BufReader::new(console.open().await?);
+    let hello = Hello { level: 5, id: "sys-usb", ..Hello::default() };
+    port.write_all(&[&hello.packet()[..], &[0xE0, 0]].concat()).await?;
+    setting.gateway.logged("speaks MQTT", 1).await?;
+    // The new program is over, and the old one reads the same port.
+    gui.ask("sys-usb", "liste_disques", &json!({}));
+    // What came before, a CONNACK, is none of its lines.
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains("liste_disques") {
+        let more = timeout(DEADLINE, port.read_until(b'\n', &mut read)).await;
+        assert_ne!(more.map_err(|_| Missing::new("the old program is asked nothing"))??, 0);
+    }
+    let answer = crate::peers::legacy::response("sys-usb", "vm-gui", "liste_disques", &json!([]));
+    port.write_all(format!("{answer}\n").as_bytes()).await?;
+    gui.expect("its answer", |line| line.answers("liste_disques")).await?;
     Ok(())
 }
 
