@@ -52,7 +52,7 @@ async fn what_was_said_just_before_a_domain_comes_over_is_published_once() -> Ou
 #[tokio::test]
 async fn a_program_that_speaks_only_when_asked_has_its_domain_back() -> Outcome {
     let short = |gateway: Gateway| gateway.with("[limits]\naway = \"1s\"\n");
-    let mut setting = setting_with(Broker::start().await?, short).await?;
+    let setting = setting_with(Broker::start().await?, short).await?;
     let console = setting.console("sys-usb").await?;
     let mut gui = setting.legacy("vm-gui").await?;
     let mut port = BufReader::new(console.open().await?);
