@@ -29,6 +29,7 @@ seeds() {
 	mapping) echo "$root/fixtures/mappings $root/mappings" ;;
 	config) echo "$root/fixtures/mappings/invalid $root/packaging" ;;
 	conversation) echo "$root/fixtures/conversations" ;;
+	steps) echo "$root/fuzz/corpus/carrier $root/fuzz/corpus/frame $root/fuzz/corpus/tunnel" ;;
 	endurance) echo "$root/fuzz/corpus/gateway" ;;
 	esac
 }
@@ -36,7 +37,7 @@ words() {
 	case $1 in
 	mapping | config) echo "$root/fuzz/words/toml.dict" ;;
 	conversation) echo "$root/fuzz/words/conversation.dict" ;;
-	carrier) echo "$root/fuzz/words/mqtt.dict" ;;
+	carrier | steps) echo "$root/fuzz/words/mqtt.dict" ;;
 	esac
 }
 

@@ -15,6 +15,7 @@ mod broker_rows;
 mod domain_rows;
 mod gateway_rows;
 mod guest;
+mod hostile;
 mod ledger;
 mod log;
 mod mqtt;

@@ -4,7 +4,7 @@ use super::backend::Make;
 use super::peers::Missing;
 use super::peers::broker::Persistence;
 use super::world::{Account, Setting};
-use super::{broker_rows, domain_rows, gateway_rows};
+use super::{broker_rows, domain_rows, gateway_rows, hostile};
 use std::time::{Duration, Instant};
 
 /// A fault.
@@ -23,6 +23,7 @@ pub enum Row {
     DomainBytewise,
     DomainFloods,
     DomainTornLines,
+    DomainHostile,
     BackendVirtio,
     BackendXen,
     DiskFull,
@@ -48,6 +49,7 @@ impl Row {
             Self::DomainBytewise => "domain writes bytewise, lines",
             Self::DomainFloods => "domain floods, lines",
             Self::DomainTornLines => "domain goes in a line",
+            Self::DomainHostile => "domain hostile, others' messages",
             Self::BackendVirtio => "virtio backend discards",
             Self::BackendXen => "Xen backend discards",
             Self::DiskFull => "disk full",
@@ -64,6 +66,7 @@ impl Row {
             Self::DomainNeverReads => (4000, 3000),
             Self::DomainBytewise => (500, 50),
             Self::DomainFloods => (20_000, 5000),
+            Self::DomainHostile => (3000, 400),
             Self::BackendVirtio | Self::BackendXen => (5, 1),
             Self::DiskFull => (5, 1),
             Self::Clock => (8, 4),
@@ -115,6 +118,7 @@ impl Row {
             Self::DomainBytewise => domain_rows::bytewise(setting, times).await,
             Self::DomainFloods => domain_rows::floods(setting, times).await,
             Self::DomainTornLines => domain_rows::torn_lines(setting, times).await,
+            Self::DomainHostile => hostile::beside(setting, times).await,
             Self::BackendVirtio => domain_rows::discards(setting, Make::Virtio, times).await,
             Self::BackendXen => domain_rows::discards(setting, Make::Xen, times).await,
             Self::DiskFull => return gateway_rows::disk_full(setting, times).await,
@@ -128,7 +132,7 @@ impl Row {
 const LIMIT: Duration = Duration::from_secs(300);
 
 fn print(name: &str, times: u32, account: &Account, took: Duration) -> bool {
-    let Account { tally: t, ignored, again, wrong } = account;
+    let Account { tally: t, ignored, again, wrong, notes } = account;
     let refused: Vec<_> = t.refused.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
     println!(
         "{name:<36} {times:>5} {:>6} {:>9} {:>6} {:>4} {ignored:>7} {:>6} {:>4} {:>6} {:>6} {:>5} {:>4}  {} {}",
@@ -145,7 +149,7 @@ fn print(name: &str, times: u32, account: &Account, took: Duration) -> bool {
         if wrong.is_empty() { "ok" } else { "FAILED" },
         if refused.is_empty() { "-".to_owned() } else { refused.join(", ") },
     );
-    for what in wrong {
+    for what in notes.iter().chain(wrong) {
         println!("    {what}");
     }
     wrong.is_empty()

@@ -120,7 +120,7 @@ fn print(world: &World, began: Instant, size: usize, from: Instant, faults: &[&s
 }
 
 /// How long the calls of a kind took that began since then, in milliseconds, the shortest first.
-fn latencies(book: &Book, kind: Kind, from: Instant) -> Vec<f64> {
+pub fn latencies(book: &Book, kind: Kind, from: Instant) -> Vec<f64> {
     let entries = book.entries.iter().filter(|(number, _)| Kind::of(**number) == kind);
     let times = entries.filter_map(|(_, entry)| {
         let begun = entry.begun.filter(|begun| *begun > from)?;
@@ -133,7 +133,7 @@ fn latencies(book: &Book, kind: Kind, from: Instant) -> Vec<f64> {
 
 /// The value below which this part of them is.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-fn at(sorted: &[f64], part: f64) -> f64 {
+pub fn at(sorted: &[f64], part: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
     sorted.get((last as f64 * part) as usize).copied().unwrap_or(f64::NAN)
 }

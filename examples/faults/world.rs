@@ -91,11 +91,19 @@ pub struct Account {
     pub again: (usize, usize),
     /// What must not be.
     pub wrong: Vec<String>,
+    /// What was measured.
+    pub notes: Vec<String>,
 }
 
 impl World {
     /// Starts all of them; they talk when this returns.
     pub async fn start(setting: &Setting) -> Result<Self, Missing> {
+        // Every refusal is accounted for.
+        Self::start_with(setting, "[log]\nrate = 1000000\n").await
+    }
+
+    /// The same, with more of the gateway's tables.
+    pub async fn start_with(setting: &Setting, tables: &str) -> Result<Self, Missing> {
         let ledger = Ledger::new();
         let mut broker = Broker::start_with(setting.persistence, "").await?;
         let tap = Tap::new(&broker.socket(), ledger.clone())?;
@@ -109,8 +117,7 @@ impl World {
             .with_rows("faults.toml", include_str!("rows.toml"))
             .with_key(setting.key)
             .with(&setting.tables)
-            // Every refusal is accounted for.
-            .with("[log]\nrate = 1000000\n")
+            .with(tables)
             .with_argument("--log-format=json")
             .start()?;
         let ready = async {
@@ -308,7 +315,7 @@ impl World {
             let copied = std::fs::copy(self.gateway.log_file(), &kept);
             wrong.extend(copied.map(|_| format!("the gateway's log: {}", kept.display())));
         }
-        Ok(Account { ignored: self.log.ignored, again, tally, wrong })
+        Ok(Account { ignored: self.log.ignored, again, tally, wrong, notes: Vec::new() })
     }
 
     fn tally(&mut self, stored: &std::collections::BTreeSet<u64>) -> Tally {

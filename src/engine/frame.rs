@@ -1,5 +1,6 @@
 //! Bytes to lines: one message a line, ended by `\n`, however the bytes are cut.
 
+use super::steps;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// What the decoder found.
@@ -42,6 +43,7 @@ impl Decoder {
 
     /// Adds bytes as they came. Call [`Decoder::next`] until it says `None` before adding more.
     pub fn push(&mut self, bytes: &[u8]) {
+        steps::count(bytes.len());
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -53,7 +55,9 @@ impl Decoder {
     pub fn next(&mut self) -> Option<Frame> {
         loop {
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
-            let Some(at) = memchr::memchr(b'\n', unsearched).map(|i| self.searched + i) else {
+            let found = memchr::memchr(b'\n', unsearched);
+            steps::count(found.unwrap_or(unsearched.len()));
+            let Some(at) = found.map(|i| self.searched + i) else {
                 self.searched = self.buffer.len();
                 return self.give_up_if_too_long();
             };
@@ -62,6 +66,7 @@ impl Decoder {
             self.searched = 0;
             if line.len() > LONG {
                 // Else what follows would keep the memory of the line for as long as it is there itself.
+                steps::count(self.buffer.len());
                 self.buffer = BytesMut::from(&*self.buffer);
             }
             if std::mem::take(&mut self.skipping) {
@@ -74,6 +79,7 @@ impl Decoder {
             while line.last() == Some(&b'\r') {
                 line.truncate(line.len() - 1);
             }
+            steps::count(line.len());
             if !line.iter().all(u8::is_ascii_whitespace) {
                 return Some(Frame::Line(line.freeze()));
             }

@@ -2,6 +2,7 @@
 
 use super::json::{self, NotAnObject, Object, Value};
 use super::refusal::Reason;
+use super::steps;
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use std::ops::Range;
@@ -138,10 +139,14 @@ pub fn pieces(line: &[u8], max_depth: usize) -> Vec<Piece> {
 /// How long the message is with which the bytes begin.
 fn message_at(bytes: &[u8], max_depth: usize) -> Option<usize> {
     let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
-    if bytes.first() != Some(&b'{') || values.next()?.is_err() {
+    if bytes.first() != Some(&b'{') {
         return None;
     }
+    let read = values.next()?;
     let size = values.byte_offset();
+    // A line has one line, so that a column is a place.
+    steps::count(read.as_ref().map_or_else(serde_json::Error::column, |_| size));
+    read.ok()?;
     let is_one = || bytes.get(..size).is_some_and(|value| parse(value, max_depth).is_ok());
     (begins(bytes) || is_one()).then_some(size)
 }
@@ -154,14 +159,17 @@ fn begins(bytes: &[u8]) -> bool {
 /// How many bytes there are before the first good message after the first byte.
 fn before_a_message(bytes: &[u8], max_depth: usize, tries: &mut usize) -> Option<usize> {
     let rest = |at: usize| bytes.get(at..).unwrap_or_default();
+    let mut seen = 0;
     for at in memchr::memmem::find_iter(bytes, BEGINNING).filter(|at| *at > 0 && begins(rest(*at)))
     {
+        steps::count(at - std::mem::replace(&mut seen, at));
         let message = message_at(rest(at), max_depth).and_then(|size| rest(at).get(..size));
         if message.is_some_and(|message| parse(message, max_depth).is_ok()) {
             return Some(at);
         }
         *tries = tries.checked_sub(1)?;
     }
+    steps::count(bytes.len() - seen);
     None
 }
 

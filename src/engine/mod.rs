@@ -24,6 +24,7 @@ pub mod rehearsal;
 pub mod roster;
 pub mod session;
 pub mod status;
+pub mod steps;
 pub mod store;
 pub mod subscriptions;
 pub mod tunnel;

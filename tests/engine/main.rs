@@ -26,6 +26,8 @@ mod round_trips;
 mod rules;
 mod session;
 mod status;
+mod steps;
 mod store;
 mod tunnel;
 mod unanswered;
+mod work;

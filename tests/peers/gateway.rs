@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -232,6 +233,17 @@ impl Gateway {
         const INSTALLED: usize = 6 << 20;
         let code = self.size("RssFile:")?;
         Ok(self.size("VmHWM:")? - code + code.min(INSTALLED))
+    }
+
+    /// How much of the processors' time it has had.
+    pub fn processor_time(&self) -> Result<Duration, Missing> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()?));
+        let stat = stat.map_err(|e| Missing::new(format!("the gateway's times: {e}")))?;
+        // Its name, in brackets, may have blanks in it.
+        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ');
+        let ticks = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+        // Hundredths of a second, whatever the kernel's own clock is.
+        Ok(Duration::from_millis(10 * ticks.sum::<u64>()))
     }
 
     fn size(&self, field: &str) -> Result<usize, Missing> {

@@ -10,6 +10,7 @@ mod write;
 pub use walk::{Keys, for_each, for_each_object};
 pub use write::{join_lines, push_string, push_text, string};
 
+use super::steps;
 use serde::de::{Deserializer as _, IgnoredAny, Visitor};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -73,6 +74,8 @@ pub fn read_inside<'a>(
     path: &[&[&str]],
     max_depth: usize,
 ) -> Result<Vec<Value<'a>>, NotJson> {
+    // Once for its characters, and once for its grammar.
+    steps::count(2 * bytes.len());
     let text = std::str::from_utf8(bytes).map_err(|e| NotJson::NotUtf8(e.valid_up_to()))?;
     // It is taken apart first, whatever it is, and what was found counts if it is JSON.
     let (values, depth) = walk::values(text, path);
@@ -134,13 +137,15 @@ impl<'a> Object<'a> {
     /// The value of a member.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a str> {
-        self.0.iter().find(|m| is(&m.key, key.as_bytes())).map(|m| m.value)
+        self.position(key).and_then(|at| self.0.get(at)).map(|m| m.value)
     }
 
     /// Which member it is.
     #[must_use]
     pub fn position(&self, key: &str) -> Option<usize> {
-        self.0.iter().position(|m| is(&m.key, key.as_bytes()))
+        let found = self.0.iter().position(|m| is(&m.key, key.as_bytes()));
+        steps::count(found.unwrap_or(self.0.len()) + 1);
+        found
     }
 
     /// The member at a position.
@@ -163,6 +168,7 @@ pub fn is(a: &[u8], b: &[u8]) -> bool {
 
 fn duplicate<'m>(members: &'m [Member<'_>]) -> Option<&'m [u8]> {
     const FEW: usize = 16;
+    steps::count(members.len() * members.len().min(FEW));
     if members.len() <= FEW {
         let twice = |(i, m): (usize, &'m Member<'_>)| {
             members.iter().take(i).any(|other| is(&other.key, &m.key)).then_some(&*m.key)
@@ -180,6 +186,7 @@ fn duplicate<'m>(members: &'m [Member<'_>]) -> Option<&'m [u8]> {
 #[must_use]
 pub fn decode(raw: &str) -> Option<Cow<'_, [u8]>> {
     let inside = raw.strip_prefix('"')?.strip_suffix('"')?;
+    steps::count(raw.len());
     if !inside.contains('\\') {
         return Some(Cow::Borrowed(inside.as_bytes()));
     }

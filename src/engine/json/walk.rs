@@ -4,6 +4,7 @@
 //! With any other text nothing is promised but an end.
 
 use super::{Member, NotAnObject, Object, Value, decode, duplicate, is};
+use crate::engine::steps;
 
 /// Goes through a text, into its objects and arrays or past them.
 struct Walk<'a> {
@@ -29,7 +30,9 @@ impl<'a> Walk<'a> {
     /// is known to be right, is passed over.
     fn next_byte(&mut self) -> Option<u8> {
         let rest = self.text.as_bytes().get(self.at..)?;
-        self.at += rest.iter().position(|b| !is_between(b))?;
+        let between = rest.iter().position(|b| !is_between(b));
+        steps::count(between.unwrap_or(rest.len()) + 1);
+        self.at += between?;
         self.text.as_bytes().get(self.at).copied()
     }
 
@@ -64,6 +67,7 @@ impl<'a> Walk<'a> {
                 rest.iter().position(end).unwrap_or(rest.len())
             }
         };
+        steps::count(size);
         let value = self.text.get(self.at..self.at + size);
         self.at += size;
         value

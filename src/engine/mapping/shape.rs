@@ -10,6 +10,7 @@ use super::value::{self, Convert};
 use super::write::{Body, Writer, give};
 use crate::engine::clock::Now;
 use crate::engine::json::{self, NotAnObject, Object, Value};
+use crate::engine::steps;
 use std::collections::BTreeSet;
 
 /// A value that one side has and the other has not.
@@ -300,10 +301,12 @@ impl Shape {
     }
 
     fn is_reserved(&self, side: Side, key: &[u8]) -> bool {
+        steps::count(self.reserved[side].len());
         self.reserved[side].iter().any(|name| json::is(name.as_bytes(), key))
     }
 
     pub(super) fn knows(&self, side: Side, key: &[u8]) -> bool {
+        steps::count(self.own[side].len());
         self.own[side].iter().any(|name| json::is(name.as_bytes(), key))
     }
 

@@ -3,6 +3,7 @@
 use super::place::{Layout, Place};
 use super::shape::{Context, Fault, Given};
 use crate::engine::json::{self, Member, Object};
+use crate::engine::steps;
 
 /// A body that is read: as it stands, and taken apart if it is an object.
 pub(super) struct Body<'b, 'a> {
@@ -69,6 +70,7 @@ impl<'o, 'c, 's> Writer<'o, 'c, 's> {
     }
 
     pub fn has(&self, name: &[u8]) -> bool {
+        steps::count(self.names.len());
         self.names.iter().any(|n| json::is(n.as_bytes(), name))
     }
 

@@ -2,6 +2,7 @@
 //! bounded by the bytes, whatever they are.
 
 use super::connect::{FIRST, Found, find, is_sound};
+use crate::engine::steps;
 use bytes::{Buf as _, Bytes, BytesMut};
 
 /// Bytes of a channel.
@@ -10,9 +11,6 @@ pub(super) struct Buffer {
     bytes: BytesMut,
     /// No CONNECT begins in so many of the first bytes: they were looked at already.
     no_connect: usize,
-    /// How many bytes were looked at so far.
-    #[cfg(test)]
-    looked_at: usize,
 }
 
 impl Buffer {
@@ -20,12 +18,8 @@ impl Buffer {
         &self.bytes
     }
 
-    #[cfg(test)]
-    pub fn looked_at(&self) -> usize {
-        self.looked_at
-    }
-
     pub fn push(&mut self, bytes: &[u8]) {
+        steps::count(bytes.len());
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -37,15 +31,12 @@ impl Buffer {
         }
         let found = find(&self.bytes);
         let Found::Whole(size) = found else { return found };
-        let unsound = is_sound(self.bytes.get(..size).unwrap_or_default()).err();
-        #[cfg(test)]
-        (self.looked_at += unsound.unwrap_or_default());
-        match unsound {
-            Some(looked_at) => {
+        match is_sound(self.bytes.get(..size).unwrap_or_default()) {
+            Err(looked_at) => {
                 self.no_connect = looked_at;
                 Found::No
             }
-            None => found,
+            Ok(()) => found,
         }
     }
 
@@ -60,8 +51,7 @@ impl Buffer {
         let rest = self.bytes.get(from..).unwrap_or_default();
         let may_begin = |at: &usize| find(rest.get(*at..).unwrap_or_default()) != Found::No;
         let found = memchr::memchr_iter(FIRST, rest).find(may_begin);
-        #[cfg(test)]
-        (self.looked_at += found.unwrap_or(rest.len()));
+        steps::count(found.unwrap_or(rest.len()));
         found.map_or(self.bytes.len(), |at| from + at)
     }
 

@@ -3,6 +3,7 @@
 
 use crate::engine::name::DomainName;
 use crate::engine::password::Password;
+use crate::engine::steps;
 use bytes::Bytes;
 use std::fmt;
 use std::ops::Range;
@@ -83,6 +84,7 @@ pub fn find(bytes: &[u8]) -> Found {
     if bytes.first() != Some(&FIRST) {
         return Found::No;
     }
+    steps::count(1);
     let Some((length, header)) = length(bytes.get(1..).unwrap_or_default()) else {
         // A length that goes on after four bytes is none.
         return if bytes.len() > 4 { Found::No } else { Found::More };
@@ -150,10 +152,10 @@ impl Connect {
 /// It cannot. So many of its bytes have been looked at to know that.
 pub fn is_sound(packet: &[u8]) -> Result<(), usize> {
     let Some(Places { id, .. }) = places(packet) else { return Err(1) };
-    let Err(error) = str::from_utf8(packet.get(id.clone()).unwrap_or_default()) else {
-        return Ok(());
-    };
-    Err(id.start + error.valid_up_to() + 1)
+    let read = str::from_utf8(packet.get(id.clone()).unwrap_or_default());
+    let looked_at = read.map_or_else(|error| error.valid_up_to() + 1, str::len);
+    steps::count(looked_at);
+    read.map(drop).map_err(|_| id.start + looked_at)
 }
 
 /// Where in a CONNECT things are.

@@ -1,5 +1,7 @@
 //! Where MQTT packets begin and end, and nothing more of them (MQTT 5, 2.1).
 
+use crate::engine::steps;
+
 /// The first byte of a DISCONNECT.
 pub const DISCONNECT: u8 = 0xE0;
 
@@ -39,6 +41,7 @@ impl Packets {
     pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut taken = 0;
         while let Some(&byte) = bytes.get(taken) {
+            steps::count(1);
             self.place = match self.place {
                 Place::Boundary => Place::Length { known: 0, bits: 0 },
                 Place::Length { known, bits } => {
