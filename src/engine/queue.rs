@@ -52,6 +52,8 @@ pub struct Queue {
     bytes: usize,
     written: usize,
     progress: Duration,
+    /// Nothing was written for so long that the rest was given up.
+    stuck: bool,
     /// The digests of the lines that were written last.
     past: VecDeque<u64>,
 }
@@ -67,6 +69,7 @@ impl Queue {
             bytes: 0,
             written: 0,
             progress: Duration::ZERO,
+            stuck: false,
             past: VecDeque::new(),
         }
     }
@@ -96,6 +99,7 @@ impl Queue {
     /// Takes note that so many bytes of [`Queue::chunk`] have been written; gives a line that is done.
     pub fn written(&mut self, count: usize, now: Duration) -> Option<Entry> {
         self.progress = now;
+        self.stuck = false;
         self.written += count;
         let whole = self.entries.front().is_some_and(|e| self.written >= e.line.len());
         if !whole {
@@ -120,17 +124,21 @@ impl Queue {
     pub fn rewind(&mut self, now: Duration) {
         self.written = 0;
         self.progress = now;
-    }
-
-    /// What is left waits from now on.
-    pub fn wait_again(&mut self, now: Duration) {
-        self.progress = now;
+        self.stuck = false;
     }
 
     /// When something was last written, or had to wait first. `None` if nothing waits.
     #[must_use]
     pub fn waiting_since(&self) -> Option<Duration> {
         (!self.entries.is_empty()).then_some(self.progress)
+    }
+
+    /// Gives up all lines of a domain that does not read. A line that was begun stays, and the domain stays
+    /// stuck until it takes more of it.
+    pub fn give_up_stuck(&mut self, now: Duration) -> Vec<Entry> {
+        self.progress = now;
+        self.stuck = true;
+        self.give_up()
     }
 
     /// Gives up all lines but one that was written in part, for the rest of it has to follow.
@@ -160,10 +168,11 @@ impl Queue {
         self.bytes
     }
 
-    /// Whether a line of `size` bytes finds room.
+    /// Whether a line of `size` bytes finds room. One is let in even if the domain is stuck, or nobody would see
+    /// that it reads again.
     #[must_use]
     pub fn has_room(&self, size: usize) -> bool {
-        has_room(self.weight, size, self.limit)
+        (!self.stuck || self.is_empty()) && has_room(self.weight, size, self.limit)
     }
 
     /// The lines that wait, and of each what has not been written.

@@ -1,343 +1,221 @@
-//! Pending calls: who asked what, until when, and whose answer something is.
+//! The book of a domain's calls: what it asks, what it is asked, and what has just ended.
 
-use crate::engine::json::{self, Object};
-use crate::engine::mapping::scalar::all_hold;
-use crate::engine::mapping::shape::{Both, Place, Repeat, Rule, Side, Values};
-use crate::engine::mapping::{Answer, Command, Event, Table, Wire};
+use super::call::{Calls, IncomingCall, Origin, OutgoingCall, RecentCall, State};
+use crate::engine::limits::Limits;
+use crate::engine::mapping::Command;
 use crate::engine::name::DomainName;
-use crate::engine::publish::{Publish, Received, Token};
+use crate::engine::publish::{Received, Token};
 use bytes::Bytes;
-use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A call that a legacy domain makes on MQTT.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub id: u64,
-    /// The row that it began with.
-    pub row: Arc<Command>,
-    pub requester: DomainName,
-    /// Who answers if the answer does not say.
-    pub handler: DomainName,
-    pub values: Values,
-    pub correlation: Bytes,
-    pub token: Token,
-    /// Not published yet, for another call of its row goes first.
-    pub held: Option<Publish>,
-    pub deadline: Duration,
-    pub answers: u32,
-    /// Its notification has come.
-    pub announced: bool,
-    /// It is a copy for another dialect of a call that is counted already.
-    pub extra: bool,
-    /// The domain that it is addressed to; `None` is everyone.
-    pub to: Option<DomainName>,
-    pub head: String,
+/// All calls of one domain.
+#[derive(Debug, Default)]
+pub(super) struct CallBook {
+    /// What it asks on MQTT.
+    pub outgoing: Calls<OutgoingCall>,
+    /// What it is asked, and has to answer.
+    pub incoming: Calls<IncomingCall>,
+    /// Commands of other legacy domains that were written and have no answer yet. Nothing waits for them.
+    unanswered: Calls<IncomingCall>,
+    recent: VecDeque<RecentCall>,
+    /// No call is over before this.
+    earliest: Option<Duration>,
+    last: u64,
 }
 
-/// Something of which there may be a thousand.
-pub(super) trait Pending {
-    /// How many bytes it has to remember.
-    fn size(&self) -> usize;
-    /// Whether it counts as a call.
-    fn counts(&self) -> bool;
-}
-
-/// Pending calls in their order. Nothing that is asked with each message is added up anew.
-#[derive(Debug)]
-pub(super) struct Calls<T> {
-    calls: Vec<T>,
-    counted: usize,
-    size: usize,
-}
-
-impl<T> Default for Calls<T> {
-    fn default() -> Self {
-        Self { calls: Vec::new(), counted: 0, size: 0 }
+impl CallBook {
+    /// A number that nothing else of this proxy has: of a call, or of a publish.
+    pub fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
     }
-}
 
-impl<T: Pending> Calls<T> {
-    /// How many of them count.
+    /// A token that no other publish of this proxy has.
+    pub fn token(&mut self) -> Token {
+        Token(self.number())
+    }
+
+    /// How many calls are pending; a copy for another dialect is none.
     pub fn counted(&self) -> usize {
-        self.counted
+        self.outgoing.counted() + self.incoming.len()
     }
 
-    /// How many bytes they have to remember, together.
-    pub fn size(&self) -> usize {
-        self.size
+    /// How many bytes of other domains' messages they hold.
+    pub fn held(&self) -> usize {
+        self.incoming.size() + self.unanswered.size()
     }
 
-    pub fn push(&mut self, call: T) {
-        self.counted += usize::from(call.counts());
-        self.size += call.size();
-        self.calls.push(call);
+    /// Forgets all that is pending: it is in the store.
+    pub fn clear(&mut self) {
+        self.outgoing.take();
+        self.incoming.take();
+        self.unanswered.take();
     }
 
-    pub fn remove(&mut self, at: usize) -> Option<T> {
-        (at < self.calls.len()).then_some(())?;
-        let call = self.calls.remove(at);
-        self.counted -= usize::from(call.counts());
-        self.size -= call.size();
-        Some(call)
+    /// When something is over, if nothing happens until then.
+    pub fn deadline(&self) -> Option<Duration> {
+        let recent = self.recent.front().map(|call| call.until);
+        self.earliest.into_iter().chain(recent).min()
     }
 
-    /// Changes one so that it may have more or less to remember.
-    pub fn change<R>(&mut self, at: usize, change: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let call = self.calls.get_mut(at)?;
-        self.size -= call.size();
-        let result = change(call);
-        self.size += call.size();
-        Some(result)
+    /// A call is over then, if nothing happens.
+    pub fn expect_until(&mut self, deadline: Duration) {
+        let earliest = self.earliest.unwrap_or(deadline);
+        self.earliest = Some(earliest.min(deadline));
+    }
+
+    /// Looks for the next deadline anew once its time has come. Whoever asks for it asks after each message, and
+    /// there may be a thousand calls.
+    pub fn expected(&mut self, now: Duration) {
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return;
+        }
+        let outgoing = self.outgoing.iter().filter(|a| a.held.is_none()).map(|a| a.deadline);
+        let incoming = self.incoming.iter().filter_map(|g| match g.state {
+            State::Open { deadline, .. } => Some(deadline),
+            State::Held(_) | State::Queued => None,
+        });
+        self.earliest = outgoing.chain(incoming).min();
+    }
+}
+
+/// What the domain asks.
+impl CallBook {
+    /// Where the call of this number is.
+    pub fn outgoing_at(&self, id: u64) -> Option<usize> {
+        self.outgoing.iter().position(|call| call.id == id)
+    }
+
+    /// Whether a call has just run out whose answer, if it comes late, would be taken for the next one's.
+    pub fn answer_may_come(&self, row: &Command, requester: &DomainName) -> bool {
+        let late = |e: &RecentCall| e.unanswered && e.row.is(row) && e.requester == *requester;
+        self.recent.iter().any(late)
+    }
+}
+
+/// What the domain is asked.
+impl CallBook {
+    /// Where the call of this number is.
+    pub fn incoming_at(&self, id: u64) -> Option<usize> {
+        self.incoming.iter().position(|call| call.id == id)
+    }
+
+    /// Whether a request that the broker sends again has been taken in already.
+    pub fn knows_request(&self, row: &Command, message: &Received) -> bool {
+        let same = |c: &Option<Bytes>| c.is_some() && *c == message.correlation;
+        self.incoming.iter().any(|g| g.row.is(row) && same(&g.correlation))
+            || self.recent.iter().any(|e| e.row.is(row) && same(&e.correlation))
+    }
+
+    /// Whether the same request, by its correlation data and all that it says first, is pending: a session
+    /// that the domain's own program had before may have subscriptions that overlap with the proxy's, and
+    /// then the broker sends it once for each.
+    pub fn is_pending(&self, row: &Command, message: &Received, reply: &str, head: &str) -> bool {
+        let same = |c: &Option<Bytes>| c.is_some() && *c == message.correlation;
+        let twin = |g: &IncomingCall| same(&g.correlation) && g.reply == reply && g.head == head;
+        self.incoming.iter().any(|g| twin(g) && g.row.is(row))
+    }
+
+    /// Whether a call waits for those before it, of which there are `before`: for its handler, or for an
+    /// answer to the same requester, if nothing would tell the two answers apart.
+    pub fn has_to_wait(&self, call: &IncomingCall, before: usize) -> bool {
+        let mixed_up = call.row.one_at_a_time
+            && call.correlation.is_none()
+            && matches!(call.origin, Origin::Mqtt(_));
+        let same = |g: &IncomingCall| g.row.is(&call.row) && g.requester == call.requester;
+        (call.row.exclusive && self.is_busy(&call.handler))
+            || (mixed_up && self.incoming.iter().take(before).any(same))
+    }
+
+    fn is_busy(&self, handler: &DomainName) -> bool {
+        let taken = |g: &IncomingCall| g.handler == *handler && !matches!(g.state, State::Held(_));
+        self.incoming.iter().any(|g| taken(g) && g.row.exclusive)
+    }
+
+    /// The next call whose turn it is at a handler.
+    pub fn next_for(&self, handler: &DomainName) -> Option<usize> {
+        self.incoming.iter().enumerate().position(|(at, g)| {
+            matches!(g.state, State::Held(_)) && g.handler == *handler && !self.has_to_wait(g, at)
+        })
+    }
+
+    /// How many bytes of lines wait for their handlers.
+    pub fn waiting(&self) -> usize {
+        self.incoming.iter().map(IncomingCall::waiting).sum()
+    }
+
+    /// More of a long line has come since `last`: the time that it took is no silence of the handler's, for
+    /// calls that it had by then.
+    pub fn still_answering(&mut self, last: Duration, now: Duration) {
+        for call in self.incoming.iter_mut() {
+            if let State::Open { since, deadline } = &mut call.state {
+                let begun = last.max(*since);
+                *deadline = deadline.saturating_add(now.saturating_sub(begun));
+            }
+        }
+    }
+
+    /// Commands that were written, and that nothing waits for.
+    pub fn unanswered(&self) -> &[IncomingCall] {
+        &self.unanswered
+    }
+
+    /// One more: the oldest of too many are forgotten.
+    pub fn remember_unanswered(&mut self, call: IncomingCall, limits: &Limits) {
+        self.unanswered.push(call);
+        while self.unanswered.len() > limits.calls
+            || (self.unanswered.len() > 1 && self.unanswered.size() > limits.queue)
+        {
+            self.unanswered.remove(0);
+        }
+    }
+
+    /// One of them has been answered.
+    pub fn forget_unanswered(&mut self, at: usize) {
+        self.unanswered.remove(at);
     }
 
     /// All of them; none is left.
-    pub fn take(&mut self) -> Vec<T> {
-        std::mem::take(self).calls
+    pub fn take_unanswered(&mut self) -> Vec<IncomingCall> {
+        self.unanswered.take()
     }
 }
 
-impl<T> Deref for Calls<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.calls
-    }
-}
-
-/// For what changes nothing of their size.
-impl<T> DerefMut for Calls<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.calls
-    }
-}
-
-impl Pending for Asked {
-    fn size(&self) -> usize {
-        size_of_values(&self.values)
+/// What has just ended.
+impl CallBook {
+    /// Calls that have ended, the oldest first.
+    pub fn recent(&self) -> &VecDeque<RecentCall> {
+        &self.recent
     }
 
-    fn counts(&self) -> bool {
-        !self.extra
-    }
-}
-
-/// Where a call to a legacy domain comes from.
-#[derive(Debug)]
-pub(super) enum Origin {
-    /// From MQTT; the request itself is kept until it has been given.
-    Mqtt(Option<Box<Received>>),
-    /// From another legacy domain, word for word.
-    Direct,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// Waits until the handler has answered another.
-    Held(Bytes),
-    /// Its line waits to be written.
-    Queued,
-    /// Written.
-    Open {
-        /// When.
-        since: Duration,
-        /// When it is over; later, while a long line is on its way.
-        deadline: Duration,
-    },
-}
-
-/// A call to a legacy domain.
-#[derive(Debug)]
-pub(super) struct Given {
-    pub id: u64,
-    /// The row that it began with.
-    pub row: Arc<Command>,
-    /// `None`: a requester on MQTT that did not say its name.
-    pub requester: Option<DomainName>,
-    pub handler: DomainName,
-    pub origin: Origin,
-    pub reply: String,
-    pub correlation: Option<Bytes>,
-    pub values: Values,
-    pub state: State,
-    pub answers: u32,
-    pub head: String,
-}
-
-impl Pending for Given {
-    /// Beside a line in the queue. The requester chooses its correlation data as it likes.
-    fn size(&self) -> usize {
-        let line = match &self.state {
-            State::Held(line) => line.len(),
-            State::Queued | State::Open { .. } => 0,
-        };
-        let payload = match &self.origin {
-            Origin::Mqtt(Some(message)) => message.payload.len(),
-            Origin::Mqtt(None) | Origin::Direct => 0,
-        };
-        let correlation = self.correlation.as_ref().map_or(0, Bytes::len);
-        line.max(payload) + size_of_values(&self.values) + correlation + self.reply.len()
-    }
-
-    fn counts(&self) -> bool {
-        true
-    }
-}
-
-impl Given {
-    /// The requester's name on the legacy wire.
-    pub fn name(&self) -> DomainName {
-        self.requester.clone().unwrap_or_else(DomainName::anonymous)
-    }
-
-    /// Whether that is its requester's name.
-    pub fn is_from(&self, name: &DomainName) -> bool {
-        match &self.requester {
-            Some(requester) => requester == name,
-            None => *name == DomainName::anonymous(),
+    /// The notification of one that has ended has come.
+    pub fn announced(&mut self, at: usize) {
+        if let Some(call) = self.recent.get_mut(at) {
+            call.announced = true;
         }
     }
-}
 
-/// A call that was answered, for a while: one more answer is none.
-#[derive(Debug)]
-pub(super) struct Ended {
-    pub row: Arc<Command>,
-    /// Which side asked.
-    pub asked_by: Side,
-    pub requester: DomainName,
-    pub values: Values,
-    pub correlation: Option<Bytes>,
-    /// Its notification has come.
-    pub announced: bool,
-    /// It ran out without an answer, which may still come.
-    pub unanswered: bool,
-    pub until: Duration,
-}
-
-impl Ended {
-    /// How many bytes it holds of its request.
-    pub fn size(&self) -> usize {
-        size_of_values(&self.values) + self.correlation.as_ref().map_or(0, Bytes::len)
-    }
-}
-
-/// What the members that repeat the request say about whose answer it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Match {
-    /// It is this call's.
-    Same,
-    /// It is another's.
-    Different,
-    /// They are not there.
-    Silent,
-}
-
-/// Compares an answer with a request.
-pub(super) fn compare(repeats: &[Repeat], answer: &Object<'_>, request: &Values) -> Match {
-    let mut found = Match::Silent;
-    for repeat in repeats {
-        let Some(value) = answer.get(&repeat.member) else { continue };
-        let Some((_, asked)) = request.iter().find(|(name, _)| *name == repeat.request) else {
-            continue;
-        };
-        if !json::same(value, asked) {
-            return Match::Different;
+    /// Remembers one more, so that one more answer is known for what it is.
+    pub fn remember(&mut self, call: RecentCall, limits: &Limits) {
+        const FEW: usize = 1024;
+        let large = call.size() > FEW;
+        self.recent.push_back(call);
+        while self.recent.len() > limits.calls {
+            self.recent.pop_front();
         }
-        found = Match::Same;
-    }
-    found
-}
-
-/// Of several calls, in the order in which they were made, the one that an answer belongs to: the
-/// first that it repeats, else the first that it does not contradict.
-pub(super) fn choose<T>(calls: impl Iterator<Item = (T, Match)>) -> Option<T> {
-    let mut silent = None;
-    for (call, matched) in calls {
-        match matched {
-            Match::Same => return Some(call),
-            Match::Silent if silent.is_none() => silent = Some(call),
-            _ => {}
+        if large {
+            let mut size: usize = self.recent.iter().map(RecentCall::size).sum();
+            while size > limits.queue && self.recent.len() > 1 {
+                size -= self.recent.pop_front().map_or(0, |call| call.size());
+            }
         }
     }
-    silent
-}
 
-/// How many bytes a call keeps of its request.
-pub(super) fn size_of_values(values: &Values) -> usize {
-    values.iter().map(|(name, value)| name.len() + value.len()).sum()
-}
-
-/// The request's members that its answers need, read on the side on which it came.
-pub(super) fn keep(row: &Command, side: Side, request: &Object<'_>) -> Values {
-    let mut values = Values::new();
-    for name in &row.keeps {
-        let rule: Option<&Rule> =
-            row.request.rules.iter().find(|r| r.place.mqtt.names().any(|n| n == name));
-        let value = rule.and_then(|r| r.place[side].names().find_map(|n| request.get(n)));
-        values.extend(value.map(|v| (name.clone(), v.to_owned())));
+    /// Forgets those whose time is over.
+    pub fn forget_recent(&mut self, now: Duration) {
+        while self.recent.front().is_some_and(|call| call.until <= now) {
+            self.recent.pop_front();
+        }
     }
-    values
-}
-
-/// The way in which a legacy message answers a call of a row.
-pub(super) fn legacy_answer<'r>(
-    row: &'r Command,
-    wire: &Wire,
-    data: &Object<'_>,
-    request: Option<&Values>,
-) -> Option<&'r Answer> {
-    row.answers.iter().find(|a| {
-        a.direction.goes_from(Side::Legacy)
-            && a.wire == *wire
-            && all_hold(&a.when.legacy, |m| data.get(m))
-            && request.is_none_or(|r| all_hold(&a.request, |m| value(r, m)))
-    })
-}
-
-/// The way in which an MQTT response answers a call of a row.
-pub(super) fn mqtt_answer<'r>(
-    row: &'r Command,
-    payload: &Object<'_>,
-    request: Option<&Values>,
-) -> Option<&'r Answer> {
-    row.answers.iter().find(|a| {
-        a.direction.goes_from(Side::Mqtt)
-            && all_hold(&a.when.mqtt, |m| payload.get(m))
-            && request.is_none_or(|r| all_hold(&a.request, |m| value(r, m)))
-    })
-}
-
-/// What a call knows of a notification that ends it, by the notification's members: those that repeat the
-/// request's, and what such a notification means. The call may be of another dialect: its members are found
-/// by their legacy names.
-pub(super) fn known_of(
-    table: &Table,
-    event: &Event,
-    (call, values): (&Command, &Values),
-) -> Values {
-    let rows = table.commands().iter().filter(|row| row.dialect == event.dialect);
-    let mut rows = rows.filter(|row| row.legacy == call.legacy);
-    let about = |row: &Arc<Command>| {
-        let announced = row.announced.iter().find(|a| event.topic.as_ref() == Some(&a.topic));
-        announced.map(|a| (Arc::clone(row), a.clone()))
-    };
-    let Some((row, announced)) = rows.find_map(about) else { return Values::new() };
-    let asked = |member: &String| {
-        let place = |row: &Command, is: &dyn Fn(&Both<Place>) -> bool| {
-            row.request.rules.iter().map(|r| r.place.clone()).find(|place| is(place))
-        };
-        let there = place(&row, &|p| p.mqtt.names().any(|n| n == member))?;
-        let here = place(call, &|p| p.legacy == there.legacy)?;
-        here.mqtt.names().find_map(|name| value(values, name)).map(str::to_owned)
-    };
-    let repeats = announced.repeats.iter();
-    let repeats = repeats.filter_map(|(member, request)| Some((member.clone(), asked(request)?)));
-    let meant = announced.mqtt.iter().map(|(member, scalar)| (member.clone(), scalar.json()));
-    repeats.chain(meant).collect()
-}
-
-fn value<'v>(values: &'v Values, name: &str) -> Option<&'v str> {
-    values.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
 }

@@ -1,17 +1,15 @@
 //! Commands between legacy domains go word for word; whoever sent one is told if its handler goes before it
 //! has answered.
 
-use super::calls::{
-    Given, Match, Origin, Pending as _, State, choose, compare, keep, legacy_answer,
-};
+use super::call::{IncomingCall, Origin, Pending as _, State};
 use super::line::Read;
+use super::matching::{Match, choose, compare, keep, legacy_answer};
 use super::tell::of;
 use super::time::{ends_by_time, went_away};
 use super::{Action, Proxy};
 use crate::engine::clock::Now;
 use crate::engine::json::Object;
 use crate::engine::legacy;
-use crate::engine::limits::Limits;
 use crate::engine::mapping::shape::Side;
 use crate::engine::mapping::{Command, Wire};
 use crate::engine::name::DomainName;
@@ -31,11 +29,11 @@ impl Proxy {
         now: Now,
     ) {
         if let Some(row) = command.filter(|r| r.exclusive) {
-            let message = legacy::parse(without_end(&line), self.limits.depth);
+            let message = legacy::parse(without_end(&line), self.rules.limits.depth);
             let arguments = message.map(|m| m.body.as_object().clone()).unwrap_or_default();
             let call = self.direct_call((from, &line), row, &arguments, State::Held(line.clone()));
-            if self.given.len() >= self.limits.calls {
-                let detail = format!("{} calls are pending", self.given.len());
+            if self.calls.incoming.len() >= self.rules.limits.calls {
+                let detail = format!("{} calls are pending", self.calls.incoming.len());
                 return self.give_up(&call, Reason::DomainStuck, &detail, now);
             }
             return self.take_call(call, now);
@@ -52,9 +50,9 @@ impl Proxy {
         row: Arc<Command>,
         arguments: &Object<'_>,
         state: State,
-    ) -> Given {
-        Given {
-            id: self.number(),
+    ) -> IncomingCall {
+        IncomingCall {
+            id: self.calls.number(),
             requester: Some(from),
             handler: self.name().clone(),
             origin: Origin::Direct,
@@ -71,8 +69,8 @@ impl Proxy {
     /// A command that nothing waits for here has been written, and so is counted. Its call is remembered until
     /// it is answered, if its row is known: the oldest of too many are forgotten.
     pub(super) fn command_written(&mut self, from: DomainName, line: &Bytes, now: Now) {
-        let Ok(message) = legacy::parse(without_end(line), self.limits.depth) else { return };
-        let (table, arguments) = (Arc::clone(&self.table), message.body.as_object());
+        let Ok(message) = legacy::parse(without_end(line), self.rules.limits.depth) else { return };
+        let (table, arguments) = (Arc::clone(&self.rules.table), message.body.as_object());
         let mut dialects =
             std::iter::once(table.default_dialect()).chain(0..table.dialects().count());
         let row = dialects.find_map(|d| table.command_named(d, &message.name, arguments));
@@ -81,17 +79,7 @@ impl Proxy {
         let open = State::Open { since, deadline: since.saturating_add(row.timeout) };
         let call = self.direct_call((from, line), Arc::clone(row), arguments, open);
         if !self.is_over_level(call.size()) {
-            self.remember_unanswered(call);
-        }
-    }
-
-    pub(super) fn remember_unanswered(&mut self, call: Given) {
-        self.unanswered.push(call);
-        let too_many = |calls: &[Given], size: usize, limits: &Limits| {
-            calls.len() > limits.calls || (calls.len() > 1 && size > limits.queue)
-        };
-        while too_many(&self.unanswered, self.unanswered.size(), &self.limits) {
-            self.unanswered.remove(0);
+            self.calls.remember_unanswered(call, &self.rules.limits);
         }
     }
 
@@ -105,7 +93,7 @@ impl Proxy {
     ) -> Option<DomainName> {
         let data = read.message.body.as_object();
         let wire = Wire::Response(read.message.name.clone());
-        let fitting = |(at, g): (usize, &Given)| {
+        let fitting = |(at, g): (usize, &IncomingCall)| {
             let open = matches!(g.origin, Origin::Direct) && matches!(g.state, State::Open { .. });
             if !open || g.requester.as_ref() != Some(to) {
                 return None;
@@ -114,14 +102,15 @@ impl Proxy {
             let matched = compare(&answer.shape.repeats.legacy, data, &g.values);
             Some(((at, answer.ends), matched))
         };
-        let Some((at, ends)) = choose(self.given.iter().enumerate().filter_map(fitting)) else {
+        let Some((at, ends)) = choose(self.calls.incoming.iter().enumerate().filter_map(fitting))
+        else {
             self.end_unanswered(&wire, data, |call, _| call.requester.as_ref() == Some(to));
             return None;
         };
-        if let Some(call) = self.given.get_mut(at) {
+        if let Some(call) = self.calls.incoming.get_mut(at) {
             call.answers += 1;
         }
-        ends.then(|| self.end_given(at, now)).flatten()
+        ends.then(|| self.end_incoming(at, now)).flatten()
     }
 
     /// The first call that nothing waits for, that a message answers and that `fits`, is over if that is its
@@ -130,25 +119,27 @@ impl Proxy {
         &mut self,
         wire: &Wire,
         data: &Object<'_>,
-        fits: impl Fn(&Given, Match) -> bool,
+        fits: impl Fn(&IncomingCall, Match) -> bool,
     ) {
-        let fitting = |(at, call): (usize, &Given)| {
+        let fitting = |(at, call): (usize, &IncomingCall)| {
             let answer = legacy_answer(&call.row, wire, data, Some(&call.values))?;
             let matched = compare(&answer.shape.repeats.legacy, data, &call.values);
             let over = answer.ends || ends_by_time(&call.row);
             fits(call, matched).then_some(((at, over), matched))
         };
-        if let Some((at, true)) = choose(self.unanswered.iter().enumerate().filter_map(fitting)) {
-            self.unanswered.remove(at);
+        if let Some((at, true)) =
+            choose(self.calls.unanswered().iter().enumerate().filter_map(fitting))
+        {
+            self.calls.forget_unanswered(at);
         }
     }
 
     /// The domain has gone: who is still a legacy domain is told of its unanswered commands. They have been
     /// counted as written.
     pub(super) fn tell_unanswered(&mut self, now: Now) {
-        for call in self.unanswered.take() {
+        for call in self.calls.take_unanswered() {
             let from = call.name();
-            if from == *self.name() || !self.is_legacy(&from) {
+            if from == *self.name() || !self.rules.is_legacy(&from) {
                 continue;
             }
             let detail = went_away(&call);

@@ -1,19 +1,19 @@
 //! Notifications: what a legacy domain announces, and what it is told of others'.
 
-use super::ask::reason_of;
-use super::calls::{Given, Match, Origin, State, choose, compare, known_of, legacy_answer};
+use super::call::{IncomingCall, Origin, State};
 use super::line::{Read, Route};
+use super::matching::{Match, choose, compare, known_of, legacy_answer};
+use super::outgoing::reason_of;
 use super::tell::Reply;
 use super::{Action, Passed, Proxy, Sent};
 use crate::engine::clock::Now;
-use crate::engine::identity::Identity;
 use crate::engine::json::{self, Object, Value};
 use crate::engine::legacy::{self, Kind};
 use crate::engine::mapping::shape::{Context, Side, Values};
 use crate::engine::mapping::table::EventRows;
 use crate::engine::mapping::{Announced, Answer, Command, Event, Table, Wire};
 use crate::engine::name::DomainName;
-use crate::engine::publish::{Publish, Token};
+use crate::engine::publish::Publish;
 use crate::engine::refusal::{Reason, Why, head};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -34,23 +34,23 @@ impl Proxy {
             let detail = format!("{:?} is no domain's name", read.message.destination);
             let bad_name = (Reason::BadName, detail);
             let (reason, detail) = self.fault_of_event(read, route, now).unwrap_or(bad_name);
-            return self.refuse(reason, detail, read.from(self), head(read.line));
+            return self.refuse(reason, detail, read.from(&self.rules), head(read.line));
         }
         let to_router = matches!(route, Route::Mqtt(Some(_)));
         if read.message.name == STATE && to_router {
             return self.state(read, now);
         }
-        if read.message.name == STATE && matches!(self.identity, Identity::Behind { .. }) {
+        if read.message.name == STATE && self.rules.is_behind() {
             let unmapped = self.events(read, None, now).is_err_and(|e| e.0 == Reason::NotMapped);
             if unmapped {
                 return self.ignore(Why::OtherHandler, &Some(read.message.source.clone()));
             }
         }
         let ended = self.end_by_notification(read, now);
-        if let Some(detail) = self.forbids_event(read, route) {
+        if let Some(detail) = self.rules.forbids_event(read, route) {
             let fault = self.fault_of_event(read, route, now);
             let (reason, detail) = fault.unwrap_or((Reason::NotAllowed, detail));
-            return self.refuse(reason, detail, read.from(self), head(read.line));
+            return self.refuse(reason, detail, read.from(&self.rules), head(read.line));
         }
         self.pass_notification(read, route);
         match route {
@@ -63,8 +63,8 @@ impl Proxy {
 
     fn publish_event(&mut self, read: &Read<'_>, route: &Route, call: Option<&Answered>, now: Now) {
         let ended = call.is_some();
-        let legacy = *route == Route::Everyone && matches!(self.identity, Identity::Domain(_));
-        let from = read.from(self);
+        let legacy = *route == Route::Everyone && !self.rules.is_behind();
+        let from = read.from(&self.rules);
         match self.events(read, call, now) {
             // One that ends a call from before the table may be nothing to the table.
             Err((Reason::NotMapped, _)) if legacy || ended => self.counters.delivered += 1,
@@ -79,7 +79,7 @@ impl Proxy {
             }
             Ok(publishes) => {
                 let size: usize = publishes.iter().map(|p| p.1.len()).sum();
-                if !self.has_room_beside(self.outbox, size) && !self.store_has_room(size, false) {
+                if !self.has_room_beside(0, size) && !self.store_has_room(size, false) {
                     let detail = "too much waits for the broker";
                     return self.refuse(Reason::StoreFull, detail, from, head(read.line));
                 }
@@ -95,8 +95,8 @@ impl Proxy {
             let Some(topic) = event.topic.clone() else { continue };
             let publish = Publish {
                 source: Some(from.clone()),
-                mark: Some(Arc::clone(&self.instance)),
-                ..Publish::new(Token(self.number()), topic, payload, event.qos)
+                mark: Some(Arc::clone(&self.rules.instance)),
+                ..Publish::new(self.calls.token(), topic, payload, event.qos)
             };
             let sent = Sent {
                 call: None,
@@ -118,8 +118,8 @@ impl Proxy {
         now: Now,
     ) -> Result<Publishes, (Reason, String)> {
         let message = &read.message;
-        let context = self.context(now, &message.source, None);
-        events(&self.table, &message.name, &message.body, call, &context)
+        let context = self.rules.context(now, &message.source, None);
+        events(&self.rules.table, &message.name, &message.body, call, &context)
     }
 
     /// What is wrong with a notification apart from its sender, if it goes to MQTT: that counts first.
@@ -140,8 +140,8 @@ impl Proxy {
 
     /// `etat_domu`, as the MVP's router is told it: what changed is told to everyone.
     fn state(&mut self, read: &Read<'_>, now: Now) {
-        let from = read.from(self);
-        if matches!(self.identity, Identity::Behind { .. }) {
+        let from = read.from(&self.rules);
+        if self.rules.is_behind() {
             return self.ignore(Why::OtherHandler, &Some(from.as_str().to_owned()));
         }
         let data = read.message.body.as_object();
@@ -153,16 +153,17 @@ impl Proxy {
             }
             None => Some((Reason::MissingArgument, "\"pret\" is missing".into())),
         };
-        let forbidden = || Some((Reason::NotAllowed, self.forbids_event(read, &Route::Everyone)?));
+        let forbidden =
+            || Some((Reason::NotAllowed, self.rules.forbids_event(read, &Route::Everyone)?));
         if let Some((reason, detail)) = fault.or_else(forbidden) {
             return self.refuse(reason, detail, from, head(read.line));
         }
         let ready = data.get("pret").unwrap_or_default().to_owned();
-        if self.ready.as_ref() == Some(&ready) {
+        if self.presence.ready.as_ref() == Some(&ready) {
             return self.ignore(Why::Repeat, &Some(from.as_str().to_owned()));
         }
         let body = format!("{{\"pret\":{ready},\"domu\":{}}}", json::string(from.as_str()));
-        self.ready = Some(ready);
+        self.presence.ready = Some(ready);
         let (dom0, everyone) = (DomainName::dom0(), DomainName::everyone());
         let line = legacy::write(
             Kind::Notification,
@@ -172,8 +173,8 @@ impl Proxy {
             body.as_bytes(),
         );
         self.actions.push(Action::PassAll(Passed::Copy(line)));
-        let context = self.context(now, from.as_str(), None);
-        let publishes = events(&self.table, STATE, &Value::parse(&body), None, &context);
+        let context = self.rules.context(now, from.as_str(), None);
+        let publishes = events(&self.rules.table, STATE, &Value::parse(&body), None, &context);
         match publishes {
             Ok(publishes) if !publishes.is_empty() && self.has_any_room() => {
                 self.publish_all(publishes, &from, head(read.line));
@@ -186,7 +187,7 @@ impl Proxy {
     fn end_by_notification(&mut self, read: &Read<'_>, now: Now) -> Option<Answered> {
         let data = read.message.body.as_object();
         let wire = Wire::Event(read.message.name.clone());
-        let fitting = |(at, g): (usize, &Given)| {
+        let fitting = |(at, g): (usize, &IncomingCall)| {
             if !matches!(g.state, State::Open { .. }) {
                 return None;
             }
@@ -194,19 +195,19 @@ impl Proxy {
             let matched = compare(&answer.shape.repeats.legacy, data, &g.values);
             (matched == Match::Same).then_some((at, matched))
         };
-        let Some(at) = choose(self.given.iter().enumerate().filter_map(fitting)) else {
+        let Some(at) = choose(self.calls.incoming.iter().enumerate().filter_map(fitting)) else {
             self.end_unanswered(&wire, data, |_, matched| matched == Match::Same);
             return None;
         };
-        let call = self.given.get(at)?;
+        let call = self.calls.incoming.get(at)?;
         let (row, values) = (Arc::clone(&call.row), call.values.clone());
         let answer = legacy_answer(&row, &wire, data, Some(&values))?;
         if matches!(call.origin, Origin::Mqtt(_)) {
             self.answer_by_notification(at, &row, answer, read, now);
         }
         if !answer.ends {
-            self.given.change(at, |call| call.answers += 1);
-        } else if let Some(handler) = self.end_given(at, now) {
+            self.calls.incoming.change(at, |call| call.answers += 1);
+        } else if let Some(handler) = self.end_incoming(at, now) {
             self.give_next(&handler, now);
         }
         Some((row, values))
@@ -220,10 +221,10 @@ impl Proxy {
         read: &Read<'_>,
         now: Now,
     ) {
-        let Some(call) = self.given.get(at) else { return };
+        let Some(call) = self.calls.incoming.get(at) else { return };
         // The notification is published for itself: of it, the answer has only what the row names.
         let body = answer.shape.only_named(Side::Legacy, read.message.body.as_object());
-        let context = self.context(now, &read.message.source, Some(&call.values));
+        let context = self.rules.context(now, &read.message.source, Some(&call.values));
         let mut payload = Vec::with_capacity(body.len() + 64);
         let made =
             answer.shape.translate(Side::Legacy, &Value::parse(&body), &context, &mut payload);
@@ -254,7 +255,7 @@ impl Proxy {
             return line.into_iter().for_each(|line| self.copy(line, now));
         };
         let mut data = Vec::with_capacity(text.len() + 64);
-        let mut context = self.context(now, source.as_str(), Some(&values));
+        let mut context = self.rules.context(now, source.as_str(), Some(&values));
         context.instead = &announced.legacy;
         let own = event.shape.translate(Side::Mqtt, &body, &context, &mut data);
         let line = match own {
@@ -269,7 +270,7 @@ impl Proxy {
         };
         line.into_iter().for_each(|line| self.copy(line, now));
         if let (true, Some(at)) = (announced.ends, open) {
-            self.end_asked(at, now);
+            self.end_outgoing(at, now);
         }
     }
 
@@ -280,9 +281,14 @@ impl Proxy {
         event: &Event,
         payload: &Object<'_>,
     ) -> Option<(Announced, Values, Option<usize>)> {
-        let open = self.asked.iter().enumerate().filter(|(_, c)| c.held.is_none() && !c.announced);
+        let open = self
+            .calls
+            .outgoing
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.held.is_none() && !c.announced);
         let open = open.map(|(at, c)| (&c.row, &c.values, true, at));
-        let ended = self.ended.iter().enumerate();
+        let ended = self.calls.recent().iter().enumerate();
         let ended = ended.filter(|(_, c)| c.asked_by == Side::Legacy && !c.announced);
         let ended = ended.map(|(at, c)| (&c.row, &c.values, false, at));
         let mut best: Option<(&Announced, &Values, bool, usize)> = None;
@@ -296,9 +302,9 @@ impl Proxy {
         let (announced, values, open, at) = best?;
         let (announced, values) = (announced.clone(), values.clone());
         if open {
-            self.asked.get_mut(at)?.announced = true;
+            self.calls.outgoing.get_mut(at)?.announced = true;
         } else {
-            self.ended.get_mut(at)?.announced = true;
+            self.calls.announced(at);
         }
         Some((announced, values, open.then_some(at)))
     }

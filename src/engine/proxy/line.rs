@@ -1,9 +1,9 @@
 //! A line from the channel: what it is and where it goes.
 
+use super::rules::Rules;
 use super::{Action, Passed, Proxy};
 use crate::engine::clock::Now;
 use crate::engine::frame::Frame;
-use crate::engine::identity::Identity;
 use crate::engine::legacy::{self, Kind, Message};
 use crate::engine::mapping::Command;
 use crate::engine::name::DomainName;
@@ -33,8 +33,8 @@ pub(super) struct Read<'l> {
 
 impl Read<'_> {
     /// The sender, or what stands for it in a refusal.
-    pub fn from(&self, proxy: &Proxy) -> DomainName {
-        self.source.clone().unwrap_or_else(|| proxy.name().clone())
+    pub fn from(&self, rules: &Rules) -> DomainName {
+        self.source.clone().unwrap_or_else(|| rules.name().clone())
     }
 
     fn with_end(&self) -> Bytes {
@@ -48,18 +48,18 @@ impl Read<'_> {
 impl Proxy {
     /// Takes the lines that have come whole, and gives up one that is too long.
     pub(super) fn take_lines(&mut self, now: Now) {
-        while let Some(frame) = self.decoder.next() {
+        while let Some(frame) = self.input.next_line() {
             self.counters.received += 1;
             match frame {
                 Frame::Line(line) => self.line(line, now),
                 Frame::TooLong(start) => {
-                    self.heard.note(Spoke::Unreadable, Reason::LineTooLong.as_str(), now);
-                    let detail = match self.level.filter(|level| *level < self.limits.line) {
+                    self.input.note(Spoke::Unreadable, Reason::LineTooLong.as_str(), now);
+                    let detail = match self.level.filter(|level| *level < self.rules.limits.line) {
                         Some(level) => format!(
                             "all domains together hold more than `limits.memory`: a line may have \
                              {level} bytes for now"
                         ),
-                        None => format!("a line may have {} bytes", self.limits.line),
+                        None => format!("a line may have {} bytes", self.rules.limits.line),
                     };
                     let from = self.name().clone();
                     self.refuse(Reason::LineTooLong, detail, from, head(&start));
@@ -70,26 +70,21 @@ impl Proxy {
 
     /// A whole line, counted as received.
     pub(super) fn line(&mut self, line: Bytes, now: Now) {
-        let message = match legacy::parse(&line, self.limits.depth) {
+        let message = match legacy::parse(&line, self.rules.limits.depth) {
             Ok(message) => message,
             Err((reason, detail)) => return self.no_message(reason, detail, &line, now),
         };
-        self.heard.note(message.kind.into(), &message.name, now);
+        self.input.note(message.kind.into(), &message.name, now);
         let source = DomainName::parse(&message.source).ok();
-        if let (Identity::Behind { local, .. }, Some(name)) = (&self.identity, &source)
-            && local.contains(name)
-        {
+        if let Some(name) = source.as_ref().filter(|name| self.rules.is_echo_of(name)) {
             return self.ignore(Why::Echo, &Some(name.as_str().to_owned()));
         }
-        let source = source.filter(|name| match &self.identity {
-            Identity::Domain(own) => own == name,
-            Identity::Behind { .. } => name.is_dom0() || name.meaning().is_none(),
-        });
+        let source = source.filter(|name| self.rules.may_speak_as(name));
         // A program that has not set raw mode has the kernel send back what it is sent.
         if source.is_none() && self.queue.has_written(&line) {
             return self.ignore(Why::Echo, &Some(message.source.to_string()));
         }
-        let route = self.route(&message.destination);
+        let route = self.rules.route(&message.destination);
         let read = Read { message, line: &line, source };
         if !self.is_within_share(&read, now) {
             return self.refuse_over_share(&read, now);
@@ -100,7 +95,7 @@ impl Proxy {
             (_, kind) if read.source.is_none() => match self.fault_before(&read, kind, &route, now)
             {
                 Some((reason, detail)) => {
-                    let from = read.from(self);
+                    let from = read.from(&self.rules);
                     self.refuse(reason, detail, from, head(&line));
                 }
                 None => self.refuse_spoofed(&read, now),
@@ -115,11 +110,11 @@ impl Proxy {
 
     /// A line that cannot be read costs itself, but not the whole messages in it.
     fn no_message(&mut self, reason: Reason, detail: String, line: &Bytes, now: Now) {
-        self.heard.note(Spoke::Unreadable, reason.as_str(), now);
+        self.input.note(Spoke::Unreadable, reason.as_str(), now);
         let torn = reason == Reason::NotJson;
-        let pieces = if torn { legacy::pieces(line, self.limits.depth) } else { Vec::new() };
+        let pieces = if torn { legacy::pieces(line, self.rules.limits.depth) } else { Vec::new() };
         if pieces.len() <= 1 {
-            self.pace.draw(now.monotonic);
+            self.input.draw(now);
             return self.refuse(reason, detail, self.name().clone(), head(line));
         }
         self.counters.received += pieces.len() as u64 - 1;
@@ -128,7 +123,7 @@ impl Proxy {
             if piece.whole {
                 self.line(bytes, now);
             } else {
-                self.pace.draw(now.monotonic);
+                self.input.draw(now);
                 self.refuse(reason, detail.clone(), self.name().clone(), head(&bytes));
             }
         }
@@ -147,27 +142,15 @@ impl Proxy {
             (Route::Everyone, Kind::Command) => self.request_fault(read, route, now),
             _ => None,
         };
-        let direct = matches!(self.identity, Identity::Domain(_)) && *route == Route::Everyone;
+        let direct = !self.rules.is_behind() && *route == Route::Everyone;
         fault.filter(|(reason, _)| !(direct && *reason == Reason::NotMapped))
     }
 
-    fn route(&self, destination: &str) -> Route {
-        let Ok(name) = DomainName::parse(destination) else { return Route::Mqtt(None) };
-        match &self.identity {
-            _ if name.is_everyone() => Route::Everyone,
-            Identity::Domain(_) if self.roster.legacy.contains(&name) => Route::Direct(name),
-            _ => Route::Mqtt(Some(name)),
-        }
-    }
-
     pub(super) fn refuse_spoofed(&mut self, read: &Read<'_>, now: Now) {
-        let detail = match &self.identity {
-            Identity::Domain(own) => format!("{own} may not speak as {:?}", read.message.source),
-            Identity::Behind { .. } => format!("{:?} is no domain's name", read.message.source),
-        };
+        let detail = self.rules.spoofs(&read.message.source);
         let from = self.name().clone();
         self.refuse(Reason::SpoofedSource, detail.clone(), from.clone(), head(read.line));
-        if read.message.kind == Kind::Command && matches!(self.identity, Identity::Domain(_)) {
+        if read.message.kind == Kind::Command && !self.rules.is_behind() {
             self.tell_legacy(&from, Reason::SpoofedSource, &detail, now);
         }
     }
@@ -175,14 +158,14 @@ impl Proxy {
     /// Hands a line to another legacy domain, word for word; `command` is its row, if it has one.
     fn pass_line(&mut self, read: &Read<'_>, to: &DomainName, command: Option<Arc<Command>>) {
         let is_command = read.message.kind == Kind::Command;
-        let (from, line) = (read.from(self), read.with_end());
+        let (from, line) = (read.from(&self.rules), read.with_end());
         let passed = Passed::Line { from, line, command, is_command };
         self.actions.push(Action::Pass(to.clone(), passed));
     }
 
     fn pass_command(&mut self, read: &Read<'_>, to: &DomainName, now: Now) {
-        let command = self.row_of_line(read).cloned();
-        if let Some(detail) = self.forbids_line(read, command.as_deref(), to) {
+        let command = self.rules.row_of_line(read).cloned();
+        if let Some(detail) = self.rules.forbids_line(read, command.as_deref(), to) {
             return self.refuse_request(read, Reason::NotAllowed, &detail, now);
         }
         self.pass_line(read, to, command);
@@ -190,8 +173,8 @@ impl Proxy {
 
     fn pass_response(&mut self, read: &Read<'_>, to: &DomainName, now: Now) {
         let ended = self.end_direct(read, to, now);
-        if let Some(detail) = self.forbids_response(read, to) {
-            self.refuse(Reason::NotAllowed, detail, read.from(self), head(read.line));
+        if let Some(detail) = self.rules.forbids_response(read, to) {
+            self.refuse(Reason::NotAllowed, detail, read.from(&self.rules), head(read.line));
         } else {
             self.pass_line(read, to, None);
             self.mirror(read, to, now);
@@ -203,8 +186,8 @@ impl Proxy {
 
     /// A command to everyone: to every legacy domain as it is, and to MQTT.
     fn ask_everyone(&mut self, read: &Read<'_>, route: &Route, now: Now) {
-        let row = self.row_of_line(read).map(|row| &**row);
-        if let Some(detail) = self.forbids_line(read, row, &DomainName::everyone()) {
+        let row = self.rules.row_of_line(read).map(|row| &**row);
+        if let Some(detail) = self.rules.forbids_line(read, row, &DomainName::everyone()) {
             let fault = self.fault_before(read, Kind::Command, route, now);
             let (reason, detail) = fault.unwrap_or((Reason::NotAllowed, detail));
             return self.refuse_request(read, reason, &detail, now);
@@ -214,8 +197,13 @@ impl Proxy {
     }
 
     fn answer_everyone(&mut self, read: &Read<'_>) {
-        if let Some(detail) = self.forbids_response(read, &DomainName::everyone()) {
-            return self.refuse(Reason::NotAllowed, detail, read.from(self), head(read.line));
+        if let Some(detail) = self.rules.forbids_response(read, &DomainName::everyone()) {
+            return self.refuse(
+                Reason::NotAllowed,
+                detail,
+                read.from(&self.rules),
+                head(read.line),
+            );
         }
         self.pass_to_everyone(read);
         self.counters.delivered += 1;
@@ -233,7 +221,7 @@ impl Proxy {
     /// To every legacy domain of this gateway, the sender included, as the MVP's router does. Behind a
     /// serial line there is none but the channel that it came from.
     fn pass_to_everyone(&mut self, read: &Read<'_>) {
-        if matches!(self.identity, Identity::Domain(_)) {
+        if !self.rules.is_behind() {
             self.actions.push(Action::PassAll(Passed::Copy(read.with_end())));
         }
     }

@@ -3,113 +3,80 @@
 //! To everyone on MQTT the domain is simply there; to the domain everyone else speaks the MVP.
 
 mod action;
-mod allowed;
-mod answer;
-mod ask;
 mod asker;
+mod call;
 mod calls;
 mod direct;
 mod event;
-mod give;
+mod incoming;
+mod incoming_answer;
+mod input;
 mod line;
+mod matching;
+mod outgoing;
+mod outgoing_answer;
+mod outgoing_retry;
 mod own;
-mod pace;
+mod policy;
 mod reload;
-mod response;
 mod room;
+mod rules;
 mod status;
 mod store;
 mod suspend;
 mod tell;
 mod time;
-mod unheard;
+mod unacked;
 
 pub use action::{Action, HandedOver, OwnCall, Passed};
-pub(in crate::engine) use ask::reason_of;
 pub(in crate::engine) use event::{STATE, events};
-pub use pace::Pace;
-use pace::buckets;
+pub use input::Pace;
+pub(in crate::engine) use outgoing::reason_of;
 pub use store::Room;
 
-use super::bucket::Bucket;
 use super::clock::Now;
-use super::frame::Decoder;
 use super::identity::Identity;
-use super::limits::{Limits, weight};
+use super::limits::Limits;
 use super::mapping::Table;
-use super::mapping::shape::{Context, Values};
 use super::name::DomainName;
 use super::policy::Policy;
-use super::publish::{Publish, Received, Token};
+use super::publish::{Received, Token};
 use super::queue::{Delivery, Entry, Purpose, Queue};
 use super::refusal::{Counters, Reason, Why};
 use super::roster::Roster;
-use super::status::Heard;
 use bytes::Bytes;
-use calls::{Asked, Calls, Ended, Given};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use calls::CallBook;
+use input::Input;
+use rules::Rules;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A publish that the broker has not acknowledged.
-#[derive(Debug)]
-struct Sent {
-    /// The call that it asks, if it is a request with an answer.
-    call: Option<u64>,
-    /// Whether a message ends when it is acknowledged.
-    counted: bool,
-    /// Where it was addressed, if it is a request to one domain.
-    to: Option<DomainName>,
-    head: String,
-    from: DomainName,
-    /// The request itself and when it was made, if its handler may only be about to subscribe.
-    again: Option<(Duration, Publish)>,
-}
+use unacked::{Sent, Unacked};
 
 /// The state machine of one channel.
 #[derive(Debug)]
 pub struct Proxy {
-    identity: Identity,
-    table: Arc<Table>,
-    policy: Arc<Policy>,
-    limits: Limits,
-    instance: Arc<str>,
-    nonce: Arc<str>,
-    roster: Arc<Roster>,
-    decoder: Decoder,
-    /// How much more the domain may say.
-    share: Bucket,
-    /// How much more it is heard with while others speak.
-    pace: Bucket,
-    heard: Heard,
+    rules: Rules,
+    input: Input,
+    calls: CallBook,
+    unacked: Unacked,
     queue: Queue,
-    asked: Calls<Asked>,
-    given: Calls<Given>,
-    /// Commands of other legacy domains that were written and have no answer yet. Nothing waits for them.
-    unanswered: Calls<Given>,
-    ended: VecDeque<Ended>,
-    /// What the broker has not acknowledged, with its size.
-    sent: HashMap<Token, (usize, Sent)>,
-    /// Requests that nobody was there for, and when to publish them again.
-    unheard: VecDeque<(Duration, Token)>,
-    /// What that weighs against the limit of the outbox, and how many bytes it is.
-    outbox: usize,
-    outbox_bytes: usize,
+    presence: Presence,
+    store: Option<store::Store>,
     /// Filters of answers that only calls from before the table wait for.
     surplus: BTreeSet<String>,
     /// The most bytes that this proxy may hold for now, while all of them together hold too many.
     level: Option<usize>,
-    store: Option<store::Store>,
-    /// What `etat_domu` last said.
-    ready: Option<String>,
-    away_since: Option<Duration>,
-    stuck: bool,
-    last_arrival: Duration,
-    /// No call is over before this.
-    earliest: Option<Duration>,
-    next: u64,
     actions: Vec<Action>,
     counters: Counters,
+}
+
+/// Whether the domain is there, and what it says of that.
+#[derive(Debug)]
+struct Presence {
+    away_since: Option<Duration>,
+    /// What `etat_domu` last said.
+    ready: Option<String>,
 }
 
 /// What all proxies of a gateway share.
@@ -131,46 +98,25 @@ impl Proxy {
     /// A proxy for a channel that is not connected yet.
     #[must_use]
     pub fn new(identity: Identity, setting: &Setting, now: Duration) -> Self {
-        let (share, pace) = buckets(&setting.limits);
         Self {
-            identity,
-            table: Arc::clone(&setting.table),
-            policy: Arc::clone(&setting.policy),
-            decoder: Decoder::new(setting.limits.line),
-            share,
-            pace,
-            limits: setting.limits.clone(),
-            instance: Arc::clone(&setting.instance),
-            nonce: Arc::clone(&setting.nonce),
-            roster: Arc::default(),
-            heard: Heard::default(),
+            input: Input::new(&setting.limits, now),
+            calls: CallBook::default(),
+            unacked: Unacked::new(setting.limits.outbox),
             queue: Queue::new(setting.limits.queue),
-            asked: Calls::default(),
-            given: Calls::default(),
-            unanswered: Calls::default(),
-            ended: VecDeque::new(),
-            sent: HashMap::new(),
-            unheard: VecDeque::new(),
-            outbox: 0,
-            outbox_bytes: 0,
+            presence: Presence { away_since: Some(now), ready: None },
+            store: None,
             surplus: BTreeSet::new(),
             level: None,
-            store: None,
-            ready: None,
-            away_since: Some(now),
-            stuck: false,
-            last_arrival: now,
-            earliest: None,
-            next: 0,
             actions: Vec::new(),
             counters: Counters::default(),
+            rules: Rules::new(identity, setting),
         }
     }
 
     /// The name that stands for the channel in logs.
     #[must_use]
     pub fn name(&self) -> &DomainName {
-        self.identity.name()
+        self.rules.name()
     }
 
     /// What is to be done, in order. Empty it after each call.
@@ -189,10 +135,8 @@ impl Proxy {
     #[must_use]
     pub fn under_way(&self) -> usize {
         let messages = |e: &&Entry| matches!(e.purpose, Purpose::Message { .. });
-        self.asked.counted()
-            + self.given.len()
-            + self.queue.iter().filter(messages).count()
-            + self.sent.values().filter(|(_, s)| s.counted).count()
+        let lines = self.queue.iter().filter(messages).count();
+        self.calls.counted() + lines + self.unacked.counted()
     }
 
     /// How many lines and messages would be lost if the proxy ended now: those under way, and copies.
@@ -204,26 +148,14 @@ impl Proxy {
 
     /// Who is a legacy domain here has changed.
     pub fn set_roster(&mut self, roster: Arc<Roster>) {
-        self.roster = roster;
-    }
-
-    /// Whether a name is a legacy domain's here.
-    fn is_legacy(&self, name: &DomainName) -> bool {
-        match &self.identity {
-            Identity::Domain(_) => self.roster.legacy.contains(name),
-            Identity::Behind { local, .. } => {
-                !local.contains(name) && *name != DomainName::anonymous()
-            }
-        }
+        self.rules.roster = roster;
     }
 
     /// The channel is there.
     pub fn connected(&mut self, now: Now) {
-        self.away_since = None;
-        self.stuck = false;
-        self.decoder.reset();
+        self.presence.away_since = None;
+        self.input.connected();
         self.go_on_with_line();
-        self.heard.connected();
         self.queue.rewind(now.monotonic);
         if !self.queue.is_empty() {
             self.actions.push(Action::Queued);
@@ -232,11 +164,10 @@ impl Proxy {
 
     /// The channel is gone. Says how many bytes of a line that had begun are lost with it.
     pub fn disconnected(&mut self, now: Now) -> usize {
-        self.away_since = Some(now.monotonic);
-        self.stuck = false;
+        self.presence.away_since = Some(now.monotonic);
         self.queue.rewind(now.monotonic);
-        self.ready = None;
-        self.decoder.reset()
+        self.presence.ready = None;
+        self.input.reset()
     }
 
     /// Bytes from the channel, cut anywhere.
@@ -244,29 +175,27 @@ impl Proxy {
         if bytes.is_empty() {
             return;
         }
-        if self.decoder.is_inside_a_line() {
-            self.still_answering(now);
+        if let Some(last) = self.input.push(bytes, now.monotonic) {
+            self.calls.still_answering(last, now.monotonic);
         }
-        self.last_arrival = now.monotonic;
-        self.decoder.push(bytes);
         self.take_lines(now);
     }
 
     /// The line that has begun is none. Says how many bytes of it there were.
     pub fn forget_line(&mut self) -> usize {
-        self.decoder.reset()
+        self.input.reset()
     }
 
     /// What it is limited to.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.limits
+        &self.rules.limits
     }
 
     /// A message from the domain's session. It is acknowledged by an action, at once or later.
     pub fn deliver(&mut self, message: Received, delivery: Delivery, now: Now) {
         self.counters.received += 1;
-        let own = message.mark.as_deref() == Some(&*self.instance);
+        let own = message.mark.as_deref() == Some(&*self.rules.instance);
         if own || message.clears() {
             self.ignore(if own { Why::Own } else { Why::Cleared }, &message.source);
             return self.actions.push(Action::Acknowledge(delivery));
@@ -301,7 +230,6 @@ impl Proxy {
 
     /// So many bytes of [`Proxy::chunk`] have been written.
     pub fn written(&mut self, count: usize, now: Now) {
-        self.stuck = false;
         let Some(entry) = self.queue.written(count, now.monotonic) else { return };
         match entry.purpose {
             Purpose::Call(id) => self.call_written(id, now),
@@ -323,7 +251,7 @@ impl Proxy {
         if !matched && self.is_to_try_again(token, now) {
             return;
         }
-        let Some(sent) = self.take_sent(token) else { return };
+        let Some(sent) = self.unacked.remove(token) else { return };
         if let (false, Some(to)) = (matched, &sent.to) {
             let detail = format!("nobody on MQTT carries out requests to {to}");
             self.request_failed(sent, Reason::NoSuchDomain, &detail, now);
@@ -334,30 +262,13 @@ impl Proxy {
 
     /// The broker will never take a publish.
     pub fn not_published(&mut self, token: Token, reason: Reason, why: &str, now: Now) {
-        if let Some(sent) = self.take_sent(token) {
+        if let Some(sent) = self.unacked.remove(token) {
             self.request_failed(sent, reason, why, now);
         }
     }
 
     /// A publish was forgotten before it was sent, as [`Action::Withdraw`] asked.
     pub fn withdrawn(&mut self, token: Token) {
-        self.take_sent(token);
-    }
-
-    fn context<'a>(&self, now: Now, source: &'a str, request: Option<&'a Values>) -> Context<'a> {
-        let known = const { &Values::new() };
-        Context { now, source, request, instead: &[], known, limit: self.limits.line }
-    }
-
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    fn take_sent(&mut self, token: Token) -> Option<Sent> {
-        let (size, sent) = self.sent.remove(&token)?;
-        self.outbox -= weight(size, self.limits.outbox);
-        self.outbox_bytes -= size;
-        Some(sent)
+        self.unacked.remove(token);
     }
 }

@@ -1,6 +1,6 @@
 //! Requests that a legacy domain of this gateway made on MQTT, and that come to one of its proxies.
 
-use super::ask::reason_of;
+use super::outgoing::reason_of;
 use super::{Action, OwnCall, Passed, Proxy};
 use crate::engine::clock::Now;
 use crate::engine::json;
@@ -28,12 +28,6 @@ pub(super) fn correlation(
 }
 
 impl Proxy {
-    /// Whether a request on MQTT is one of this gateway's own, by its correlation data.
-    pub(super) fn is_own_request(&self, correlation: Option<&Bytes>) -> bool {
-        let text = correlation.and_then(|c| std::str::from_utf8(c).ok());
-        text.and_then(|t| t.strip_prefix(&*self.nonce)).is_some_and(|rest| rest.starts_with('-'))
-    }
-
     /// One of the gateway's own requests has come to a proxy: it is for whoever is on MQTT, unless it was
     /// addressed to this very domain. Then the domain was on MQTT when it was made, or about to leave, and
     /// is legacy now: the requester's proxy, if it knows of such a call, goes on with it as one between
@@ -65,25 +59,22 @@ impl Proxy {
         from: &DomainName,
         now: Now,
     ) -> Result<Bytes, (Reason, String)> {
-        let body = json::read(&message.payload, self.limits.depth)
+        let body = json::read(&message.payload, self.rules.limits.depth)
             .map_err(|e| (Reason::NotJson, e.to_string()))?;
         let (source, to) = (from.as_str(), self.name().as_str());
         let mut line = legacy::begin(Kind::Command, source, to, &row.legacy, body.text.len());
-        let context = self.context(now, source, None);
+        let context = self.rules.context(now, source, None);
         row.request.translate(Side::Mqtt, &body, &context, &mut line).map_err(reason_of)?;
-        self.fits(legacy::end(line))
+        self.rules.fits(legacy::end(line))
     }
 
     /// A call that this domain makes on MQTT goes to its handler as one between legacy domains.
     pub(super) fn goes_direct(&mut self, call: OwnCall, now: Now) {
         let OwnCall { correlation, to, line, row } = call;
-        let Some(at) = self.asked.iter().position(|a| a.correlation == correlation) else {
+        let Some(at) = self.calls.outgoing.iter().position(|a| a.correlation == correlation) else {
             return;
         };
-        let Some(asked) = self.take_asked(at) else { return };
-        if self.sent.contains_key(&asked.token) {
-            self.actions.push(Action::Withdraw(asked.token));
-        }
+        let Some(asked) = self.withdraw_outgoing(at) else { return };
         let (from, command) = (asked.requester.clone(), Some(row));
         let line = Passed::Line { from, line, command, is_command: true };
         self.actions.push(Action::Pass(to, line));

@@ -1,29 +1,28 @@
 //! Another mapping and other limits, while calls are pending.
 
-use super::{Action, Proxy, Setting, buckets};
+use super::{Action, Proxy, Setting};
 use crate::engine::clock::Now;
-use crate::engine::limits::weight;
 use crate::engine::subscriptions;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 impl Proxy {
     /// From now on the mapping, the policy and the limits of `setting` hold; its names do not change. Pending calls
     /// go on under the rows that they began with, and what waits already stays, whatever its size.
     pub fn reload(&mut self, setting: &Setting, now: Now) {
-        self.table = Arc::clone(&setting.table);
-        self.policy = Arc::clone(&setting.policy);
-        let (old, new) = (&self.limits, &setting.limits);
+        let (old, new) = (&self.rules.limits, &setting.limits);
         if (old.rate, old.pace) != (new.rate, new.pace) {
-            (self.share, self.pace) = buckets(new);
+            self.input.set_rate(new);
         }
-        self.limits = setting.limits.clone();
-        self.queue.set_limit(self.limits.queue);
-        let limit = self.limits.outbox;
-        self.outbox = self.sent.values().map(|(size, _)| weight(*size, limit)).sum();
+        self.rules.reload(setting);
+        self.queue.set_limit(setting.limits.queue);
+        self.unacked.set_limit(setting.limits.outbox);
         self.set_level(self.level, now);
-        let wanted = subscriptions::of_channel(&self.table, &self.identity);
-        let answers = self.asked.iter().map(|a| subscriptions::of_answers(&a.row, &self.identity));
+        let wanted = subscriptions::of_channel(&self.rules.table, &self.rules.identity);
+        let answers = self
+            .calls
+            .outgoing
+            .iter()
+            .map(|a| subscriptions::of_answers(&a.row, &self.rules.identity));
         self.surplus = answers.filter(|filter| !wanted.contains(filter)).collect();
         self.subscribe(wanted);
     }
@@ -33,13 +32,13 @@ impl Proxy {
         if self.surplus.is_empty() {
             return;
         }
-        let (asked, identity) = (&self.asked, &self.identity);
+        let (asked, identity) = (&self.calls.outgoing, &self.rules.identity);
         let before = self.surplus.len();
         self.surplus.retain(|filter| {
             asked.iter().any(|a| subscriptions::of_answers(&a.row, identity) == *filter)
         });
         if self.surplus.len() < before {
-            self.subscribe(subscriptions::of_channel(&self.table, &self.identity));
+            self.subscribe(subscriptions::of_channel(&self.rules.table, &self.rules.identity));
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::{Action, Proxy, Sent};
 use crate::engine::clock::Now;
-use crate::engine::limits::{has_room, weight};
 use crate::engine::publish::Publish;
 use crate::engine::queue::Entry;
 
@@ -10,8 +9,7 @@ impl Proxy {
     /// How many bytes of messages are held for and from the domain.
     #[must_use]
     pub fn held(&self) -> usize {
-        let calls = self.given.size() + self.unanswered.size();
-        self.decoder.held() + self.queue.bytes() + self.outbox_bytes + calls
+        self.input.held() + self.queue.bytes() + self.unacked.bytes() + self.calls.held()
     }
 
     /// The most bytes that may be held for now: `None` is as many as the limits allow. It is set while
@@ -19,7 +17,8 @@ impl Proxy {
     /// A line that is longer already is given up at once: its sender may never say any more.
     pub fn set_level(&mut self, level: Option<usize>, now: Now) {
         self.level = level;
-        self.decoder.set_limit(level.map_or(self.limits.line, |l| l.min(self.limits.line)));
+        self.input
+            .set_limit(level.map_or(self.rules.limits.line, |l| l.min(self.rules.limits.line)));
         self.take_lines(now);
     }
 
@@ -28,34 +27,32 @@ impl Proxy {
         self.level.is_some_and(|level| self.held().saturating_add(size) > level)
     }
 
-    /// Whether a publish of `size` bytes may join those that wait in memory, which weigh `waiting`.
-    pub(super) fn has_room_beside(&self, waiting: usize, size: usize) -> bool {
-        self.has_none_apart()
-            && has_room(waiting, size, self.limits.outbox)
-            && !self.is_over_level(size)
+    /// Whether a publish of `size` bytes may join those that wait in memory, beside what weighs `more`.
+    pub(super) fn has_room_beside(&self, more: usize, size: usize) -> bool {
+        self.has_none_apart() && self.unacked.has_room(more, size) && !self.is_over_level(size)
     }
 
     pub(super) fn has_room_for(&self, publish: &Publish) -> bool {
         let size = publish.size();
-        self.has_room_beside(self.outbox, size) || self.store_has_room(size, false)
+        self.has_room_beside(0, size) || self.store_has_room(size, false)
     }
 
     /// Whether what says that a request came to nothing may wait for the broker with the rest: half of
     /// the room is for what has come to something.
     pub(super) fn has_room_to_refuse(&self, size: usize) -> bool {
-        let half = has_room(self.outbox, size, self.limits.outbox / 2);
-        (half && self.has_room_beside(self.outbox, size)) || self.store_has_room(size, false)
+        let half = self.unacked.has_room_to_refuse(size);
+        (half && self.has_room_beside(0, size)) || self.store_has_room(size, false)
     }
 
     /// Whether something small may wait for the broker, whatever waits already.
     pub(super) fn has_any_room(&self) -> bool {
-        (self.has_none_apart() && self.outbox < self.limits.outbox) || self.store_has_room(0, false)
+        (self.has_none_apart() && self.unacked.has_any_room()) || self.store_has_room(0, false)
     }
 
     /// Publishes what there is room for, in memory or in the store.
     pub(super) fn publish(&mut self, mut publish: Publish, mut sent: Sent) {
         self.set_id(&mut publish, &mut sent);
-        if self.store.is_none() || self.has_room_beside(self.outbox, publish.size()) {
+        if self.store.is_none() || self.has_room_beside(0, publish.size()) {
             self.publish_now(publish, sent);
         } else {
             self.publish_later(&publish, &sent);
@@ -63,24 +60,14 @@ impl Proxy {
     }
 
     pub(super) fn publish_now(&mut self, publish: Publish, sent: Sent) {
-        self.keep_sent(&publish, sent);
+        self.unacked.insert(&publish, sent);
         self.actions.push(Action::Publish(publish));
-    }
-
-    /// A publish is under way, or will be.
-    pub(super) fn keep_sent(&mut self, publish: &Publish, sent: Sent) {
-        let size = publish.size();
-        self.outbox += weight(size, self.limits.outbox);
-        self.outbox_bytes += size;
-        self.sent.insert(publish.token, (size, sent));
     }
 
     /// Puts a line into the queue, if there is room.
     pub(super) fn enqueue(&mut self, entry: Entry, now: Now) -> Result<(), Entry> {
-        // One line is let in all the same, or nobody would see that the domain reads again.
-        let stuck = self.stuck && !self.queue.is_empty();
         let size = entry.line.len();
-        if stuck || !self.queue.has_room(size) || self.is_over_level(size) {
+        if !self.queue.has_room(size) || self.is_over_level(size) {
             return Err(entry);
         }
         self.queue.push(entry, now.monotonic);

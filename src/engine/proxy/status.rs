@@ -1,7 +1,6 @@
 //! What a channel's reporter is shown of its proxy.
 
 use super::Proxy;
-use crate::engine::identity::Identity;
 use crate::engine::name::DomainName;
 use crate::engine::status::{Carries, Utterance, View};
 
@@ -10,10 +9,7 @@ impl Proxy {
     /// router everything comes.
     #[must_use]
     pub fn shown_as(&self) -> DomainName {
-        match &self.identity {
-            Identity::Domain(name) => name.clone(),
-            Identity::Behind { .. } => DomainName::dom0(),
-        }
+        self.rules.shown_as()
     }
 
     /// What there is to report.
@@ -23,9 +19,9 @@ impl Proxy {
             connected,
             fault: None,
             carries: Carries::Lines,
-            is_heard: self.heard.is_heard(),
-            has_news: !self.heard.is_empty(),
-            calls: self.asked.counted() + self.given.len(),
+            is_heard: self.input.heard().is_heard(),
+            has_news: !self.input.heard().is_empty(),
+            calls: self.calls.counted(),
             counters: &self.counters,
             dropped: 0,
         }
@@ -33,6 +29,6 @@ impl Proxy {
 
     /// What was heard on the channel since this was last called.
     pub fn take_heard(&mut self) -> Vec<Utterance> {
-        self.heard.take()
+        self.input.take_heard()
     }
 }

@@ -1,9 +1,8 @@
 //! What a proxy keeps in the store: messages for the broker, and the calls that they ask.
 
-use super::calls::Asked;
+use super::call::OutgoingCall;
 use super::{Action, Proxy, Sent};
 use crate::engine::clock::Now;
-use crate::engine::mapping::Command;
 use crate::engine::publish::{Publish, Qos, Token};
 use crate::engine::refusal::Reason;
 use crate::engine::store::{Call, Data, Half, Message};
@@ -56,16 +55,14 @@ impl Proxy {
     /// Whether the broker, or the session, may still be waited for with this.
     #[must_use]
     pub fn has_sent(&self, token: Token) -> bool {
-        self.sent.contains_key(&token)
+        self.unacked.contains(token)
     }
 
     /// Whether messages are in the store alone, and one of them has room in memory now.
     #[must_use]
     pub fn wants_stored(&self) -> bool {
-        const SHARE: usize = 8;
-        let limit = self.limits.outbox;
-        let room = self.outbox.saturating_add(limit / SHARE) <= limit && !self.is_over_level(0);
-        self.store.as_ref().is_some_and(|s| s.apart > 0) && (self.outbox == 0 || room)
+        let room = self.unacked.has_much_room() && !self.is_over_level(0);
+        self.store.as_ref().is_some_and(|s| s.apart > 0) && (self.unacked.is_empty() || room)
     }
 
     /// Whether the store has room for a publish of `size` bytes, should memory have none.
@@ -85,7 +82,7 @@ impl Proxy {
     /// What tells a message from all others.
     pub(super) fn id_of(&self, token: Token) -> Option<Arc<str>> {
         self.store.as_ref()?;
-        Some(format!("{}-{}-{}", self.nonce, self.name(), token.0).into())
+        Some(format!("{}-{}-{}", self.rules.nonce, self.name(), token.0).into())
     }
 
     /// Gives a publish its id, and what is kept of it.
@@ -118,13 +115,13 @@ impl Proxy {
     /// A publish that waits in memory, as it is kept in the store.
     #[must_use]
     pub fn message(&self, publish: &Publish) -> Option<Message> {
-        let (_, sent) = self.sent.get(&publish.token)?;
+        let sent = self.unacked.get(publish.token)?;
         self.record(publish, sent)
     }
 
     fn record(&self, publish: &Publish, sent: &Sent) -> Option<Message> {
         let now = self.store.as_ref()?.now;
-        let call = sent.call.and_then(|id| self.asked.iter().find(|a| a.id == id));
+        let call = sent.call.and_then(|id| self.calls.outgoing.iter().find(|a| a.id == id));
         let made = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Some(Message {
             id: publish.id.as_deref().unwrap_or_default().to_owned(),
@@ -149,18 +146,22 @@ impl Proxy {
     pub(super) fn hold(&mut self, mut publish: Publish) {
         publish.id = self.id_of(publish.token);
         let token = publish.token;
-        if let Some(call) = self.asked.last_mut() {
+        if let Some(call) = self.calls.outgoing.last_mut() {
             call.held = Some(publish);
         }
-        let kept = self.asked.last().and_then(|call| self.kept_call_of(call, call.held.as_ref()?));
+        let kept = self
+            .calls
+            .outgoing
+            .last()
+            .and_then(|call| self.kept_call_of(call, call.held.as_ref()?));
         self.actions.extend(kept.map(|message| Action::Hold(token, Box::new(message))));
     }
 
     /// All calls on MQTT as they are kept, and whether the broker has their requests.
     #[must_use]
     pub fn calls(&self) -> Vec<(Token, Message, bool)> {
-        let kept = self.asked.iter().filter_map(|call| {
-            let waits = self.sent.get(&call.token).map(|(_, sent)| sent.again.as_ref());
+        let kept = self.calls.outgoing.iter().filter_map(|call| {
+            let waits = self.unacked.get(call.token).map(|sent| sent.again.as_ref());
             let (publish, landed) = match (&call.held, waits) {
                 (Some(publish), _) | (None, Some(Some((_, publish)))) => (publish.clone(), false),
                 (None, Some(None)) => return None,
@@ -171,7 +172,7 @@ impl Proxy {
         kept.collect()
     }
 
-    fn kept_call_of(&self, call: &Asked, publish: &Publish) -> Option<Message> {
+    fn kept_call_of(&self, call: &OutgoingCall, publish: &Publish) -> Option<Message> {
         let sent = Sent {
             again: None,
             call: Some(call.id),
@@ -183,14 +184,14 @@ impl Proxy {
         self.record(publish, &sent)
     }
 
-    fn call(&self, asked: &Asked) -> Call {
+    fn call(&self, asked: &OutgoingCall) -> Call {
         let left = match asked.held {
             // Its time begins when it is published.
             Some(_) => asked.row.timeout,
             None => asked.deadline.saturating_sub(self.store_now()),
         };
         Call {
-            dialect: self.dialect_of(&asked.row),
+            dialect: self.rules.dialect_of(&asked.row),
             row: asked.row.name.clone(),
             root: asked.row.root.clone(),
             requester: asked.requester.clone(),
@@ -212,18 +213,6 @@ impl Proxy {
     pub(super) fn until(&self, left: Duration) -> u64 {
         let now = self.store.as_ref().map_or(Duration::ZERO, |s| s.room.since_boot);
         u64::try_from(now.saturating_add(left).as_millis()).unwrap_or(u64::MAX)
-    }
-
-    pub(super) fn dialect_of(&self, row: &Command) -> String {
-        self.table.dialects().nth(row.dialect).unwrap_or_default().to_owned()
-    }
-
-    /// The row of a call from before, if the mapping still has it.
-    pub(super) fn row(&self, dialect: &str, name: &str, root: &str) -> Option<Arc<Command>> {
-        let dialect = self.table.dialects().position(|d| d == dialect)?;
-        let is =
-            |row: &&Arc<Command>| row.dialect == dialect && row.name == name && row.root == root;
-        self.table.commands().iter().find(is).cloned()
     }
 
     /// A message that [`Action::Store`] asked for is in the store.
@@ -275,7 +264,8 @@ impl Proxy {
             // Whose call is over was told of it; whose is about to be, will be.
             Some(_) => {
                 let correlation = message.correlation.as_ref().map(|data| &data.0);
-                let call = self.asked.iter().find(|a| Some(&a.correlation) == correlation)?;
+                let call =
+                    self.calls.outgoing.iter().find(|a| Some(&a.correlation) == correlation)?;
                 (!over).then_some(())?;
                 Some((call.id, call.token))
             }
@@ -293,7 +283,7 @@ impl Proxy {
             self.request_failed(sent, Reason::Expired, detail, now);
             return None;
         }
-        let token = call.map_or_else(|| Token(self.number()), |(_, token)| token);
+        let token = call.map_or_else(|| self.calls.token(), |(_, token)| token);
         self.publish_now(message.publish(token, left), sent);
         Some(token)
     }
@@ -316,7 +306,7 @@ impl Proxy {
     ) -> Option<Token> {
         let call = message.call.as_ref()?;
         self.counters.received += u64::from(!call.extra);
-        let row = self.row(&call.dialect, &call.row, &call.root);
+        let row = self.rules.row(&call.dialect, &call.row, &call.root);
         let fault = match &row {
             None => Some(format!("the mapping has no {} any more", call.row)),
             Some(_) if left.is_zero() => {
@@ -333,9 +323,9 @@ impl Proxy {
             }
             return None;
         };
-        let token = Token(self.number());
+        let token = self.calls.token();
         let timeout = row.timeout;
-        let asked = Asked {
+        let asked = OutgoingCall {
             id: token.0,
             requester: call.requester.clone(),
             handler: call.handler.clone(),
@@ -351,27 +341,36 @@ impl Proxy {
             head: call.head.clone(),
             row,
         };
-        self.expect_until(asked.deadline);
-        self.asked.push(asked);
+        self.calls.expect_until(asked.deadline);
+        self.calls.outgoing.push(asked);
         Some(token)
     }
 
     /// Calls of an earlier run that waited for others may go now.
     pub fn restored(&mut self, now: Now) {
-        let held = self.asked.iter().filter(|a| a.held.is_some());
+        let held = self.calls.outgoing.iter().filter(|a| a.held.is_some());
         let waiting: Vec<_> = held.map(|a| (Arc::clone(&a.row), a.requester.clone())).collect();
         for (row, requester) in waiting {
             let goes_first =
-                |a: &Asked| a.held.is_none() && a.row.is(&row) && a.requester == requester;
-            if !self.asked.iter().any(goes_first) {
+                |a: &OutgoingCall| a.held.is_none() && a.row.is(&row) && a.requester == requester;
+            if !self.calls.outgoing.iter().any(goes_first) {
                 self.ask_next(&row, &requester, now);
             }
         }
     }
 
+    /// A call of this domain's ends, and its request need not go out any more.
+    pub(super) fn withdraw_outgoing(&mut self, at: usize) -> Option<OutgoingCall> {
+        let call = self.take_outgoing(at)?;
+        if self.unacked.contains(call.token) {
+            self.actions.push(Action::Withdraw(call.token));
+        }
+        Some(call)
+    }
+
     /// A call of this domain's ends, one way or another.
-    pub(super) fn take_asked(&mut self, at: usize) -> Option<Asked> {
-        let call = self.asked.remove(at)?;
+    pub(super) fn take_outgoing(&mut self, at: usize) -> Option<OutgoingCall> {
+        let call = self.calls.outgoing.remove(at)?;
         if self.store.is_some() {
             self.actions.push(Action::Over(call.token));
         }
@@ -380,7 +379,7 @@ impl Proxy {
 }
 
 /// What is left of a request that the broker has: what its answer needs.
-fn landed(call: &Asked) -> Publish {
+fn landed(call: &OutgoingCall) -> Publish {
     Publish {
         response_topic: Some(call.row.response_topic(call.row.named.then_some(&call.requester))),
         correlation: Some(call.correlation.clone()),

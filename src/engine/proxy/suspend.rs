@@ -1,6 +1,6 @@
 //! The gateway ends and will be back: what a proxy has becomes records, and is made of them again.
 
-use super::calls::{Given, Origin, State};
+use super::call::{IncomingCall, Origin, State};
 use super::{Action, Proxy};
 use crate::engine::clock::Now;
 use crate::engine::mapping::Command;
@@ -16,14 +16,15 @@ impl Proxy {
     /// Of a line that it has in part, the rest: for the domain nothing has happened.
     #[must_use]
     pub fn suspend(&self) -> Vec<Record> {
-        let given = self.given.iter().map(|call| Record::Given(Box::new(self.kept_call(call))));
+        let given =
+            self.calls.incoming.iter().map(|call| Record::Given(Box::new(self.kept_call(call))));
         let lines = self.queue.unwritten();
         let lines = lines.map(|(entry, rest)| Record::Line(self.kept_line(entry, rest)));
-        let half = self.away_since.is_none().then(|| self.decoder.begun()).flatten();
+        let half = self.presence.away_since.is_none().then(|| self.input.begun()).flatten();
         let half = half.map(|(bytes, skipped)| {
             Record::Half(Half { skipped, bytes: Bytes::copy_from_slice(bytes) })
         });
-        let unanswered = self.unanswered.iter().map(|call| {
+        let unanswered = self.calls.unanswered().iter().map(|call| {
             // It has no time after which it is over.
             let (state, until) = (store::State::Unanswered, self.until(Duration::MAX));
             Record::Given(Box::new(store::Given { state, until, ..self.kept_call(call) }))
@@ -31,7 +32,7 @@ impl Proxy {
         given.chain(lines).chain(unanswered).chain(half).collect()
     }
 
-    fn kept_call(&self, call: &Given) -> store::Given {
+    fn kept_call(&self, call: &IncomingCall) -> store::Given {
         let now = self.store_now();
         let waiting = |line: Bytes, state| (state, call.row.timeout, line);
         let is_this = |(entry, _): &(&Entry, Bytes)| entry.purpose == Purpose::Call(call.id);
@@ -46,7 +47,7 @@ impl Proxy {
             }
         };
         store::Given {
-            dialect: self.dialect_of(&call.row),
+            dialect: self.rules.dialect_of(&call.row),
             row: call.row.name.clone(),
             root: call.row.root.clone(),
             requester: call.requester.clone(),
@@ -67,11 +68,11 @@ impl Proxy {
     fn kept_line(&self, entry: &Entry, rest: Bytes) -> Line {
         let (purpose, until, line) = match &entry.purpose {
             Purpose::Call(id) => {
-                let at = self.given.iter().position(|g| g.id == *id);
+                let at = self.calls.incoming.iter().position(|g| g.id == *id);
                 (store::Purpose::Call(at.unwrap_or(usize::MAX)), None, Bytes::new())
             }
             Purpose::Message { from, command } => {
-                let until = command.then(|| self.until(self.limits.away));
+                let until = command.then(|| self.until(self.rules.limits.away));
                 let (from, command) = (from.clone(), *command);
                 (store::Purpose::Message { from, command }, until, rest)
             }
@@ -84,11 +85,9 @@ impl Proxy {
     pub fn suspended(&mut self) {
         let messages = u64::try_from(self.under_way()).unwrap_or(u64::MAX);
         self.counters.stored += messages;
-        self.asked.take();
-        self.given.take();
-        self.unanswered.take();
-        self.sent.clear();
-        self.decoder.reset();
+        self.calls.clear();
+        self.unacked.clear();
+        self.input.reset();
         self.queue.rewind(Duration::ZERO);
         let deliveries = self.queue.give_up().into_iter().filter_map(|entry| entry.delivery);
         self.actions.extend(deliveries.map(Action::Acknowledge));
@@ -96,9 +95,9 @@ impl Proxy {
 
     /// What is in the store is sent from there, by whoever comes after this proxy.
     pub fn left_in_store(&mut self, is_there: impl Fn(crate::engine::publish::Token) -> bool) {
-        let there: Vec<_> = self.sent.keys().copied().filter(|token| is_there(*token)).collect();
+        let there: Vec<_> = self.unacked.tokens().filter(|token| is_there(*token)).collect();
         for token in there {
-            if self.take_sent(token).is_some_and(|sent| sent.counted) {
+            if self.unacked.remove(token).is_some_and(|sent| sent.counted) {
                 self.counters.stored += 1;
             }
         }
@@ -125,7 +124,7 @@ impl Proxy {
         if !self.queue.is_empty() {
             self.actions.push(Action::Queued);
         }
-        let handlers: Vec<_> = self.given.iter().map(|g| g.handler.clone()).collect();
+        let handlers: Vec<_> = self.calls.incoming.iter().map(|g| g.handler.clone()).collect();
         for handler in handlers {
             self.give_next(&handler, now);
         }
@@ -133,7 +132,7 @@ impl Proxy {
 
     fn resume_call(&mut self, call: &store::Given, left: Duration, now: Now) -> Option<u64> {
         self.counters.received += 1;
-        let Some(row) = self.row(&call.dialect, &call.row, &call.root) else {
+        let Some(row) = self.rules.row(&call.dialect, &call.row, &call.root) else {
             let detail = format!("the mapping has no {} any more", call.row);
             let from = call.requester.clone();
             let from = from.unwrap_or_else(crate::engine::name::DomainName::anonymous);
@@ -158,23 +157,23 @@ impl Proxy {
             return None;
         }
         let id = given.id;
-        self.expect_until(deadline);
-        self.given.push(given);
+        self.calls.expect_until(deadline);
+        self.calls.incoming.push(given);
         Some(id)
     }
 
     /// A domain that had a command before the machine was started anew is another, and so is whoever sent it.
     fn resume_unanswered(&mut self, call: &store::Given, left: Duration, now: Now) {
-        let row = self.row(&call.dialect, &call.row, &call.root).filter(|_| !left.is_zero());
+        let row = self.rules.row(&call.dialect, &call.row, &call.root).filter(|_| !left.is_zero());
         let Some(row) = row else { return };
         let (since, deadline) = (now.monotonic, now.monotonic.saturating_add(row.timeout));
         let call = self.taken_up(call, row, State::Open { since, deadline });
-        self.remember_unanswered(call);
+        self.calls.remember_unanswered(call, &self.rules.limits);
     }
 
-    fn taken_up(&mut self, call: &store::Given, row: Arc<Command>, state: State) -> Given {
-        Given {
-            id: self.number(),
+    fn taken_up(&mut self, call: &store::Given, row: Arc<Command>, state: State) -> IncomingCall {
+        IncomingCall {
+            id: self.calls.number(),
             row,
             requester: call.requester.clone(),
             handler: call.handler.clone(),
@@ -220,7 +219,7 @@ impl Proxy {
         if let Some(end) = memchr::memrchr(b'\n', &half.bytes) {
             let lines = half.bytes.split_to(end + 1);
             if std::mem::take(&mut half.skipped) {
-                self.decoder.skip_line();
+                self.input.skip_line();
             }
             self.receive(&lines, now);
         }
@@ -240,13 +239,13 @@ impl Proxy {
     pub(super) fn go_on_with_line(&mut self) {
         let Some(half) = self.store.as_mut().and_then(|store| store.half.take()) else { return };
         if half.skipped {
-            self.decoder.skip_line();
+            self.input.skip_line();
         }
-        self.decoder.push(&half.bytes);
+        self.input.push_begun(&half.bytes);
     }
 
     /// The last bytes from the channel, to be kept by [`Proxy::suspend`]: the next run takes them in.
     pub fn receive_later(&mut self, bytes: &[u8]) {
-        self.decoder.push(bytes);
+        self.input.push_begun(bytes);
     }
 }

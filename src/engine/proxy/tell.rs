@@ -1,15 +1,14 @@
 //! How what went wrong is told: one place decides what each side sees.
 
-use super::calls::{Given, Origin};
+use super::call::{IncomingCall, Origin};
 use super::{Action, Passed, Proxy, Sent};
 use crate::engine::clock::Now;
-use crate::engine::identity::Identity;
 use crate::engine::json::{self, Value};
 use crate::engine::legacy::{self, Kind};
 use crate::engine::mapping::Command;
 use crate::engine::mapping::shape::{Given as Source, Shape, Side, Values};
 use crate::engine::name::DomainName;
-use crate::engine::publish::{Publish, Qos, Token};
+use crate::engine::publish::{Publish, Qos};
 use crate::engine::queue::{Entry, Purpose};
 use crate::engine::refusal::{Reason, Refusal, Why, brief, head};
 use bytes::Bytes;
@@ -35,7 +34,7 @@ pub(super) struct Reply<'r> {
 
 impl<'r> Reply<'r> {
     /// To the requester of a call.
-    fn to(call: &'r Given) -> Self {
+    fn to(call: &'r IncomingCall) -> Self {
         Self {
             topic: &call.reply,
             correlation: call.correlation.as_ref(),
@@ -65,14 +64,6 @@ impl Proxy {
         self.actions.push(Action::Ignored(why, from.unwrap_or_else(DomainName::anonymous)));
     }
 
-    /// The gateway's name on this channel.
-    pub(super) fn wire_source(&self) -> DomainName {
-        match &self.identity {
-            Identity::Domain(_) => DomainName::dom0(),
-            Identity::Behind { own, .. } => own.clone(),
-        }
-    }
-
     /// Tells a legacy requester, by an error notification, that its request came to nothing.
     pub(super) fn tell_legacy(
         &mut self,
@@ -84,7 +75,7 @@ impl Proxy {
         let message = json::string(&brief(format!("{reason}: {detail}")));
         let data =
             format!("{{\"niveau\":{ERROR},\"module\":\"passerelle\",\"message\":{message}}}");
-        let source = self.wire_source();
+        let source = self.rules.wire_source();
         let line = legacy::write(
             Kind::Notification,
             source.as_str(),
@@ -92,7 +83,7 @@ impl Proxy {
             "erreur",
             data.as_bytes(),
         );
-        if matches!(self.identity, Identity::Behind { .. }) || requester == self.name() {
+        if self.rules.is_behind() || requester == self.name() {
             self.copy(line, now);
         } else {
             self.actions.push(Action::Pass(requester.clone(), Passed::Notice(line)));
@@ -135,7 +126,7 @@ impl Proxy {
             _ => true,
         });
         let name = self.name().clone();
-        let context = self.context(now, name.as_str(), Some(&known));
+        let context = self.rules.context(now, name.as_str(), Some(&known));
         let made = shape.translate(Side::Legacy, &Value::parse("{}"), &context, &mut payload);
         made.ok().map(|()| payload)
     }
@@ -145,12 +136,17 @@ impl Proxy {
         Publish {
             correlation: reply.correlation.cloned(),
             source: Some(self.name().clone()),
-            ..Publish::new(Token(self.number()), reply.topic.to_owned(), payload, row.qos)
+            ..Publish::new(self.calls.token(), reply.topic.to_owned(), payload, row.qos)
         }
     }
 
     /// What a requester on MQTT is told if nobody takes its call.
-    pub(super) fn failure_of(&mut self, call: &Given, row: &Command, now: Now) -> Option<Publish> {
+    pub(super) fn failure_of(
+        &mut self,
+        call: &IncomingCall,
+        row: &Command,
+        now: Now,
+    ) -> Option<Publish> {
         let reply = Reply::to(call);
         let payload = self.failure(row, &reply, now)?;
         Some(self.reply(row, &reply, payload))
@@ -169,7 +165,7 @@ impl Proxy {
     }
 
     /// Ends a call to this domain that came to nothing, and tells its requester.
-    pub(super) fn give_up(&mut self, call: &Given, reason: Reason, detail: &str, now: Now) {
+    pub(super) fn give_up(&mut self, call: &IncomingCall, reason: Reason, detail: &str, now: Now) {
         self.refuse(reason, detail, call.name(), call.head.clone());
         match call.origin {
             Origin::Direct => {
@@ -183,11 +179,8 @@ impl Proxy {
 
     /// Ends a call of this domain's on MQTT that came to nothing, and tells its requester. A copy for
     /// another dialect is neither counted nor told of.
-    pub(super) fn fail_asked(&mut self, at: usize, reason: Reason, detail: &str, now: Now) {
-        let Some(call) = self.take_asked(at) else { return };
-        if self.sent.contains_key(&call.token) {
-            self.actions.push(Action::Withdraw(call.token));
-        }
+    pub(super) fn fail_outgoing(&mut self, at: usize, reason: Reason, detail: &str, now: Now) {
+        let Some(call) = self.withdraw_outgoing(at) else { return };
         if !call.extra {
             self.refuse(reason, detail, call.requester.clone(), call.head.clone());
             self.tell_legacy(&call.requester, reason, &of(&call.row.name, detail), now);
@@ -198,8 +191,8 @@ impl Proxy {
     /// A publish that came to nothing: if it was a legacy domain's request, the domain is told.
     pub(super) fn request_failed(&mut self, sent: Sent, reason: Reason, detail: &str, now: Now) {
         if let Some(id) = sent.call {
-            let Some(at) = self.asked.iter().position(|a| a.id == id) else { return };
-            self.fail_asked(at, reason, detail, now);
+            let Some(at) = self.calls.outgoing_at(id) else { return };
+            self.fail_outgoing(at, reason, detail, now);
         } else if sent.counted {
             self.refuse(reason, detail, sent.from.clone(), sent.head.clone());
             if sent.to.is_some() {

@@ -1,10 +1,9 @@
 //! Time: calls that run out, a domain that does not read, a domain that is away.
 
-use super::calls::{Given, Origin, State};
+use super::call::{IncomingCall, Origin, OutgoingCall, State};
 use super::{Action, Passed, Proxy};
 use crate::engine::clock::Now;
 use crate::engine::mapping::Command;
-use crate::engine::mapping::shape::Side;
 use crate::engine::name::DomainName;
 use crate::engine::queue::{Entry, Purpose};
 use crate::engine::refusal::{Reason, Why, head};
@@ -12,60 +11,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Proxy {
-    /// More of a long line has come: the time that it took is no silence of the handler's, for calls
-    /// that it had by then.
-    pub(super) fn still_answering(&mut self, now: Now) {
-        for call in self.given.iter_mut() {
-            if let State::Open { since, deadline } = &mut call.state {
-                let begun = self.last_arrival.max(*since);
-                *deadline = deadline.saturating_add(now.monotonic.saturating_sub(begun));
-            }
-        }
-    }
-
     /// When [`Proxy::wake`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        let ended = self.ended.front().map(|e| e.until);
-        let stuck = match self.away_since {
-            None => self.queue.waiting_since().map(|since| since.saturating_add(self.limits.stuck)),
-            Some(since) => Some(since.saturating_add(self.limits.away)),
+        let limits = &self.rules.limits;
+        let stuck = match self.presence.away_since {
+            None => self.queue.waiting_since().map(|since| since.saturating_add(limits.stuck)),
+            Some(since) => Some(since.saturating_add(limits.away)),
         };
-        let unheard = self.unheard.front().map(|(due, _)| *due);
-        self.earliest.into_iter().chain(ended).chain(stuck).chain(unheard).min()
-    }
-
-    /// No call is over before this; it is looked for anew when that time has come, for whoever asks for
-    /// the next deadline asks after each message, and there may be a thousand calls.
-    fn first_call(&self) -> Option<Duration> {
-        let asked = self.asked.iter().filter(|a| a.held.is_none()).map(|a| a.deadline);
-        let given = self.given.iter().filter_map(|g| match g.state {
-            State::Open { deadline, .. } => Some(deadline),
-            State::Held(_) | State::Queued => None,
-        });
-        asked.chain(given).min()
-    }
-
-    /// A call is over then, if nothing happens.
-    pub(super) fn expect_until(&mut self, deadline: Duration) {
-        let earliest = self.earliest.unwrap_or(deadline);
-        self.earliest = Some(earliest.min(deadline));
+        let deadlines = [self.calls.deadline(), stuck, self.unacked.next_retry()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Time has passed.
     pub fn wake(&mut self, now: Now) {
-        while self.ended.front().is_some_and(|e| e.until <= now.monotonic) {
-            self.ended.pop_front();
-        }
-        self.expire_asked(now);
-        self.expire_given(now);
+        self.calls.forget_recent(now.monotonic);
+        self.expire_outgoing(now);
+        self.expire_incoming(now);
         self.ask_again(now);
         self.ask_those_held(now);
-        if self.earliest.is_some_and(|earliest| earliest <= now.monotonic) {
-            self.earliest = self.first_call();
-        }
-        match self.away_since {
-            Some(since) if since.saturating_add(self.limits.away) <= now.monotonic => {
+        self.calls.expected(now.monotonic);
+        match self.presence.away_since {
+            Some(since) if since.saturating_add(self.rules.limits.away) <= now.monotonic => {
                 self.actions.push(Action::Retire);
             }
             Some(_) => {}
@@ -75,45 +42,40 @@ impl Proxy {
 
     /// Calls that waited for a late answer to another.
     fn ask_those_held(&mut self, now: Now) {
-        let held = self.asked.iter().filter(|a| a.held.is_some());
+        let held = self.calls.outgoing.iter().filter(|a| a.held.is_some());
         let waiting: Vec<_> = held.map(|a| (Arc::clone(&a.row), a.requester.clone())).collect();
         for (row, requester) in waiting {
             self.ask_next(&row, &requester, now);
         }
     }
 
-    fn expire_asked(&mut self, now: Now) {
-        let over = |a: &super::calls::Asked| a.held.is_none() && a.deadline <= now.monotonic;
-        while let Some(at) = self.asked.iter().position(over) {
-            let Some(call) = self.take_asked(at) else { return };
-            if self.sent.contains_key(&call.token) {
-                self.actions.push(Action::Withdraw(call.token));
-            }
-            let row = call.row;
-            if ends_by_time(&row) {
+    fn expire_outgoing(&mut self, now: Now) {
+        let over = |a: &OutgoingCall| a.held.is_none() && a.deadline <= now.monotonic;
+        while let Some(at) = self.calls.outgoing.iter().position(over) {
+            let Some(call) = self.withdraw_outgoing(at) else { return };
+            let row = &call.row;
+            if ends_by_time(row) {
                 self.count_ended(call.answers, call.extra);
             } else if !call.extra {
-                let detail = unanswered(&row, call.to.as_ref().unwrap_or(&call.handler));
-                self.refuse(Reason::Expired, detail.clone(), call.requester.clone(), call.head);
+                let detail = unanswered(row, call.to.as_ref().unwrap_or(&call.handler));
+                self.refuse(
+                    Reason::Expired,
+                    detail.clone(),
+                    call.requester.clone(),
+                    call.head.clone(),
+                );
                 self.tell_legacy(&call.requester, Reason::Expired, &detail, now);
             }
-            if row.one_at_a_time {
-                let (requester, correlation) = (call.requester.clone(), Some(call.correlation));
-                let kept = Arc::clone(&row);
-                self.remember(kept, Side::Legacy, requester, call.values, correlation, now);
-                if let Some(ended) = self.ended.back_mut() {
-                    ended.unanswered = true;
-                }
-            }
-            self.ask_next(&row, &call.requester, now);
+            self.remember_outgoing(call, false, now);
         }
     }
 
-    fn expire_given(&mut self, now: Now) {
+    fn expire_incoming(&mut self, now: Now) {
         let clock = now.monotonic;
-        let over = |g: &Given| matches!(g.state, State::Open { deadline, .. } if deadline <= clock);
-        while let Some(at) = self.given.iter().position(over) {
-            let Some(call) = self.given.remove(at) else { return };
+        let over =
+            |g: &IncomingCall| matches!(g.state, State::Open { deadline, .. } if deadline <= clock);
+        while let Some(at) = self.calls.incoming.iter().position(over) {
+            let Some(call) = self.calls.incoming.remove(at) else { return };
             if ends_by_time(&call.row) {
                 self.count_ended(call.answers, false);
             } else {
@@ -135,15 +97,12 @@ impl Proxy {
 
     fn watch_progress(&mut self, now: Now) {
         let Some(since) = self.queue.waiting_since() else { return };
-        if since.saturating_add(self.limits.stuck) > now.monotonic {
+        if since.saturating_add(self.rules.limits.stuck) > now.monotonic {
             return;
         }
-        self.stuck = true;
-        for entry in self.queue.give_up() {
+        for entry in self.queue.give_up_stuck(now.monotonic) {
             self.give_up_entry(entry, Reason::DomainStuck, now);
         }
-        // A line that was begun stays, and the domain stays stuck until it takes more of it.
-        self.queue.wait_again(now.monotonic);
     }
 
     /// A line will not be written.
@@ -154,8 +113,8 @@ impl Proxy {
         };
         match entry.purpose {
             Purpose::Call(id) => {
-                let at = self.given.iter().position(|g| g.id == id);
-                if let Some(call) = at.and_then(|at| self.given.remove(at)) {
+                let at = self.calls.incoming_at(id);
+                if let Some(call) = at.and_then(|at| self.calls.incoming.remove(at)) {
                     self.give_up(&call, reason, &detail, now);
                     self.give_next(&call.handler, now);
                 }
@@ -180,7 +139,7 @@ impl Proxy {
     /// broker has not been told of yet is its own to receive.
     pub fn retire(&mut self, resumed: bool, now: Now) {
         self.queue.rewind(now.monotonic);
-        let given = self.given.take();
+        let given = self.calls.incoming.take();
         let (open, waiting): (Vec<_>, Vec<_>) =
             given.into_iter().partition(|g| matches!(g.state, State::Open { .. }));
         let mut direct = Vec::new();
@@ -202,7 +161,8 @@ impl Proxy {
             };
             match (self.hand_over(call, now), line) {
                 (Some(call), Some(line))
-                    if matches!(call.origin, Origin::Direct) && self.is_legacy(&call.name()) =>
+                    if matches!(call.origin, Origin::Direct)
+                        && self.rules.is_legacy(&call.name()) =>
                 {
                     self.actions.push(Action::Pass(call.name(), Passed::Returned(line)));
                 }
@@ -216,7 +176,7 @@ impl Proxy {
         for entry in rest {
             match &entry.purpose {
                 // Whoever sent it may be gone as well: then nobody is left to find another way.
-                Purpose::Message { from, command: true } if self.is_legacy(from) => {
+                Purpose::Message { from, command: true } if self.rules.is_legacy(from) => {
                     let back = Action::Pass(from.clone(), Passed::Returned(entry.line));
                     self.actions.push(back);
                 }
@@ -228,7 +188,7 @@ impl Proxy {
         }
         self.tell_unanswered(now);
         self.publish_what_waits();
-        while let Some(call) = self.take_asked(0) {
+        while let Some(call) = self.take_outgoing(0) {
             if !call.extra {
                 let detail = format!("{} went away before the answer came", call.requester);
                 self.refuse(Reason::Expired, detail, call.requester, call.head);
@@ -242,7 +202,7 @@ pub(super) fn ends_by_time(row: &Command) -> bool {
     row.answers.iter().all(|a| !a.ends) && !row.announced.iter().any(|a| a.ends)
 }
 
-pub(super) fn went_away(call: &Given) -> String {
+pub(super) fn went_away(call: &IncomingCall) -> String {
     format!("{} went away before it answered", call.handler)
 }
 

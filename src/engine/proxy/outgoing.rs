@@ -1,18 +1,18 @@
 //! A legacy domain asks: its command is published, and waits for its answer.
 
-use super::calls::{Asked, Ended, keep};
+use super::call::{OutgoingCall, RecentCall};
 use super::line::{Read, Route};
+use super::matching::keep;
 use super::tell::of;
-use super::{Action, Proxy, Sent, own};
+use super::{Proxy, Sent, own};
 use crate::engine::clock::Now;
-use crate::engine::identity::Identity;
 use crate::engine::json::Object;
 use crate::engine::limits::weight;
 use crate::engine::mapping::Command;
 use crate::engine::mapping::scalar::all_hold;
 use crate::engine::mapping::shape::{Fault, Side};
 use crate::engine::name::DomainName;
-use crate::engine::publish::{Publish, Token};
+use crate::engine::publish::Publish;
 use crate::engine::refusal::{Reason, head};
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Proxy {
         let requests = match self.requests(read, route, now) {
             Ok(requests) => requests,
             Err((reason, detail)) if *route == Route::Everyone && reason == Reason::NotMapped => {
-                let nobody = matches!(self.identity, Identity::Behind { .. });
+                let nobody = self.rules.is_behind();
                 if nobody {
                     self.refuse_request(read, reason, &detail, now);
                 } else {
@@ -53,20 +53,18 @@ impl Proxy {
                 let detail = format!("{:?} is no domain's name", read.message.destination);
                 return self.refuse_request(read, Reason::BadName, &detail, now);
             }
-            Route::Mqtt(Some(to))
-                if matches!(self.identity, Identity::Behind { .. }) && self.is_legacy(to) =>
-            {
+            Route::Mqtt(Some(to)) if self.rules.is_behind() && self.rules.is_legacy(to) => {
                 let detail = format!("{to} is not here");
                 return self.refuse_request(read, Reason::NoSuchDomain, &detail, now);
             }
             Route::Mqtt(Some(to)) | Route::Direct(to) => Some(to),
             Route::Everyone => None,
         };
-        if self.asked.len() >= self.limits.calls {
-            let detail = format!("{} calls are pending", self.asked.len());
+        if self.calls.outgoing.len() >= self.rules.limits.calls {
+            let detail = format!("{} calls are pending", self.calls.outgoing.len());
             return self.refuse_request(read, Reason::DomainStuck, &detail, now);
         }
-        if self.asked.size() > self.limits.outbox {
+        if self.calls.outgoing.size() > self.rules.limits.outbox {
             let detail = "the calls that are pending have too much to remember";
             return self.refuse_request(read, Reason::DomainStuck, detail, now);
         }
@@ -75,11 +73,12 @@ impl Proxy {
         }
         let size: usize = requests.iter().map(|r| r.payload.len()).sum();
         let held = self
-            .asked
+            .calls
+            .outgoing
             .iter()
             .filter_map(|a| a.held.as_ref())
-            .map(|p| weight(p.size(), self.limits.outbox));
-        let waiting = held.fold(self.outbox, usize::saturating_add);
+            .map(|p| weight(p.size(), self.rules.limits.outbox));
+        let waiting = held.fold(0, usize::saturating_add);
         if !self.has_room_beside(waiting, size) && !self.store_has_room(size, true) {
             let detail = "too much waits for the broker";
             return self.refuse_request(read, Reason::StoreFull, detail, now);
@@ -111,8 +110,8 @@ impl Proxy {
         let to = to.unwrap_or(&everyone);
         requests.iter().find_map(|Request { row, payload }| {
             let handler = || handler(row, payload).filter(|handler| handler != to);
-            let by_handler = || self.forbids(from, row, &handler()?);
-            self.forbids(from, row, to).or_else(by_handler)
+            let by_handler = || self.rules.forbids(from, row, &handler()?);
+            self.rules.forbids(from, row, to).or_else(by_handler)
         })
     }
 
@@ -123,7 +122,7 @@ impl Proxy {
         detail: &str,
         now: Now,
     ) {
-        let from = read.from(self);
+        let from = read.from(&self.rules);
         self.refuse(reason, detail, from.clone(), head(read.line));
         self.tell_legacy(&from, reason, &of(&read.message.name, detail), now);
     }
@@ -137,15 +136,15 @@ impl Proxy {
         now: Now,
     ) -> Result<Vec<Request>, (Reason, String)> {
         let dialects = match route {
-            Route::Mqtt(Some(to)) | Route::Direct(to) => vec![self.table.dialect_of(to)],
-            Route::Mqtt(None) => vec![self.table.default_dialect()],
-            Route::Everyone => self.table.dialects_in_use(),
+            Route::Mqtt(Some(to)) | Route::Direct(to) => vec![self.rules.table.dialect_of(to)],
+            Route::Mqtt(None) => vec![self.rules.table.default_dialect()],
+            Route::Everyone => self.rules.table.dialects_in_use(),
         };
         let message = &read.message;
         let mut requests: Vec<Request> = Vec::new();
         for dialect in dialects {
             let Some(row) =
-                self.table.command_named(dialect, &message.name, message.body.as_object())
+                self.rules.table.command_named(dialect, &message.name, message.body.as_object())
             else {
                 continue;
             };
@@ -156,7 +155,7 @@ impl Proxy {
                 return Err((Reason::BadValue, format!("the arguments are {error}")));
             }
             let source = read.source.clone().unwrap_or_else(DomainName::anonymous);
-            let context = self.context(now, source.as_str(), None);
+            let context = self.rules.context(now, source.as_str(), None);
             let mut payload = Vec::with_capacity(message.body.text.len() + 64);
             let done = row.request.translate(Side::Legacy, &message.body, &context, &mut payload);
             done.map_err(reason_of)?;
@@ -179,25 +178,26 @@ impl Proxy {
         now: Now,
     ) {
         let row = request.row;
-        let token = Token(self.number());
-        let correlation = own::correlation(&self.nonce, self.name(), token.0, to);
+        let token = self.calls.token();
+        let correlation = own::correlation(&self.rules.nonce, self.name(), token.0, to);
         let handler = handler(&row, &request.payload).or_else(|| to.cloned());
         let publish = Publish {
             response_topic: Some(row.response_topic(row.named.then_some(requester))),
             correlation: Some(correlation.clone()),
             source: Some(requester.clone()),
-            mark: (to.is_none() && matches!(self.identity, Identity::Domain(_)))
-                .then(|| Arc::clone(&self.instance)),
+            mark: (to.is_none() && !self.rules.is_behind())
+                .then(|| Arc::clone(&self.rules.instance)),
             expiry: Some(row.timeout),
             ..Publish::new(token, row.request_topic(), request.payload, row.qos)
         };
         if !row.is_answered_on_mqtt() {
             return self.send_unanswered(publish, read, requester, to, extra, now);
         }
-        let earlier = |a: &Asked| a.row.is(&row) && a.requester == *requester;
+        let earlier = |a: &OutgoingCall| a.row.is(&row) && a.requester == *requester;
         let waits = row.one_at_a_time
-            && (self.asked.iter().any(earlier) || self.answer_may_come(&row, requester));
-        let call = Asked {
+            && (self.calls.outgoing.iter().any(earlier)
+                || self.calls.answer_may_come(&row, requester));
+        let call = OutgoingCall {
             id: token.0,
             requester: requester.clone(),
             handler: handler.unwrap_or_else(DomainName::dom0),
@@ -213,8 +213,8 @@ impl Proxy {
             head: head(read.line),
             row,
         };
-        self.expect_until(call.deadline);
-        self.asked.push(call);
+        self.calls.expect_until(call.deadline);
+        self.calls.outgoing.push(call);
         if waits {
             self.hold(publish);
         } else {
@@ -257,42 +257,38 @@ impl Proxy {
         self.publish_request(publish, sent, now);
     }
 
-    /// Whether a call has just run out whose answer, if it comes late, would be taken for the next one's.
-    pub(super) fn answer_may_come(&self, row: &Command, requester: &DomainName) -> bool {
-        let late = |e: &Ended| e.unanswered && e.row.is(row) && e.requester == *requester;
-        self.ended.iter().any(late)
-    }
-
     /// The next call of a row whose calls go out one at a time.
     pub(super) fn ask_next(&mut self, row: &Command, requester: &DomainName, now: Now) {
-        if self.answer_may_come(row, requester) {
+        if self.calls.answer_may_come(row, requester) {
             return;
         }
-        let mut same = self.asked.iter_mut().filter(|a| a.row.is(row) && a.requester == *requester);
+        let mut same =
+            self.calls.outgoing.iter_mut().filter(|a| a.row.is(row) && a.requester == *requester);
         let Some(call) = same.next() else { return };
         let Some(publish) = call.held.take() else { return };
         let deadline = now.monotonic.saturating_add(call.row.timeout);
         call.deadline = deadline;
         let (id, to) = (call.id, call.to.clone());
-        self.expect_until(deadline);
+        self.calls.expect_until(deadline);
         self.publish_call(publish, id, to, now);
     }
 
     /// An answered call is remembered, so that one more answer is known for what it is.
-    pub(super) fn end_asked(&mut self, at: usize, now: Now) {
-        let Some(call) = self.take_asked(at) else { return };
+    pub(super) fn end_outgoing(&mut self, at: usize, now: Now) {
+        let Some(call) = self.withdraw_outgoing(at) else { return };
         if !call.extra {
             self.counters.answered += 1;
         }
-        if self.sent.contains_key(&call.token) {
-            self.actions.push(Action::Withdraw(call.token));
-        }
-        let (row, requester) = (call.row, call.requester.clone());
-        let correlation = Some(call.correlation);
-        let kept = Arc::clone(&row);
-        self.remember(kept, Side::Legacy, call.requester, call.values, correlation, now);
-        if let Some(ended) = self.ended.back_mut() {
-            ended.announced = call.announced;
+        self.remember_outgoing(call, true, now);
+    }
+
+    /// One that has ended goes on to be known. The next of its row goes out.
+    pub(super) fn remember_outgoing(&mut self, call: OutgoingCall, is_answered: bool, now: Now) {
+        let limits = &self.rules.limits;
+        let until = now.monotonic.saturating_add(limits.remember);
+        let (row, requester) = (Arc::clone(&call.row), call.requester.clone());
+        if is_answered || row.one_at_a_time {
+            self.calls.remember(RecentCall::of_outgoing(call, is_answered, until), limits);
         }
         self.ask_next(&row, &requester, now);
     }

@@ -19,16 +19,16 @@ impl Proxy {
         to: Option<&DomainName>,
         now: Now,
     ) -> Option<(Duration, Publish)> {
-        let comes = to.is_some_and(|to| self.roster.mqtt.contains(to));
+        let comes = to.is_some_and(|to| self.rules.roster.mqtt.contains(to));
         comes.then(|| (now.monotonic, publish.clone()))
     }
 
     /// Publishes a request, once the domain that it is for has made its subscriptions.
     pub(super) fn publish_request(&mut self, mut publish: Publish, mut sent: Sent, now: Now) {
         if sent.again.is_some() && self.is_arriving(sent.to.as_ref()) {
-            self.unheard.push_back((now.monotonic.saturating_add(PAUSE), publish.token));
+            self.unacked.retry_at(now.monotonic.saturating_add(PAUSE), publish.token);
             self.set_id(&mut publish, &mut sent);
-            self.keep_sent(&publish, sent);
+            self.unacked.insert(&publish, sent);
             self.keep_for_later(&publish);
         } else {
             self.publish(publish, sent);
@@ -36,48 +36,43 @@ impl Proxy {
     }
 
     fn is_arriving(&self, to: Option<&DomainName>) -> bool {
-        to.is_some_and(|to| self.roster.arriving.contains(to))
+        to.is_some_and(|to| self.rules.roster.arriving.contains(to))
     }
 
     /// What was never published, though nobody waits for an answer to it, when the proxy ends.
     pub(super) fn publish_what_waits(&mut self) {
-        for (_, token) in std::mem::take(&mut self.unheard) {
-            let Some((_, sent)) = self.sent.get(&token).filter(|(_, sent)| sent.call.is_none())
-            else {
-                continue;
-            };
+        for token in self.unacked.take_retries() {
+            let uncalled = self.unacked.get(token).filter(|sent| sent.call.is_none());
+            let Some(sent) = uncalled else { continue };
             self.actions.extend(sent.again.clone().map(|(_, publish)| Action::Publish(publish)));
         }
     }
 
     /// Nobody was there for a publish: says whether it is worth another try.
     pub(super) fn is_to_try_again(&mut self, token: Token, now: Now) -> bool {
-        let Some((_, sent)) = self.sent.get(&token) else { return false };
+        let Some(sent) = self.unacked.get(token) else { return false };
         let Some((made, _)) = &sent.again else { return false };
-        let comes = sent.to.as_ref().is_some_and(|to| self.roster.mqtt.contains(to));
+        let comes = sent.to.as_ref().is_some_and(|to| self.rules.roster.mqtt.contains(to));
         let tries = comes && now.monotonic.saturating_sub(*made) < PATIENCE;
         if tries {
-            self.unheard.push_back((now.monotonic.saturating_add(PAUSE), token));
+            self.unacked.retry_at(now.monotonic.saturating_add(PAUSE), token);
         }
         tries
     }
 
     /// Publishes again what nobody was there for.
     pub(super) fn ask_again(&mut self, now: Now) {
-        while let Some(&(due, token)) = self.unheard.front()
-            && due <= now.monotonic
-        {
-            self.unheard.pop_front();
-            let Some((_, sent)) = self.sent.get(&token) else { continue };
-            let is_over = |id: u64| !self.asked.iter().any(|a| a.id == id);
+        while let Some(token) = self.unacked.take_retry(now.monotonic) {
+            let Some(sent) = self.unacked.get(token) else { continue };
+            let is_over = |id: u64| self.calls.outgoing_at(id).is_none();
             if sent.call.is_some_and(is_over) {
-                self.take_sent(token);
+                self.unacked.remove(token);
                 continue;
             }
             let Some((made, mut publish)) = sent.again.clone() else { continue };
             let waited = now.monotonic.saturating_sub(made);
             if self.is_arriving(sent.to.as_ref()) && waited < PATIENCE {
-                self.unheard.push_back((now.monotonic.saturating_add(PAUSE), token));
+                self.unacked.retry_at(now.monotonic.saturating_add(PAUSE), token);
                 continue;
             }
             publish.expiry = publish.expiry.map(|expiry| expiry.saturating_sub(waited));

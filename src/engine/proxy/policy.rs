@@ -1,7 +1,7 @@
 //! What the policy says of a line or a message.
 
-use super::Proxy;
 use super::line::{Read, Route};
+use super::rules::Rules;
 use crate::engine::mapping::table::EventRows;
 use crate::engine::mapping::{Command, Event};
 use crate::engine::name::DomainName;
@@ -22,20 +22,15 @@ fn forbidden(
     Some(format!("the policy does not let {from} say {said} to {whom}"))
 }
 
-impl Proxy {
+impl Rules {
     /// Why somebody may not have a row carried out, if it may not.
-    pub(super) fn forbids(
-        &self,
-        from: &DomainName,
-        row: &Command,
-        to: &DomainName,
-    ) -> Option<String> {
+    pub fn forbids(&self, from: &DomainName, row: &Command, to: &DomainName) -> Option<String> {
         forbidden(&self.policy, from, &Said::command(row), to)
     }
 
     /// Why somebody on MQTT may not have a row carried out by a domain. What is for every domain is
     /// allowed, too, where everyone may be asked.
-    pub(super) fn forbids_request(
+    pub fn forbids_request(
         &self,
         from: &DomainName,
         row: &Command,
@@ -48,7 +43,7 @@ impl Proxy {
 
     /// Why a command may not go as it is. Its receiver reads its name, so that it has to be allowed as
     /// what it says, and as what the mapping takes it for.
-    pub(super) fn forbids_line(
+    pub fn forbids_line(
         &self,
         read: &Read<'_>,
         row: Option<&Command>,
@@ -74,13 +69,13 @@ impl Proxy {
     }
 
     /// The row of a command to other legacy domains.
-    pub(super) fn row_of_line(&self, read: &Read<'_>) -> Option<&Arc<Command>> {
+    pub fn row_of_line(&self, read: &Read<'_>) -> Option<&Arc<Command>> {
         let (dialect, message) = (self.table.default_dialect(), &read.message);
         self.table.command_named(dialect, &message.name, message.body.as_object())
     }
 
     /// Why an answer may not go to another legacy domain: such a call may not come from there.
-    pub(super) fn forbids_response(&self, read: &Read<'_>, to: &DomainName) -> Option<String> {
+    pub fn forbids_response(&self, read: &Read<'_>, to: &DomainName) -> Option<String> {
         if self.policy.is_open() {
             return None;
         }
@@ -95,7 +90,7 @@ impl Proxy {
     }
 
     /// Why an answer of a row may not go, with no call that it answers.
-    pub(super) fn forbids_answer(
+    pub fn forbids_answer(
         &self,
         from: &DomainName,
         row: &Command,
@@ -106,7 +101,7 @@ impl Proxy {
     }
 
     /// Why a notification may not go. What is published, or is for everyone, everyone hears.
-    pub(super) fn forbids_event(&self, read: &Read<'_>, route: &Route) -> Option<String> {
+    pub fn forbids_event(&self, read: &Read<'_>, route: &Route) -> Option<String> {
         if self.policy.is_open() {
             return None;
         }

@@ -1,17 +1,16 @@
 //! Responses from MQTT, to legacy requesters.
 
-use super::ask::{handler, reason_of};
 use super::asker::sender;
-use super::calls::{Asked, Match, choose, compare, mqtt_answer};
+use super::call::OutgoingCall;
+use super::matching::{Match, choose, compare, mqtt_answer};
+use super::outgoing::{handler, reason_of};
 use super::{Action, Proxy};
 use crate::engine::clock::Now;
-use crate::engine::identity::Identity;
 use crate::engine::json::{self, Object, Value};
 use crate::engine::legacy::{self, Kind};
 use crate::engine::mapping::shape::{Fault, Side, Values};
 use crate::engine::mapping::{Answer, Command, Wire};
 use crate::engine::name::DomainName;
-use crate::engine::policy::Names;
 use crate::engine::publish::Received;
 use crate::engine::queue::{Delivery, Entry, Purpose};
 use crate::engine::refusal::{Reason, Why, head};
@@ -32,7 +31,7 @@ impl Proxy {
         now: Now,
     ) {
         let done = Action::Acknowledge(delivery);
-        let body = match self.readable(&message.payload) {
+        let body = match self.rules.readable(&message.payload) {
             Ok(body) => body,
             Err(fault) => {
                 self.bad_response(message, root, suffix, &fault, now);
@@ -41,13 +40,13 @@ impl Proxy {
         };
         let payload = body.as_object();
         let to = suffix.and_then(|s| DomainName::parse(s).ok());
-        let Some(at) = self.asked_by(message, root, to.as_ref(), payload) else {
+        let Some(at) = self.answered_call(message, root, to.as_ref(), payload) else {
             self.response_without_call(message, root, to.as_ref(), &body, delivery, now);
             return;
         };
-        let Some(call) = self.asked.get(at) else { return };
+        let Some(call) = self.calls.outgoing.get(at) else { return };
         let row = Arc::clone(&call.row);
-        let source = self.responder(message, &row, &call.handler);
+        let source = self.rules.responder(message, &row, &call.handler);
         let answer = mqtt_answer(&row, payload, Some(&call.values));
         let ends = answer.map_or_else(|| !row.has_more_answers(), |answer| answer.ends);
         let lines = match answer {
@@ -58,18 +57,18 @@ impl Proxy {
         };
         match lines {
             Ok(lines) => {
-                if let Some(call) = self.asked.get_mut(at) {
+                if let Some(call) = self.calls.outgoing.get_mut(at) {
                     call.answers += 1;
                 }
                 self.write_answer(lines, &source, delivery, now);
                 if ends {
-                    self.end_asked(at, now);
+                    self.end_outgoing(at, now);
                 }
             }
             Err((reason, detail)) => {
                 self.refuse(reason, detail.clone(), source, head(&message.payload));
                 if ends {
-                    self.fail_asked(at, reason, &detail, now);
+                    self.fail_outgoing(at, reason, &detail, now);
                 }
                 self.actions.push(done);
             }
@@ -89,16 +88,17 @@ impl Proxy {
         self.refuse(*reason, detail.clone(), sender(message), head(&message.payload));
         let to = suffix.and_then(|s| DomainName::parse(s).ok());
         let named = to.is_some() || message.correlation.is_some();
-        let at = self.asked_by(message, root, to.as_ref(), &Object::default());
-        let is_last = |at: &usize| self.asked.get(*at).is_some_and(|a| !a.row.has_more_answers());
+        let at = self.answered_call(message, root, to.as_ref(), &Object::default());
+        let is_last =
+            |at: &usize| self.calls.outgoing.get(*at).is_some_and(|a| !a.row.has_more_answers());
         if let Some(at) = at.filter(|_| named).filter(is_last) {
-            self.fail_asked(at, *reason, detail, now);
+            self.fail_outgoing(at, *reason, detail, now);
         }
     }
 
     /// The call that a response answers: by correlation data, else by the members that it repeats,
     /// else the oldest.
-    fn asked_by(
+    fn answered_call(
         &self,
         message: &Received,
         root: &str,
@@ -107,38 +107,21 @@ impl Proxy {
     ) -> Option<usize> {
         if let Some(correlation) = &message.correlation {
             // The last are the most likely to be answered next.
-            let at = self.asked.iter().rposition(|a| a.correlation == *correlation);
+            let at = self.calls.outgoing.iter().rposition(|a| a.correlation == *correlation);
             return at.filter(|&at| self.is_root(at, root));
         }
-        let open = |(at, a): (usize, &Asked)| {
+        let open = |(at, a): (usize, &OutgoingCall)| {
             let waits =
                 a.row.root == root && a.held.is_none() && to.is_none_or(|to| a.requester == *to);
             let answer = mqtt_answer(&a.row, payload, Some(&a.values));
             let repeats = answer.map_or(&[][..], |a| &a.shape.repeats.mqtt);
             waits.then(|| (at, compare(repeats, payload, &a.values)))
         };
-        choose(self.asked.iter().enumerate().filter_map(open))
+        choose(self.calls.outgoing.iter().enumerate().filter_map(open))
     }
 
     fn is_root(&self, at: usize, root: &str) -> bool {
-        self.asked.get(at).is_some_and(|a| a.row.root == root)
-    }
-
-    /// Who answers, on the legacy wire: the user property, or else the row's handler. Neither may be a
-    /// legacy domain's name, for what such a domain says comes over its channel: then it is Dom0's. Where names
-    /// are proved, the broker lets nobody but its handlers answer a row, and of those that are every domain's
-    /// nothing proves who has.
-    fn responder(&self, message: &Received, row: &Command, handler: &DomainName) -> DomainName {
-        if let Identity::Behind { own, .. } = &self.identity {
-            return own.clone();
-        }
-        let everyones = row.handlers.iter().any(|h| h.domain.is_none());
-        let believed = everyones || self.policy.names == Names::Said;
-        let said = message.source.as_deref().filter(|_| believed);
-        let named = said.and_then(|name| DomainName::parse(name).ok());
-        let may_be = |n: &DomainName| !n.is_everyone() && !self.is_legacy(n);
-        let handler = || Some(handler.clone()).filter(may_be);
-        named.filter(may_be).or_else(handler).unwrap_or_else(DomainName::dom0)
+        self.calls.outgoing.get(at).is_some_and(|a| a.row.root == root)
     }
 
     fn response_without_call(
@@ -150,10 +133,10 @@ impl Proxy {
         delivery: Delivery,
         now: Now,
     ) {
-        let table = Arc::clone(&self.table);
+        let table = Arc::clone(&self.rules.table);
         let payload = body.as_object();
         let done = Action::Acknowledge(delivery);
-        let ended = self.ended.iter().rev().find(|e| {
+        let ended = self.calls.recent().iter().rev().find(|e| {
             let same = match (&message.correlation, &e.correlation) {
                 (Some(a), Some(b)) => a == b,
                 (Some(_), None) => false,
@@ -177,7 +160,7 @@ impl Proxy {
             }
             return self.actions.push(done);
         }
-        let behind = matches!(self.identity, Identity::Behind { .. });
+        let behind = self.rules.is_behind();
         let mine = to.filter(|to| !behind && *to == self.name());
         let Some(to) = mine.cloned() else {
             self.ignore(Why::OtherRequester, &message.source);
@@ -191,9 +174,9 @@ impl Proxy {
         let lines = match found {
             Some((row, answer)) => {
                 let handler = handler(row, body.text.as_bytes()).unwrap_or_else(DomainName::dom0);
-                let source = self.responder(message, row, &handler);
+                let source = self.rules.responder(message, row, &handler);
                 let lines = self.lines(answer, body, &to, &source, None, now);
-                lines.and_then(|lines| match self.forbids_answer(&source, row, &to) {
+                lines.and_then(|lines| match self.rules.forbids_answer(&source, row, &to) {
                     Some(detail) if !lines.is_empty() => Err((Reason::NotAllowed, detail)),
                     _ => Ok((lines, source)),
                 })
@@ -238,10 +221,10 @@ impl Proxy {
         let mut line = |body: &Value<'_>| {
             let (from, to) = (source.as_str(), requester.as_str());
             let mut line = legacy::begin(kind, from, to, name, body.text.len());
-            let context = self.context(now, from, request);
+            let context = self.rules.context(now, from, request);
             let done = answer.shape.translate(Side::Mqtt, body, &context, &mut line);
             done.map_err(reason_of)?;
-            lines.push(self.fits(legacy::end(line))?);
+            lines.push(self.rules.fits(legacy::end(line))?);
             Ok(())
         };
         match &answer.one_for_each {

@@ -1,16 +1,16 @@
 //! Answers from a legacy server, to requesters on MQTT.
 
-use super::ask::reason_of;
-use super::calls::{Ended, Given, Match, Origin, State, choose, compare, legacy_answer};
+use super::call::{IncomingCall, Origin, RecentCall, State};
 use super::line::Read;
+use super::matching::{Match, choose, compare, legacy_answer};
+use super::outgoing::reason_of;
 use super::{Proxy, Sent};
 use crate::engine::clock::Now;
-use crate::engine::identity::Identity;
 use crate::engine::json::{self, Object};
 use crate::engine::mapping::shape::{Side, Values};
 use crate::engine::mapping::{Answer, Command, Wire};
 use crate::engine::name::DomainName;
-use crate::engine::publish::{Publish, Token};
+use crate::engine::publish::Publish;
 use crate::engine::refusal::{Reason, head};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ impl Proxy {
         let name = read.message.name.clone();
         let calls = self.answered_calls(&name, to, read.message.body.as_object());
         // A call that began before the table may be answered as the table does not know.
-        if calls.is_empty() && !self.table.is_a_response(&name) {
+        if calls.is_empty() && !self.rules.table.is_a_response(&name) {
             let detail = format!("no row maps the response {name:?}");
-            let from = read.from(self);
+            let from = read.from(&self.rules);
             return self.refuse(Reason::NotMapped, detail, from, head(read.line));
         }
         // Whatever one says that speaks under another's name, it ends nobody's call.
@@ -51,19 +51,19 @@ impl Proxy {
 
     /// The open calls that a response answers: one, or all where each of several domains answers.
     fn answered_calls(&self, name: &str, to: Option<&DomainName>, data: &Object<'_>) -> Vec<u64> {
-        let behind = matches!(self.identity, Identity::Behind { .. });
-        let open = |g: &&Given| {
+        let behind = self.rules.is_behind();
+        let open = |g: &&IncomingCall| {
             matches!(g.origin, Origin::Mqtt(_))
                 && matches!(g.state, State::Open { .. })
                 && to.is_some_and(|to| behind || g.is_from(to))
         };
         let wire = Wire::Response(name.to_owned());
-        let fitting = |g: &Given| {
+        let fitting = |g: &IncomingCall| {
             let answer = legacy_answer(&g.row, &wire, data, Some(&g.values))?;
             let matched = compare(&answer.shape.repeats.legacy, data, &g.values);
             Some((g.id, matched, answer.one_for_each.is_some()))
         };
-        let fits: Vec<_> = self.given.iter().filter(open).filter_map(fitting).collect();
+        let fits: Vec<_> = self.calls.incoming.iter().filter(open).filter_map(fitting).collect();
         if fits.iter().any(|f| f.2) {
             return fits.iter().filter(|f| f.1 != Match::Different).map(|f| f.0).collect();
         }
@@ -79,8 +79,8 @@ impl Proxy {
         counted: &mut bool,
         now: Now,
     ) -> Option<DomainName> {
-        let at = self.given.iter().position(|g| g.id == id)?;
-        let call = self.given.get(at)?;
+        let at = self.calls.incoming_at(id)?;
+        let call = self.calls.incoming.get(at)?;
         let row = &Arc::clone(&call.row);
         let wire = Wire::Response(read.message.name.clone());
         let answer = legacy_answer(row, &wire, read.message.body.as_object(), Some(&call.values))?;
@@ -95,25 +95,25 @@ impl Proxy {
             Ok(publish) => publish,
             Err((reason, detail)) => {
                 if !std::mem::replace(counted, true) {
-                    self.refuse(reason, detail.clone(), read.from(self), head(read.line));
+                    self.refuse(reason, detail.clone(), read.from(&self.rules), head(read.line));
                 }
                 if !answer.ends {
                     return None;
                 }
-                let call = self.given.remove(at)?;
+                let call = self.calls.incoming.remove(at)?;
                 self.give_up(&call, reason, &detail, now);
                 return Some(call.handler);
             }
         };
         self.publish_answer(publish, !std::mem::replace(counted, true), read);
-        if let Some(call) = self.given.get_mut(at) {
+        if let Some(call) = self.calls.incoming.get_mut(at) {
             call.answers += 1;
         }
-        answer.ends.then(|| self.end_given(at, now)).flatten()
+        answer.ends.then(|| self.end_incoming(at, now)).flatten()
     }
 
     fn publish_answer(&mut self, publish: Publish, counted: bool, read: &Read<'_>) {
-        let (head, from) = (head(read.line), read.from(self));
+        let (head, from) = (head(read.line), read.from(&self.rules));
         let sent = Sent { call: None, counted, to: None, head, from, again: None };
         self.publish(publish, sent);
     }
@@ -128,44 +128,19 @@ impl Proxy {
         Publish {
             correlation,
             source: read.source.clone(),
-            ..Publish::new(Token(self.number()), topic, payload, row.qos)
+            ..Publish::new(self.calls.token(), topic, payload, row.qos)
         }
     }
 
     /// Ends an answered call to this domain; says which handler is free.
-    pub(super) fn end_given(&mut self, at: usize, now: Now) -> Option<DomainName> {
-        let call = self.given.remove(at)?;
+    pub(super) fn end_incoming(&mut self, at: usize, now: Now) -> Option<DomainName> {
+        let call = self.calls.incoming.remove(at)?;
         self.counters.answered += 1;
-        let (handler, requester) = (call.handler.clone(), call.name());
-        self.remember(call.row, Side::Mqtt, requester, call.values, call.correlation, now);
+        let handler = call.handler.clone();
+        let limits = &self.rules.limits;
+        let until = now.monotonic.saturating_add(limits.remember);
+        self.calls.remember(RecentCall::of_incoming(call, until), limits);
         Some(handler)
-    }
-
-    pub(super) fn remember(
-        &mut self,
-        row: Arc<Command>,
-        asked_by: Side,
-        requester: DomainName,
-        values: Values,
-        correlation: Option<Bytes>,
-        now: Now,
-    ) {
-        const FEW: usize = 1024;
-        let until = now.monotonic.saturating_add(self.limits.remember);
-        let (announced, unanswered) = (false, false);
-        let ended =
-            Ended { row, asked_by, requester, values, correlation, announced, unanswered, until };
-        let large = ended.size() > FEW;
-        self.ended.push_back(ended);
-        while self.ended.len() > self.limits.calls {
-            self.ended.pop_front();
-        }
-        if large {
-            let mut size: usize = self.ended.iter().map(Ended::size).sum();
-            while size > self.limits.queue && self.ended.len() > 1 {
-                size -= self.ended.pop_front().map_or(0, |e| e.size());
-            }
-        }
     }
 
     fn to_mqtt(
@@ -177,7 +152,7 @@ impl Proxy {
     ) -> Translated<Vec<u8>> {
         let body = &read.message.body;
         let mut payload = Vec::with_capacity(body.text.len() + 64);
-        let context = self.context(now, &read.message.source, request);
+        let context = self.rules.context(now, &read.message.source, request);
         if let Some(list) = &answer.one_for_each {
             payload.push(b'{');
             json::push_string(&mut payload, list);
@@ -200,11 +175,11 @@ impl Proxy {
         now: Now,
     ) {
         let refuse = |this: &mut Self, reason, detail: String| {
-            let from = read.from(this);
+            let from = read.from(&this.rules);
             this.refuse(reason, detail, from, head(read.line));
         };
         let data = read.message.body.as_object();
-        let table = Arc::clone(&self.table);
+        let table = Arc::clone(&self.rules.table);
         let wire = Wire::Response(name.to_owned());
         let dialect = to.map_or(table.default_dialect(), |to| table.dialect_of(to));
         let rows = table.answered_by(dialect, name);
@@ -239,7 +214,7 @@ impl Proxy {
             Ok(made) => made,
             Err((reason, detail)) => return refuse(self, reason, detail),
         };
-        let again = |e: &Ended| {
+        let again = |e: &RecentCall| {
             e.asked_by == Side::Mqtt
                 && e.requester == *to
                 && legacy_answer(&e.row, &wire, data, Some(&e.values)).is_some_and(|a| {
@@ -248,20 +223,20 @@ impl Proxy {
         };
         // Without a call it carries nothing that says which one it answers: to a requester that waits for
         // another answer of the kind it would be a wrong one.
-        let waits = |g: &Given| {
+        let waits = |g: &IncomingCall| {
             matches!(g.origin, Origin::Mqtt(_)) && g.is_from(to) && g.row.root == row.root
         };
-        if row.one_at_a_time && self.given.iter().any(waits) {
+        if row.one_at_a_time && self.calls.incoming.iter().any(waits) {
             return refuse(
                 self,
                 Reason::NoPendingCall,
                 "its call is over, and another waits".into(),
             );
         }
-        if self.ended.iter().any(again) {
+        if self.calls.recent().iter().any(again) {
             return refuse(self, Reason::NoPendingCall, "its call has been answered".into());
         }
-        if let Some(detail) = self.forbids_answer(&read.from(self), row, to) {
+        if let Some(detail) = self.rules.forbids_answer(&read.from(&self.rules), row, to) {
             return refuse(self, Reason::NotAllowed, detail);
         }
         let named = (*to != DomainName::anonymous()).then_some(to);
@@ -274,10 +249,10 @@ impl Proxy {
 
     /// An answer between legacy domains is published too, for observers.
     pub(super) fn mirror(&mut self, read: &Read<'_>, to: &DomainName, now: Now) {
-        if !self.limits.mirror || read.line.len() > self.limits.mirror_size {
+        if !self.rules.limits.mirror || read.line.len() > self.rules.limits.mirror_size {
             return;
         }
-        let table = Arc::clone(&self.table);
+        let table = Arc::clone(&self.rules.table);
         let data = read.message.body.as_object();
         let wire = Wire::Response(read.message.name.clone());
         // Observers are the seed's: they find an answer by its requester's name.
@@ -288,7 +263,7 @@ impl Proxy {
             let Ok(payload) = self.to_mqtt(answer, read, None, now) else { continue };
             let reply = (row.response_topic(Some(to)), None);
             let mut publish = self.response_publish(row, reply, payload, read);
-            publish.mark = Some(Arc::clone(&self.instance));
+            publish.mark = Some(Arc::clone(&self.rules.instance));
             publish.expiry = Some(row.timeout);
             if self.has_room_for(&publish) {
                 self.publish_answer(publish, false, read);

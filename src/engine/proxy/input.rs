@@ -1,0 +1,176 @@
+//! The lines that a domain sends: how they are cut, how many it may send, and how fast it is heard.
+
+use super::Proxy;
+use super::line::Read;
+use crate::engine::bucket::Bucket;
+use crate::engine::clock::Now;
+use crate::engine::frame::{Decoder, Frame};
+use crate::engine::legacy::Kind;
+use crate::engine::limits::Limits;
+use crate::engine::refusal::{Reason, head};
+use crate::engine::status::{Heard, Spoke, Utterance};
+use std::time::Duration;
+
+/// How a domain is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// It does not say much.
+    Calm,
+    /// It says very much, and nobody minds.
+    Fast,
+    /// It says very much, while others have something to say too or the broker is behind: in small pieces,
+    /// and the next not before then.
+    Slow(Option<Duration>),
+}
+
+/// How many bytes wait for a broker that does not keep up.
+const BEHIND: usize = 2 * 1024 * 1024;
+
+/// How many messages of a domain are heard without a pause, whatever others do.
+const AT_ONCE: usize = 2000;
+
+/// What comes from the channel.
+#[derive(Debug)]
+pub(super) struct Input {
+    decoder: Decoder,
+    /// How much more the domain may say.
+    share: Bucket,
+    /// How much more it is heard with while others speak.
+    pace: Bucket,
+    heard: Heard,
+    last_arrival: Duration,
+}
+
+impl Input {
+    /// For a channel that is not connected yet.
+    pub fn new(limits: &Limits, now: Duration) -> Self {
+        let (share, pace) = buckets(limits);
+        let (decoder, heard) = (Decoder::new(limits.line), Heard::default());
+        Self { decoder, share, pace, heard, last_arrival: now }
+    }
+
+    /// Another rate holds from now on, and nothing of the old one is owed.
+    pub fn set_rate(&mut self, limits: &Limits) {
+        (self.share, self.pace) = buckets(limits);
+    }
+
+    /// How long a line may be.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.decoder.set_limit(limit);
+    }
+
+    /// The channel is there: nothing of a line is left.
+    pub fn connected(&mut self) {
+        self.decoder.reset();
+        self.heard.connected();
+    }
+
+    /// Nothing of a line is left. Says how many bytes of it there were.
+    pub fn reset(&mut self) -> usize {
+        self.decoder.reset()
+    }
+
+    /// Bytes of the channel. Says when the last ones of the same line came, if they go on with one.
+    pub fn push(&mut self, bytes: &[u8], now: Duration) -> Option<Duration> {
+        let last = self.decoder.is_inside_a_line().then_some(self.last_arrival);
+        self.last_arrival = now;
+        self.decoder.push(bytes);
+        last
+    }
+
+    /// What follows belongs to a line that was begun, and is skipped.
+    pub fn skip_line(&mut self) {
+        self.decoder.skip_line();
+    }
+
+    /// Bytes of a line that was begun before the gateway ended, or that goes on when it is back.
+    pub fn push_begun(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
+    }
+
+    /// The next line that has come whole, or is too long.
+    pub fn next_line(&mut self) -> Option<Frame> {
+        self.decoder.next()
+    }
+
+    /// The line that has begun, and whether it is skipped.
+    pub fn begun(&self) -> Option<(&[u8], bool)> {
+        self.decoder.begun()
+    }
+
+    /// How many bytes of a line are held.
+    pub fn held(&self) -> usize {
+        self.decoder.held()
+    }
+
+    /// A message, or something that is none, was read.
+    pub fn note(&mut self, spoke: Spoke, name: &str, now: Now) {
+        self.heard.note(spoke, name, now);
+    }
+
+    /// What was read.
+    pub fn heard(&self) -> &Heard {
+        &self.heard
+    }
+
+    /// What was read since this was last called.
+    pub fn take_heard(&mut self) -> Vec<Utterance> {
+        self.heard.take()
+    }
+
+    /// Something that is no message counts as one that was heard.
+    pub fn draw(&mut self, now: Now) {
+        self.pace.draw(now.monotonic);
+    }
+
+    /// Whether the domain may send one more message.
+    fn take_share(&mut self, now: Now) -> bool {
+        self.pace.draw(now.monotonic);
+        self.share.take(now.monotonic)
+    }
+}
+
+fn buckets(limits: &Limits) -> (Bucket, Bucket) {
+    (Bucket::new(limits.rate, limits.rate), Bucket::new(limits.pace, AT_ONCE))
+}
+
+impl Proxy {
+    /// How the domain is to be heard from now on; `others`: whether others have something to say too.
+    #[must_use]
+    pub fn pace(&self, others: bool, now: Now) -> Pace {
+        let now = now.monotonic;
+        if !self.input.pace.is_low(now) {
+            Pace::Calm
+        } else if others || self.unacked.bytes() > BEHIND {
+            Pace::Slow(self.input.pace.owed_until(now))
+        } else {
+            Pace::Fast
+        }
+    }
+
+    /// Whether a line has begun that is long already.
+    #[must_use]
+    pub fn is_inside_a_long_line(&self) -> bool {
+        const LONG: usize = 64 * 1024;
+        self.input.held() > LONG
+    }
+
+    /// Whether the domain may say this, too. There are no more answers than calls: they are not counted.
+    pub(super) fn is_within_share(&mut self, read: &Read<'_>, now: Now) -> bool {
+        if read.message.kind == Kind::Response {
+            return true;
+        }
+        self.input.take_share(now)
+    }
+
+    /// More than the domain's share: it is not looked into any further.
+    pub(super) fn refuse_over_share(&mut self, read: &Read<'_>, now: Now) {
+        let detail =
+            format!("more than {} messages a second (limits.rate)", self.rules.limits.rate);
+        if read.message.kind == Kind::Command {
+            self.refuse_request(read, Reason::RateLimited, &detail, now);
+        } else {
+            self.refuse(Reason::RateLimited, detail, read.from(&self.rules), head(read.line));
+        }
+    }
+}
