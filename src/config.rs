@@ -366,7 +366,6 @@ pub fn domain_of(socket: &Path) -> Option<DomainName> {
     DomainName::parse(name).ok()
 }
 
-/// Where the memory of who has spoken legacy is kept.
 /// Where the memory is, if the configuration does not say.
 pub const STATE_DIR: &str = "/var/lib/passerelle";
 

@@ -1,9 +1,8 @@
 //! The byte streams to legacy domains: a UNIX socket on Dom0, a serial port in a DomU.
 
-use rustix::fs::{Mode, OFlags};
-use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
+use super::serial::{SerialPort, Terminal};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,16 +10,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
-use tokio_serial::SerialStream;
 
 /// How often the send queue is looked at while it drains: the kernel does not tell when it is empty.
 const LOOK: Duration = Duration::from_millis(5);
-/// Serial ports of virtual machines have no rate, but the library wants one.
-const BAUD: u32 = 115_200;
-
-/// Ends what the kernel has echoed. It is no JSON, and not empty: the MVP's router delays every
-/// message after an empty line.
-const END_OF_ECHO: &[u8] = b"#\n";
 
 /// A byte stream to legacy domains. Flushing does nothing: what was written is with the kernel.
 #[derive(Debug)]
@@ -28,7 +20,7 @@ pub enum Channel {
     /// A socket on which the hypervisor's console backend listens.
     Unix(UnixStream),
     /// A tty in raw mode.
-    Serial(SerialStream),
+    Serial(SerialPort),
 }
 
 /// Connects to a console backend.
@@ -49,43 +41,15 @@ pub fn is_absent(error: &io::Error, path: &Path) -> bool {
     error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err()
 }
 
-/// Opens a serial port, sets raw mode at once, and drops what had come in before: it may be the
-/// middle of a line.
-///
-/// What came in before raw mode was echoed, and the echo may end in the middle of a line: then it is
-/// ended, so that the first line written here stays whole.
+/// Opens a serial port: see [`SerialPort::open`].
 ///
 /// # Errors
-/// Those of `open(2)`, `ENODEV` among them for a port of a hypervisor that has no backend yet
-/// (try again later), and those of a path that is no terminal.
+/// As there.
 pub async fn open_serial(path: &Path) -> io::Result<Channel> {
     let path = path.to_owned();
     // Opening and setting up a tty may wait for what it still has to send.
-    let opened = tokio::task::spawn_blocking(move || {
-        // The mode stays as long as somebody has the port open.
-        let _raw = make_raw(&path)?;
-        // A lock would only keep out people who look at the port on purpose.
-        let builder = tokio_serial::new(path.to_string_lossy(), BAUD).exclusive(false);
-        SerialStream::open(&builder).map_err(io::Error::from)
-    });
+    let opened = tokio::task::spawn_blocking(move || SerialPort::open(&path));
     opened.await.map_err(io::Error::other)?.map(Channel::Serial)
-}
-
-/// Sets raw mode, drops what had come in, and ends its echo. Between opening and raw mode nothing else
-/// is done, as the library would: the kernel echoes meanwhile.
-fn make_raw(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let port = rustix::fs::open(path, flags, Mode::empty())?;
-    let mut modes = tcgetattr(&port)?;
-    modes.make_raw();
-    tcsetattr(&port, OptionalActions::Now, &modes)?;
-    if rustix::io::ioctl_fionread(&port)? > 0 {
-        tcflush(&port, QueueSelector::IFlush)?;
-        if rustix::io::write(&port, END_OF_ECHO)? < END_OF_ECHO.len() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-    }
-    Ok(port)
 }
 
 /// Waits until the other side has everything that was written, at most for `limit`. A backend
@@ -130,19 +94,21 @@ fn unsent(fd: BorrowedFd<'_>) -> io::Result<i32> {
     bytes.map_err(io::Error::from)
 }
 
-/// The library's port lacks `AsFd`.
-#[allow(unsafe_code)]
-fn borrow(port: &SerialStream) -> BorrowedFd<'_> {
-    // SAFETY: the port owns its descriptor, never closes it before it is dropped itself, and stays
-    // borrowed for as long as the result lives.
-    unsafe { BorrowedFd::borrow_raw(port.as_raw_fd()) }
+impl Channel {
+    /// The terminal of a serial port.
+    pub(super) fn terminal(&self) -> Option<Terminal> {
+        match self {
+            Self::Unix(_) => None,
+            Self::Serial(port) => Some(port.terminal.clone()),
+        }
+    }
 }
 
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Unix(stream) => stream.as_fd(),
-            Self::Serial(port) => borrow(port),
+            Self::Serial(port) => port.as_fd(),
         }
     }
 }
@@ -155,7 +121,7 @@ impl AsyncRead for Channel {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Serial(port) => Pin::new(port).poll_read(cx, buf),
+            Self::Serial(port) => Pin::new(&mut port.stream).poll_read(cx, buf),
         }
     }
 }
@@ -168,7 +134,7 @@ impl AsyncWrite for Channel {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Serial(port) => Pin::new(port).poll_write(cx, buf),
+            Self::Serial(port) => Pin::new(&mut port.stream).poll_write(cx, buf),
         }
     }
 

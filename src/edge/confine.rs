@@ -151,12 +151,12 @@ fn folders_of(file: &Path) -> BTreeSet<PathBuf> {
 fn others(config: &Config) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     let mut all = vec![(config.state_dir.clone(), KEEP)];
     for channel in &config.channels {
-        all.push(match channel {
-            Channel::Unix(pattern) => (folder_of(pattern).to_owned(), FIND),
-            Channel::Serial(port, _) if port.exists() => (port.clone(), USE),
-            // It may come yet.
-            Channel::Serial(port, _) => (folder_of(port).to_owned(), USE),
-        });
+        match channel {
+            Channel::Unix(pattern) => all.push((folder_of(pattern).to_owned(), FIND)),
+            Channel::Serial(port, _) => {
+                all.extend(places_of(port).into_iter().map(|place| (place, USE)));
+            }
+        }
     }
     if let Some(observe) = &config.observe {
         all.push((observe.relay.clone(), OFFER));
@@ -166,6 +166,15 @@ fn others(config: &Config) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
         all.push((store::BOOT_ID.into(), READ));
     }
     all
+}
+
+/// Where a port is, or may be made anew: the device, and the folder that it is in. Of all that is in `/dev` the
+/// gateway needs that one device: another in its place is out of reach, which its status says. One that is not
+/// there may come in any folder that its path leads through.
+fn places_of(port: &Path) -> BTreeSet<PathBuf> {
+    let Ok(real) = port.canonicalize() else { return folders_of(port) };
+    let folder = Some(folder_of(&real)).filter(|folder| *folder != Path::new("/dev"));
+    folder.map(Path::to_owned).into_iter().chain([port.to_owned()]).collect()
 }
 
 /// The TCP ports to which the gateway connects.

@@ -2,6 +2,7 @@
 //! finds here what `run` would find, as far as that takes no connection.
 
 use super::secrets;
+use super::serial::{is_no_port, is_permitted};
 use crate::config::{Channel, Config, STATE_DIR};
 use crate::diagnostic::{Finding, Findings};
 use rustix::fs::{Access, access};
@@ -40,16 +41,29 @@ impl Grounds<'_> {
 
     fn channels(&mut self) {
         for (at, channel) in self.config.channels.iter().enumerate() {
-            let Channel::Unix(pattern) = channel else { continue };
-            let folder = folder_of(pattern);
-            let help = "name the folder in which the domains' sockets are";
-            if let Some(why) = unusable(folder, Access::READ_OK | Access::EXEC_OK) {
-                self.add(
-                    &format!("channel.{at}.unix"),
-                    format!("{}: {why}", folder.display()),
-                    help,
-                );
+            match channel {
+                Channel::Unix(pattern) => {
+                    let folder = folder_of(pattern);
+                    let help = "name the folder in which the domains' sockets are";
+                    if let Some(why) = unusable(folder, Access::READ_OK | Access::EXEC_OK) {
+                        let message = format!("{}: {why}", folder.display());
+                        self.add(&format!("channel.{at}.unix"), message, help);
+                    }
+                }
+                Channel::Serial(port, _) => self.serial(&format!("channel.{at}.serial"), port),
             }
+        }
+    }
+
+    /// One that is not there may come yet.
+    fn serial(&mut self, key: &str, port: &Path) {
+        let shown = port.display();
+        if let Some(kind) = is_no_port(port) {
+            let help = "name the port of the messages: most likely /dev/hvc2";
+            self.add(key, format!("{shown} is {kind}, and no serial port"), help);
+        } else if port.exists() && !is_permitted(port) {
+            let help = "let the gateway's user read and write it: add it to the group of the port";
+            self.add(key, format!("{shown}: this user may not read and write it"), help);
         }
     }
 

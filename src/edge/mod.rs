@@ -27,6 +27,7 @@ mod reload;
 pub mod retained;
 mod run;
 pub mod secrets;
+mod serial;
 pub mod service;
 pub mod session;
 pub mod signals;

@@ -114,6 +114,7 @@ impl OwnPump {
                 // They are the domains'.
                 Effect::Open
                 | Effect::Close
+                | Effect::PutRight
                 | Effect::Write
                 | Effect::Dial
                 | Effect::HangUp(_)

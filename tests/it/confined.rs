@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 /// Whether the kernel can confine anybody. The gateway must say the same.
-async fn is_confined(gateway: &Gateway) -> Outcome<bool> {
+pub async fn is_confined(gateway: &Gateway) -> Outcome<bool> {
     gateway.logged("passerelle ", 1).await?;
     let log = gateway.log();
     let holds = log.contains("INFO confined holds=\"files");

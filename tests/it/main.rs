@@ -17,6 +17,7 @@ mod away;
 mod broker;
 mod confined;
 mod domu;
+mod domu_port;
 mod guarded;
 mod hostile;
 mod identity;

@@ -3,7 +3,7 @@
 use super::{DEADLINE, LegacyDomain, Missing};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{InputModes, LocalModes, OptionalActions, OutputModes, tcgetattr, tcsetattr};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,15 @@ impl Pty {
     /// The path of the gateway's end.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Another program changes its settings: the kernel echoes, and cuts lines.
+    pub fn cook(&self) -> io::Result<()> {
+        let mut modes = tcgetattr(&self.end)?;
+        modes.local_modes |= LocalModes::ECHO | LocalModes::ICANON;
+        modes.input_modes |= InputModes::ICRNL;
+        modes.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
+        Ok(tcsetattr(&self.end, OptionalActions::Now, &modes)?)
     }
 
     /// Waits until the gateway has set raw mode: no echo, no lines.

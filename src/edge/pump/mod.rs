@@ -153,6 +153,11 @@ impl DomainPump {
         match effect {
             Effect::Open => self.open().await,
             Effect::Close => self.closed("gone, and it has said too much"),
+            Effect::PutRight => {
+                if self.port.put_right() {
+                    self.tell(Gateway::was_put_right);
+                }
+            }
             Effect::Session(effect) => self.session.carry_out(effect).await,
             Effect::Dial => self.link.dial(&self.shared.broker),
             Effect::HangUp(left) => {

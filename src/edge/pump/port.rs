@@ -2,6 +2,7 @@
 
 use crate::edge::channel::{Channel, connect_unix, is_absent, open_serial};
 use crate::edge::handle::Handle;
+use crate::edge::serial::Terminal;
 use crate::engine::gateway::{CHUNK, OpenError};
 use crate::engine::name::DomainName;
 use bytes::BufMut as _;
@@ -29,6 +30,8 @@ pub(in crate::edge) enum Place {
 pub(super) struct Port {
     place: Place,
     halves: Option<(ReadHalf<Channel>, WriteHalf<Channel>)>,
+    /// That of a serial port.
+    terminal: Option<Terminal>,
     last: Option<Last>,
     was_full: bool,
 }
@@ -38,7 +41,7 @@ type Last = (io::ErrorKind, Instant);
 
 impl Port {
     pub fn new(place: Place) -> Self {
-        Self { place, halves: None, last: None, was_full: false }
+        Self { place, halves: None, terminal: None, last: None, was_full: false }
     }
 
     /// Opens the channel.
@@ -49,6 +52,7 @@ impl Port {
         };
         match opened {
             Ok(channel) => {
+                self.terminal = channel.terminal();
                 self.halves = Some(split(channel));
                 self.last = None;
                 Ok(())
@@ -71,8 +75,13 @@ impl Port {
         }
     }
 
+    /// Puts a serial port's settings right. Says whether they were wrong: of a port that is lost, reading tells.
+    pub fn put_right(&self) -> bool {
+        self.terminal.as_ref().is_some_and(|terminal| terminal.put_right().unwrap_or_default())
+    }
+
     pub fn close(&mut self) {
-        self.halves = None;
+        (self.halves, self.terminal) = (None, None);
     }
 
     /// Gives the channel away.

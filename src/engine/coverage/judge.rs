@@ -79,6 +79,7 @@ pub fn judge(
             | Action::Hold(..)
             | Action::Over(_)
             | Action::Ignored(..)
+            | Action::PutRight
             | Action::Retire => {}
         }
     }

@@ -146,7 +146,7 @@ impl Gateway {
             }
             Action::Queued => self.effects.push(&pump, Effect::Write),
             Action::Pass(to, passed) => self.pass(name, &to, passed, now),
-            Action::PassAll(passed) => self.pass_all(&passed, now),
+            Action::PassAll(passed) => drop(self.pass_all(&passed, now)),
             Action::HandOver(call) => {
                 self.own.hub.hand_over(call, now);
                 self.run_own(now);
@@ -157,6 +157,7 @@ impl Gateway {
             }
             Action::Refused(refusal) => self.refused(&pump, refusal, now),
             Action::Ignored(why, from) => self.effects.push(&pump, Effect::Ignored(why, from)),
+            Action::PutRight => self.effects.push(&pump, Effect::PutRight),
             Action::Retire => self.retire_soon(name),
         }
     }
@@ -209,12 +210,16 @@ impl Gateway {
         }
     }
 
-    fn pass_all(&mut self, passed: &Passed, now: Now) {
+    /// Says whether anybody is there.
+    fn pass_all(&mut self, passed: &Passed, now: Now) -> bool {
+        let mut any = false;
         for to in self.names() {
             if self.domains.get(&to).is_some_and(Domain::is_legacy) {
                 self.accept(&to, passed.clone(), now);
+                any = true;
             }
         }
+        any
     }
 
     fn accept(&mut self, name: &DomainName, passed: Passed, now: Now) {
@@ -312,7 +317,11 @@ impl Gateway {
                 filters.push(Filter::each_time(self.own.board.own_filter()));
                 self.own.session.set_filters(filters, now.monotonic);
             }
-            Action::PassAll(passed) => self.pass_all(&passed, now),
+            Action::PassAll(passed) => {
+                if !self.pass_all(&passed, now) {
+                    self.own.hub.nobody_there(&passed);
+                }
+            }
             Action::Acknowledge(delivery) => self.own.session.acknowledge(Delivery::of(delivery)),
             Action::Refused(refusal) => self.refused(&Pump::Own, refusal, now),
             Action::Ignored(why, from) => self.effects.push(&Pump::Own, Effect::Ignored(why, from)),
@@ -323,6 +332,7 @@ impl Gateway {
             | Action::Over(_)
             | Action::HandOver(_)
             | Action::Tell(_)
+            | Action::PutRight
             | Action::Retire => {}
         }
     }
@@ -350,7 +360,7 @@ impl Gateway {
     }
 
     pub(super) fn tell_retry(&mut self, name: &DomainName, now: Now) {
-        let retry = self.domains.get(name).and_then(|domain| domain.channel.deadline());
+        let retry = self.domains.get(name).and_then(|domain| domain.channel.retry());
         if let Some(at) = retry {
             let after = at.saturating_sub(now.monotonic);
             self.effects.push(&Pump::Domain(name.clone()), Effect::Retry(after));

@@ -6,6 +6,10 @@ use std::time::Duration;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// A socket that nobody accepts on is no fault for so long: a console backend is being started.
 const STARTS: Duration = Duration::from_secs(1);
+/// How often the settings of a serial port are looked at, although nothing is amiss.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often that they were wrong is told.
+const TELL: Duration = Duration::from_secs(60);
 
 /// Why a channel could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,19 @@ pub(super) struct Channel {
     /// Since when it cannot be opened although it is there.
     failing: Option<Duration>,
     fault: Option<String>,
+    settings: Settings,
+}
+
+/// The settings of a serial port, which another program may change.
+#[derive(Debug, Default)]
+struct Settings {
+    /// When they are looked at next.
+    look: Option<Duration>,
+    /// How often they were wrong, and when that may be told again.
+    wrong: u64,
+    tell: Duration,
+    /// What the status says of it.
+    note: Option<String>,
 }
 
 impl Channel {
@@ -43,6 +60,7 @@ impl Channel {
             watched,
             failing: None,
             fault: None,
+            settings: Settings::default(),
         }
     }
 
@@ -60,9 +78,9 @@ impl Channel {
         self.open || self.opening || self.retry.is_some()
     }
 
-    /// Why it cannot be opened although it is there.
+    /// Why it cannot be opened although it is there; or what is wrong with it while it is open.
     pub fn fault(&self) -> Option<&str> {
-        self.fault.as_deref()
+        self.fault.as_deref().or(self.settings.note.as_deref())
     }
 
     /// It is to be opened now. Says whether nobody is about to.
@@ -86,8 +104,9 @@ impl Channel {
         (self.failing, self.fault) = (None, None);
     }
 
-    pub fn opened(&mut self) {
+    pub fn opened(&mut self, now: Duration) {
         (self.open, self.opening) = (true, false);
+        self.settings.look = (!self.watched).then(|| now.saturating_add(LOOK));
         self.pause = PAUSE.0;
         (self.failing, self.fault) = (None, None);
     }
@@ -113,11 +132,42 @@ impl Channel {
     /// It is lost, and may be there all the same.
     pub fn closed(&mut self, now: Duration) {
         self.open = false;
+        (self.settings.look, self.settings.note) = (None, None);
         self.pause = PAUSE.0;
         self.retry = Some(now.saturating_add(self.pause));
     }
 
+    /// Another program had changed its settings. Gives how often, if that is to be told.
+    pub fn was_put_right(&mut self, now: Duration) -> Option<u64> {
+        let settings = &mut self.settings;
+        settings.wrong = settings.wrong.saturating_add(1);
+        if settings.tell > now {
+            return None;
+        }
+        settings.tell = now.saturating_add(TELL);
+        let times = settings.wrong;
+        settings.note = Some(format!(
+            "another program has changed the settings of its port, {times} times so far; each time they were put \
+             right, and lines may have been torn: stop that program"
+        ));
+        Some(times)
+    }
+
+    /// Whether it is time to look at its settings.
+    pub fn is_to_be_checked(&mut self, now: Duration) -> bool {
+        let due = self.settings.look.is_some_and(|at| at <= now);
+        if due {
+            self.settings.look = Some(now.saturating_add(LOOK));
+        }
+        due
+    }
+
     pub fn deadline(&self) -> Option<Duration> {
+        self.retry.into_iter().chain(self.settings.look).min()
+    }
+
+    /// When it is tried again.
+    pub fn retry(&self) -> Option<Duration> {
         self.retry
     }
 

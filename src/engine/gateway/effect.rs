@@ -28,6 +28,9 @@ pub enum Effect {
     Open,
     /// Close the channel, whatever has come over it: nobody is there any more.
     Close,
+    /// Look at the settings of a serial port, and put them right if another program has changed them; then
+    /// [`Gateway::was_put_right`](super::Gateway::was_put_right).
+    PutRight,
     /// A line waits to be written; see [`Gateway::to_channel`](super::Gateway::to_channel).
     Write,
     /// Something for the MQTT session.
@@ -81,6 +84,7 @@ impl fmt::Debug for Effect {
         match self {
             Self::Open => f.write_str("Open"),
             Self::Close => f.write_str("Close"),
+            Self::PutRight => f.write_str("PutRight"),
             Self::Write => f.write_str("Write"),
             Self::Session(effect) => effect.fmt(f),
             Self::Dial => f.write_str("Dial"),
@@ -127,6 +131,10 @@ impl Effects {
             None => drop(self.queues.insert(pump.clone(), [numbered].into())),
         }
         self.wake(pump);
+    }
+
+    pub fn extend(&mut self, pump: &Pump, effects: impl IntoIterator<Item = Effect>) {
+        effects.into_iter().for_each(|effect| self.push(pump, effect));
     }
 
     /// A pump has to look again at what it may do and when.

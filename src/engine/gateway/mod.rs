@@ -353,7 +353,7 @@ impl Gateway {
     pub fn opened(&mut self, name: &DomainName, now: Now) {
         tracing::info!(domain = %name, "channel connected");
         self.with(name, now, |domain| {
-            domain.channel.opened();
+            domain.channel.opened(now.monotonic);
             domain.retiring = false;
             if let Mode::Mqtt(tunnel) = &mut domain.mode {
                 tunnel.channel_back();
@@ -397,6 +397,24 @@ impl Gateway {
         });
         if let Some(bytes_of_a_torn_line) = lost {
             tracing::info!(domain = %name, why, bytes_of_a_torn_line, "channel lost");
+        }
+    }
+
+    /// Another program had changed the settings of a serial port, and they are right again.
+    pub fn was_put_right(&mut self, name: &DomainName, now: Now) {
+        let told = self.with(name, now, |domain| {
+            if let Some(proxy) = domain.proxy_mut() {
+                proxy.was_put_right(now);
+            }
+            domain.channel.was_put_right(now.monotonic)
+        });
+        if let Some(times) = told.flatten() {
+            tracing::warn!(
+                domain = %name,
+                times,
+                help = "stop the program that has the port open, such as `stty`, `cat` or `screen`",
+                "another program had changed the settings of its port (echo, lines): put right"
+            );
         }
     }
 
@@ -520,11 +538,12 @@ impl Gateway {
                     if let Some(session) = &mut domain.session {
                         session.wake(now.monotonic);
                     }
-                    domain.channel.is_due(now.monotonic)
+                    let is_suspect = domain.channel.is_to_be_checked(now.monotonic);
+                    (domain.channel.is_due(now.monotonic), is_suspect)
                 });
-                if due == Some(true) {
-                    self.effects.push(pump, Effect::Open);
-                }
+                let (is_due, is_suspect) = due.unwrap_or_default();
+                self.effects.extend(pump, is_due.then_some(Effect::Open));
+                self.effects.extend(pump, is_suspect.then_some(Effect::PutRight));
             }
         }
     }

@@ -137,7 +137,7 @@ impl Hub {
         } else {
             match self.translate(message, named, now) {
                 Ok(passed) => {
-                    self.counters.delivered += 1;
+                    self.counters.delivered += u64::from(!self.is_behind());
                     self.actions.push(Action::PassAll(passed));
                 }
                 Err((reason, detail)) => {
@@ -148,6 +148,22 @@ impl Hub {
             }
         }
         self.actions.push(Action::Acknowledge(delivery));
+    }
+
+    /// Whether all that is legacy is behind one serial line: what is for everyone there is a message for one
+    /// channel, whose proxy counts how it ends.
+    fn is_behind(&self) -> bool {
+        !self.own.is_dom0()
+    }
+
+    /// Nobody was there for a notification: there is no proxy that could count it.
+    pub fn nobody_there(&mut self, passed: &Passed) {
+        if let (true, Passed::Event { line, source, .. }) = (self.is_behind(), passed) {
+            let (reason, from) = (Reason::NoSuchDomain, source.clone());
+            *self.counters.refused.entry(reason).or_default() += 1;
+            let detail = "nobody is behind the serial port".to_owned();
+            self.actions.push(Action::Refused(Refusal { reason, from, detail, head: head(line) }));
+        }
     }
 
     fn translate(

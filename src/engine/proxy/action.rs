@@ -42,6 +42,8 @@ pub enum Action {
     Refused(Refusal),
     /// Log that nothing had to be done.
     Ignored(Why, DomainName),
+    /// What came over the serial port may be an echo, or torn: look at its settings.
+    PutRight,
     /// The domain has been away for too long: its proxy is to be ended.
     Retire,
 }

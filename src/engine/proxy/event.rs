@@ -14,6 +14,7 @@ use crate::engine::mapping::table::EventRows;
 use crate::engine::mapping::{Announced, Answer, Command, Event, Table, Wire};
 use crate::engine::name::DomainName;
 use crate::engine::publish::Publish;
+use crate::engine::queue::{Entry, Purpose};
 use crate::engine::refusal::{Reason, Why, head};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -240,8 +241,26 @@ impl Proxy {
         }
     }
 
-    /// A notification from MQTT: the copy of those whose own call it answers says so, and the others
-    /// are given `line`, if there is one.
+    /// The line of a notification from MQTT, or none if it is not for this domain. Behind a serial line there is
+    /// nobody else whom it goes to: it is counted here.
+    fn give_event(&mut self, line: Option<Bytes>, source: DomainName, now: Now) {
+        match line {
+            Some(line) if self.rules.is_behind() => {
+                let purpose = Purpose::Message { from: source, command: false };
+                if let Err(entry) = self.enqueue(Entry { line, purpose, delivery: None }, now) {
+                    self.give_up_entry(entry, Reason::DomainStuck, now);
+                }
+            }
+            Some(line) => self.copy(line, now),
+            None if self.rules.is_behind() => {
+                self.ignore(Why::OtherRequester, &Some(source.as_str().to_owned()));
+            }
+            None => {}
+        }
+    }
+
+    /// A notification from MQTT: the line of those whose own call it answers says so, and the others are given
+    /// `line`, if there is one.
     pub(super) fn announce(
         &mut self,
         line: Option<Bytes>,
@@ -252,7 +271,7 @@ impl Proxy {
         let text = std::str::from_utf8(payload).unwrap_or_default();
         let body = Value::parse(text);
         let Some((announced, values, open)) = self.announced_call(event, body.as_object()) else {
-            return line.into_iter().for_each(|line| self.copy(line, now));
+            return self.give_event(line, source.clone(), now);
         };
         let mut data = Vec::with_capacity(text.len() + 64);
         let mut context = self.rules.context(now, source.as_str(), Some(&values));
@@ -268,7 +287,7 @@ impl Proxy {
             )),
             Err(_) => line,
         };
-        line.into_iter().for_each(|line| self.copy(line, now));
+        self.give_event(line, source.clone(), now);
         if let (true, Some(at)) = (announced.ends, open) {
             self.end_outgoing(at, now);
         }

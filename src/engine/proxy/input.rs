@@ -33,6 +33,8 @@ const AT_ONCE: usize = 2000;
 #[derive(Debug)]
 pub(super) struct Input {
     decoder: Decoder,
+    /// How many bytes of the line that has begun an earlier run had read.
+    half: usize,
     /// How much more the domain may say.
     share: Bucket,
     /// How much more it is heard with while others speak.
@@ -46,7 +48,7 @@ impl Input {
     pub fn new(limits: &Limits, now: Duration) -> Self {
         let (share, pace) = buckets(limits);
         let (decoder, heard) = (Decoder::new(limits.line), Heard::default());
-        Self { decoder, share, pace, heard, last_arrival: now }
+        Self { decoder, half: 0, share, pace, heard, last_arrival: now }
     }
 
     /// Another rate holds from now on, and nothing of the old one is owed.
@@ -61,12 +63,13 @@ impl Input {
 
     /// The channel is there: nothing of a line is left.
     pub fn connected(&mut self) {
-        self.decoder.reset();
+        self.reset();
         self.heard.connected();
     }
 
     /// Nothing of a line is left. Says how many bytes of it there were.
     pub fn reset(&mut self) -> usize {
+        self.half = 0;
         self.decoder.reset()
     }
 
@@ -83,7 +86,18 @@ impl Input {
         self.decoder.skip_line();
     }
 
-    /// Bytes of a line that was begun before the gateway ended, or that goes on when it is back.
+    /// An earlier run had read these bytes of a line.
+    pub fn go_on_with(&mut self, half: &[u8]) {
+        self.half = half.len();
+        self.decoder.push(half);
+    }
+
+    /// How many bytes of the next line an earlier run had read.
+    pub fn take_half(&mut self) -> usize {
+        std::mem::take(&mut self.half)
+    }
+
+    /// Bytes of a line that goes on when the gateway is back.
     pub fn push_begun(&mut self, bytes: &[u8]) {
         self.decoder.push(bytes);
     }

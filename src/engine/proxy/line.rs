@@ -50,7 +50,9 @@ impl Proxy {
     pub(super) fn take_lines(&mut self, now: Now) {
         while let Some(frame) = self.input.next_line() {
             self.counters.received += 1;
+            let half = self.input.take_half();
             match frame {
+                Frame::Line(line) if half > 0 => self.line_after(half, line, now),
                 Frame::Line(line) => self.line(line, now),
                 Frame::TooLong(start) => {
                     self.input.note(Spoke::Unreadable, Reason::LineTooLong.as_str(), now);
@@ -68,6 +70,19 @@ impl Proxy {
         }
     }
 
+    /// The first line after a half that an earlier run had read: the rest of it may have been lost while nobody
+    /// had the channel, and then what follows is a line of its own.
+    fn line_after(&mut self, half: usize, mut line: Bytes, now: Now) {
+        let is_message = |line: &[u8]| legacy::parse(line, self.rules.limits.depth).is_ok();
+        if half < line.len() && !is_message(&line) && line.get(half..).is_some_and(is_message) {
+            self.counters.received += 1;
+            let detail = "the rest of this line was lost while the gateway did not run";
+            let half = line.split_to(half);
+            self.refuse(Reason::NotJson, detail, self.name().clone(), head(&half));
+        }
+        self.line(line, now);
+    }
+
     /// A whole line, counted as received.
     pub(super) fn line(&mut self, line: Bytes, now: Now) {
         let message = match legacy::parse(&line, self.rules.limits.depth) {
@@ -77,11 +92,13 @@ impl Proxy {
         self.input.note(message.kind.into(), &message.name, now);
         let source = DomainName::parse(&message.source).ok();
         if let Some(name) = source.as_ref().filter(|name| self.rules.is_echo_of(name)) {
+            self.suspect_settings();
             return self.ignore(Why::Echo, &Some(name.as_str().to_owned()));
         }
         let source = source.filter(|name| self.rules.may_speak_as(name));
         // A program that has not set raw mode has the kernel send back what it is sent.
         if source.is_none() && self.queue.has_written(&line) {
+            self.suspect_settings();
             return self.ignore(Why::Echo, &Some(message.source.to_string()));
         }
         let route = self.rules.route(&message.destination);
@@ -108,8 +125,17 @@ impl Proxy {
         }
     }
 
+    /// Another program may have changed the settings of a serial port: then the kernel sends lines back, and cuts
+    /// them.
+    fn suspect_settings(&mut self) {
+        if self.rules.is_behind() {
+            self.actions.push(Action::PutRight);
+        }
+    }
+
     /// A line that cannot be read costs itself, but not the whole messages in it.
     fn no_message(&mut self, reason: Reason, detail: String, line: &Bytes, now: Now) {
+        self.suspect_settings();
         self.input.note(Spoke::Unreadable, reason.as_str(), now);
         let torn = reason == Reason::NotJson;
         let pieces = if torn { legacy::pieces(line, self.rules.limits.depth) } else { Vec::new() };

@@ -181,6 +181,12 @@ impl Proxy {
         self.take_lines(now);
     }
 
+    /// Another program had changed the settings of the port: what was written meanwhile may have been torn, and
+    /// so a line of which the other side has a part is written again.
+    pub fn was_put_right(&mut self, now: Now) {
+        self.queue.rewind(now.monotonic);
+    }
+
     /// The line that has begun is none. Says how many bytes of it there were.
     pub fn forget_line(&mut self) -> usize {
         self.input.reset()

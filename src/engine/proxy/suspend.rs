@@ -13,9 +13,13 @@ use std::time::Duration;
 
 impl Proxy {
     /// What is kept only now: calls to the domain, lines that wait for it, and the line that it has begun.
-    /// Of a line that it has in part, the rest: for the domain nothing has happened.
+    /// Of a line that it has in part, the rest: for the domain nothing has happened. A serial port begins with a
+    /// line of its own whenever it is opened: there it is the whole line.
     #[must_use]
-    pub fn suspend(&self) -> Vec<Record> {
+    pub fn suspend(&mut self) -> Vec<Record> {
+        if self.rules.is_behind() {
+            self.queue.rewind(Duration::ZERO);
+        }
         let given =
             self.calls.incoming.iter().map(|call| Record::Given(Box::new(self.kept_call(call))));
         let lines = self.queue.unwritten();
@@ -223,6 +227,8 @@ impl Proxy {
             }
             self.receive(&lines, now);
         }
+        // What goes on with a line over a serial port may have been dropped when the port was opened.
+        half.skipped &= !self.rules.is_behind();
         if let Some(store) = self.store.as_mut().filter(|_| half.skipped || !half.bytes.is_empty())
         {
             store.half = Some(half);
@@ -241,7 +247,7 @@ impl Proxy {
         if half.skipped {
             self.input.skip_line();
         }
-        self.input.push_begun(&half.bytes);
+        self.input.go_on_with(&half.bytes);
     }
 
     /// The last bytes from the channel, to be kept by [`Proxy::suspend`]: the next run takes them in.

@@ -58,7 +58,7 @@ pub enum Reloaded {
 struct Entry {
     token: Token,
     state: State,
-    /// Why its channel cannot be opened.
+    /// Why its channel cannot be opened, or what is wrong with it.
     fault: Option<String>,
     since: String,
     last_legacy: Option<String>,
@@ -335,7 +335,7 @@ impl Board {
         let state = json!({
             "state": entry.state,
             "since": entry.since,
-            "cause": entry.state.cause().or(entry.fault.as_deref()),
+            "cause": entry.fault.as_deref().or(entry.state.cause()),
             "last_legacy": entry.last_legacy,
             "calls_pending": entry.calls,
             "mqtt_bytes_dropped": entry.dropped_before.saturating_add(entry.dropped),

@@ -80,7 +80,7 @@ impl State {
 pub struct Report {
     /// What it is doing.
     pub state: State,
-    /// Why the channel cannot be opened, if that is the state.
+    /// Why the channel cannot be opened, if that is the state; or what is wrong with it.
     pub cause: Option<String>,
     /// Calls that are pending, its own and those that it is to answer.
     pub calls: usize,

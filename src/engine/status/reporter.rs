@@ -27,7 +27,7 @@ pub enum Carries {
 pub struct View<'v> {
     /// Whether the channel is connected.
     pub connected: bool,
-    /// Why it cannot be, although it is there.
+    /// Why it cannot be, although it is there; or what is wrong with it while it is.
     pub fault: Option<&'v str>,
     /// What it carries.
     pub carries: Carries,
