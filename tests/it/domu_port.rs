@@ -4,7 +4,7 @@ use crate::confined::is_confined;
 use crate::peers::legacy::notification;
 use crate::peers::mqtt_peer::Message;
 use crate::peers::{
-    Broker, Disks, ERROR, Gateway, LegacyDomain, Line, MqttPeer, MvpServer, NEW_FILE, Pty, ROOTS,
+    Broker, Disks, ERROR, Gateway, Line, MqttPeer, MvpServer, NEW_FILE, Pty, ROOTS,
 };
 use crate::setting::{Ended, Outcome, PROGRAM, mappings, passerelle, until};
 use crate::store::STORE;

@@ -20,12 +20,14 @@ pub struct Pty {
 impl Pty {
     /// A new pair, in the line discipline's default mode, and the domain that speaks at its far end.
     pub fn open(domain: &str) -> io::Result<(Self, LegacyDomain)> {
-        let far = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        // A gateway that had it too would keep it from hanging up.
+        let far = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&far)?;
         unlockpt(&far)?;
         let name = ptsname(&far, Vec::new())?;
         let path = PathBuf::from(name.to_string_lossy().into_owned());
-        let end = rustix::fs::open(&path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let end = rustix::fs::open(&path, flags, Mode::empty())?;
         rustix::fs::fcntl_setfl(&far, OFlags::RDWR | OFlags::NONBLOCK)?;
         let reader = Receiver::from_owned_fd_unchecked(far.try_clone()?)?;
         let writer = Sender::from_owned_fd_unchecked(far)?;
