@@ -2,6 +2,7 @@
 
 mod bare;
 mod changes;
+mod folder;
 mod observe;
 mod policy;
 mod reach;
@@ -18,6 +19,7 @@ use crate::engine::name::DomainName;
 use crate::engine::policy::{Names, Pattern, Policy};
 use crate::engine::status::MappingFile;
 pub use bare::{Bare, load_bare};
+pub use folder::meant;
 pub use reach::{files, out_of_reach};
 use read::Reader;
 use sha2::{Digest as _, Sha256};
@@ -148,6 +150,8 @@ pub struct Config {
     pub table: Table,
     /// `mappings`
     pub mappings: Vec<MappingFile>,
+    /// The folders among `mappings`, and those in them.
+    pub folders: Vec<PathBuf>,
     /// `instance`
     pub instance: String,
     /// `[broker]`
@@ -247,15 +251,20 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
         found.add(source, span, message, "name the one password with `password_file`");
     }
     fields.finish(&mut found);
-    let table = match mapping(source, &mappings, &speaks) {
-        Ok((table, files)) => {
+    for name in mappings.iter().filter(|name| name.text.is_empty()) {
+        let help = "name a mapping file, or a folder of them";
+        found.add(source, name.span.clone(), "a name in `mappings` is empty", help);
+    }
+    let mapping = match mapping(source, &mappings, &speaks) {
+        Ok(mapping) => {
+            let table = &mapping.table;
             let known: Vec<&str> = table.dialects().collect();
             for name in spoken.iter().filter(|n| !known.contains(&n.text.as_str())) {
                 let message = format!("no mapping file has the dialect {:?}", name.text);
                 let help = format!("the dialects are: {}", known.join(", "));
                 found.add(source, name.span.clone(), message, help);
             }
-            Some((table, files))
+            Some(mapping)
         }
         Err(Error::Findings(more)) => {
             found.extend(more);
@@ -268,14 +277,16 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
             None
         }
     };
-    let (Some(broker), Some((table, mappings)), true) = (broker, table, found.is_empty()) else {
+    let (Some(broker), Some(mapping), true) = (broker, mapping, found.is_empty()) else {
         return Err(Error::Findings(found.into_sorted()));
     };
+    let Mapping { table, files: mappings, folders } = mapping;
     Ok(Config {
         source: Arc::clone(source),
         places,
         table,
         mappings,
+        folders,
         instance,
         broker,
         channels,
@@ -308,15 +319,24 @@ pub fn policy_of(source: &Arc<Source>) -> Result<Policy, Vec<Finding>> {
     }
 }
 
+/// A mapping, and what it was read from.
+struct Mapping {
+    table: Table,
+    files: Vec<MappingFile>,
+    folders: Vec<PathBuf>,
+}
+
 #[allow(clippy::disallowed_methods, reason = "it reads the files that the configuration names")]
-fn mapping(
-    source: &Source,
-    names: &[Text],
-    speaks: &Speaks,
-) -> Result<(Table, Vec<MappingFile>), Error> {
+fn mapping(source: &Source, names: &[Text], speaks: &Speaks) -> Result<Mapping, Error> {
     let folder = Path::new(&source.name).parent().unwrap_or(Path::new(""));
-    let read = |name: &Text| Source::read(&folder.join(&name.text)).map_err(Error::Unreadable);
-    let sources: Vec<_> = names.iter().map(read).collect::<Result<_, _>>()?;
+    let (mut sources, mut folders) = (Vec::new(), Vec::new());
+    for name in names.iter().filter(|name| !name.text.is_empty()) {
+        let found = meant(&folder.join(&name.text), "toml").map_err(Error::Unreadable)?;
+        for file in found.files {
+            sources.push(Source::read(&file).map_err(Error::Unreadable)?);
+        }
+        folders.extend(found.folders);
+    }
     let files = sources.iter().map(|s| MappingFile {
         file: s.name.clone(),
         sha256: Sha256::digest(&s.text).iter().fold(String::new(), |mut hex, byte| {
@@ -325,7 +345,8 @@ fn mapping(
         }),
     });
     let files = files.collect();
-    Ok((Table::compile(&sources, speaks).map_err(Error::Findings)?, files))
+    let table = Table::compile(&sources, speaks).map_err(Error::Findings)?;
+    Ok(Mapping { table, files, folders })
 }
 
 impl Config {

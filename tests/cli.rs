@@ -168,6 +168,35 @@ fn check_says_what_it_has_looked_at() {
     assert_eq!(passerelle(here.path(), &["check", "."], ""), ended(0, three, ""));
 }
 
+/// A folder among `mappings` means the files in it, as it does elsewhere.
+#[test]
+fn a_configuration_names_a_folder_of_mappings() {
+    let config = CONFIG.replace("mappings/psec.toml", "mappings");
+    let here = folder(&[("passerelle.toml", &config), ("mappings/own/one.toml", ONE_EVENT)]);
+    let mappings = here.path().join("mappings");
+    fs::copy(psec(), mappings.join("psec.toml")).unwrap();
+    // What editors and package managers leave beside a file is none of them, nor what is hidden or found twice.
+    for aside in [".one.toml", "one.toml~", "one.toml.apk-new"] {
+        fs::write(mappings.join(aside), "wrong").unwrap();
+    }
+    std::os::unix::fs::symlink("own", mappings.join("again")).unwrap();
+    let three = "3 files, 9 commands, 5 events: nothing wrong\n";
+    for args in [&["check", "passerelle.toml"][..], &["check", "."]] {
+        assert_eq!(passerelle(here.path(), args, ""), ended(0, three, ""), "{args:?}");
+    }
+    let args = ["explain", "--config", "passerelle.toml", "vm-gui", "SCANNED", "tous"];
+    let shown = passerelle(here.path(), &args, "");
+    assert!(shown.out.contains("row mappings/own/one.toml:3"), "{shown:?}");
+    fs::write(mappings.join("own/two.toml"), WRONG_MAPPING).unwrap();
+    let shown = passerelle(here.path(), &["check", "passerelle.toml"], "");
+    assert_eq!(shown.code, 1, "{shown:?}");
+    assert!(shown.out.contains("mappings/own/two.toml:"), "{shown:?}");
+    fs::remove_dir_all(&mappings).unwrap();
+    fs::create_dir(&mappings).unwrap();
+    let error = "error: mappings: there is no file *.toml\n";
+    assert_eq!(passerelle(here.path(), &["check", "passerelle.toml"], ""), ended(2, "", error));
+}
+
 /// Every subcommand that has a configuration takes it from `PASSERELLE_CONFIG`, and `--config` comes first.
 #[test]
 fn the_environment_says_where_the_configuration_is() {
@@ -207,6 +236,12 @@ fn the_environment_says_where_the_configuration_is() {
     let wrong = [("PASSERELLE_CONFIG", "wrong.toml")];
     let args = ["explain", "--config", "good.toml", "vm-gui", "liste_disques", "sys-usb"];
     assert_eq!(passerelle_with(here.path(), &args, "", &wrong).code, 0);
+    for args in [&["check"][..], &["status"], &["store", "list"]] {
+        let shown = passerelle_with(here.path(), args, "", &[("PASSERELLE_CONFIG", "")]);
+        assert_eq!((shown.code, shown.out.as_str()), (2, ""), "{args:?}");
+        let way_out = "it is empty: name a file, or unset PASSERELLE_CONFIG";
+        assert!(shown.err.contains(way_out), "{args:?}: {}", shown.err);
+    }
     // The folder itself needs no configuration.
     let args = ["store", "list", "--dir", "absent"];
     let shown = passerelle_with(here.path(), &args, "", &wrong);
@@ -389,7 +424,7 @@ fn test_shows_what_differs() {
     let shown = passerelle(here.path(), &["test", "cases"], "");
     assert_eq!((shown.code, shown.err.as_str()), (1, ""));
     as_kept("test-differences", &shown.out);
-    let error = "error: there is no conversation (*.jsonl) here\n";
+    let error = "error: empty: there is no file *.jsonl\n";
     assert_eq!(passerelle(here.path(), &["test", "empty"], ""), ended(2, "", error));
     let error = "error: absent: No such file or directory (os error 2)\n";
     assert_eq!(passerelle(here.path(), &["test", "absent"], ""), ended(2, "", error));

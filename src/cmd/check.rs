@@ -1,14 +1,13 @@
 //! `passerelle check`: what is wrong with mapping and configuration files.
 
-use super::{CONFIG, CONFIG_VARIABLE, GOOD, Out, bad, counted, files_of, read, show, tell};
-use crate::config::{self, Config, Error};
+use super::{CONFIG, CONFIG_VARIABLE, GOOD, Out, bad, counted, named, read, show, tell};
+use crate::config::{self, Config, Error, meant};
 use crate::diagnostic::{Finding, Source};
 use crate::edge::grounds::grounds;
 use crate::engine::mapping::table::Speaks;
 use crate::engine::mapping::{Origin, Table};
 use crate::engine::policy::Names;
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,6 +34,7 @@ pub struct Args {
         env = CONFIG_VARIABLE,
         hide_env_values = true,
         default_value = CONFIG,
+        value_parser = named(),
         value_name = "FILE-or-DIR"
     )]
     files: Vec<PathBuf>,
@@ -101,13 +101,7 @@ fn check(paths: &[PathBuf], out: &mut Out) -> Result<Checked, Error> {
     let mut checked = Checked::default();
     let mut mappings: Vec<Arc<Source>> = Vec::new();
     for path in paths {
-        let unreadable =
-            |why: &dyn Display| Error::Unreadable(format!("{}: {why}", path.display()));
-        let files = files_of(path, "toml").map_err(|error| unreadable(&error))?;
-        if files.is_empty() {
-            return Err(unreadable(&"there is no file *.toml"));
-        }
-        for file in files {
+        for file in meant(path, "toml").map_err(Error::Unreadable)?.files {
             let source = read(&file).map_err(Error::Unreadable)?;
             checked.file(&source.name);
             if !config::looks_like_one(&source.text) {

@@ -14,6 +14,7 @@ pub mod translate;
 
 use crate::config::{self, Bare, Config};
 use crate::diagnostic::{Finding, Source};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 pub use out::Out;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -52,9 +53,18 @@ pub struct ConfigFile {
         env = CONFIG_VARIABLE,
         hide_env_values = true,
         default_value = CONFIG,
+        value_parser = named(),
         value_name = "FILE"
     )]
     pub config: PathBuf,
+}
+
+/// Takes a path that is not empty.
+fn named() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|path| match path.is_empty() {
+        true => Err(format!("it is empty: name a file, or unset {CONFIG_VARIABLE}")),
+        false => Ok(PathBuf::from(path)),
+    })
 }
 
 /// Where the configuration is if nobody says otherwise.
@@ -112,27 +122,4 @@ pub fn show(findings: &[Finding]) -> String {
 #[must_use]
 pub fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-/// The files that a path means: itself, or those in a folder whose names end like that, at any depth, in the
-/// order of their names.
-///
-/// # Errors
-/// What the system says.
-#[allow(clippy::disallowed_methods, reason = "the subcommands read what the user names")]
-pub fn files_of(path: &Path, ending: &str) -> std::io::Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        path.metadata()?;
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut entries =
-        path.read_dir()?.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
-    entries.sort();
-    let mut files = Vec::new();
-    for entry in entries {
-        if entry.is_dir() || entry.extension().is_some_and(|e| e == ending) {
-            files.extend(files_of(&entry, ending)?);
-        }
-    }
-    Ok(files)
 }

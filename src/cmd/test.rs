@@ -1,7 +1,8 @@
 //! `passerelle test`: conversations written down, played and compared.
 
 use super::translate::{compile, policy};
-use super::{GOOD, Out, bad, counted, files_of, trouble};
+use super::{GOOD, Out, bad, counted, trouble};
+use crate::config::meant;
 use crate::conversation::{apply, as_expected, gateway, is_effect, object, parse, render};
 use crate::engine::json::{self, Object};
 use crate::engine::mapping::table::Speaks;
@@ -38,18 +39,13 @@ pub struct Args {
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let mut files = Vec::new();
     for path in &args.paths {
-        match files_of(path, ENDING) {
-            Ok(found) => files.extend(found),
+        match meant(path, ENDING) {
+            Ok(found) => files.extend(found.files),
             Err(error) => {
-                out.complain(format_args!("error: {}: {error}\n", path.display()));
+                out.complain(format_args!("error: {error}\n"));
                 return trouble();
             }
         }
-    }
-    files.sort();
-    if files.is_empty() {
-        out.complain(format_args!("error: there is no conversation (*.{ENDING}) here\n"));
-        return trouble();
     }
     let mut failed = 0;
     for file in &files {

@@ -1,7 +1,7 @@
 //! `passerelle translate`: the production path without sockets.
 
-use super::{GOOD, Out, files_of, read, tell, trouble};
-use crate::config::{self, Error};
+use super::{GOOD, Out, read, tell, trouble};
+use crate::config::{self, Error, meant};
 use crate::conversation::{apply, gateway, parse, render};
 use crate::engine::mapping::Table;
 use crate::engine::mapping::table::Speaks;
@@ -63,9 +63,7 @@ fn dialect(text: &str) -> Result<(DomainName, String), String> {
 pub fn compile(paths: &[PathBuf], speaks: &Speaks) -> Result<Table, Error> {
     let mut sources = Vec::new();
     for path in paths {
-        let files = files_of(path, "toml");
-        let files = files.map_err(|e| Error::Unreadable(format!("{}: {e}", path.display())))?;
-        for file in files {
+        for file in meant(path, "toml").map_err(Error::Unreadable)?.files {
             sources.push(read(&file).map_err(Error::Unreadable)?);
         }
     }

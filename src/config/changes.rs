@@ -15,6 +15,7 @@ impl Config {
             places: _,
             table: _,
             mappings: _,
+            folders: _,
             limits,
             policy: _,
             log: _,

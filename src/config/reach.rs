@@ -1,5 +1,6 @@
 //! The files that a configuration is made of, and whether a running gateway can read them.
 
+use super::meant;
 use crate::diagnostic::{Finding, Findings, Source};
 use crate::document::{Fields, Text};
 use std::ops::Range;
@@ -9,7 +10,8 @@ use std::sync::Arc;
 /// A file, and where it is named.
 type Named = (PathBuf, Range<usize>);
 
-/// The files that a configuration is made of, its own first, as far as it can be read.
+/// The files that a configuration is made of, its own first, and the folders in which more of them may appear; as
+/// far as they can be read.
 #[must_use]
 pub fn files(path: &Path) -> Vec<PathBuf> {
     let (_, made_of, _) = named(path);
@@ -53,7 +55,13 @@ fn named(path: &Path) -> (Arc<Source>, Vec<Named>, Vec<Named>) {
     let folder = path.parent().unwrap_or(Path::new(""));
     let in_folder = |name: Text| (folder.join(name.text), name.span);
     let own = std::iter::once((path.to_owned(), 0..0));
-    let made_of = own.chain(mappings.into_iter().map(in_folder)).collect();
+    let mappings = mappings.into_iter().map(in_folder).flat_map(|(named, span)| {
+        // One that is not there may come.
+        let found = meant(&named, "toml").unwrap_or_default();
+        let all = std::iter::once(named).chain(found.folders).chain(found.files);
+        all.map(move |file| (file, span.clone()))
+    });
+    let made_of = own.chain(mappings).collect();
     let secrets = secrets.into_iter().map(in_folder).collect();
     (source, made_of, secrets)
 }

@@ -28,8 +28,8 @@ const HELD: [(ABI, &str); 5] = [
     (ABI::V6, "signals and abstract sockets"),
 ];
 
-/// Files are read, in a folder: editors replace them.
-const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile});
+/// Files are read, in a folder: editors replace them, and a mapping's may be new.
+const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
 /// Sockets are found. Landlock lets anyone connect to them, and leaves it to their mode.
 const FIND: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadDir});
 /// Files are kept.
@@ -127,7 +127,7 @@ fn read(config: &Config) -> BTreeSet<PathBuf> {
     {
         files.extend(["/etc/hosts", "/etc/resolv.conf"].map(PathBuf::from));
     }
-    files.iter().flat_map(|file| folders_of(file)).collect()
+    files.iter().flat_map(|file| folders_of(file)).chain(config.folders.clone()).collect()
 }
 
 /// The folders of a file and of what it leads to, step by step, for each may be replaced. What a link leads to

@@ -69,8 +69,7 @@ impl Grounds<'_> {
 
     fn state_dir(&mut self) {
         let folder = &self.config.state_dir;
-        // The service makes its own.
-        if folder == Path::new(STATE_DIR) && !folder.exists() {
+        if is_made_by_the_service(folder) {
             return;
         }
         if let Some(why) = unusable(folder, Access::WRITE_OK | Access::EXEC_OK) {
@@ -84,6 +83,9 @@ impl Grounds<'_> {
     /// The store's folder is made if it is not there.
     fn store(&mut self) {
         let Some(store) = &self.config.store else { return };
+        if is_made_by_the_service(&store.dir) {
+            return;
+        }
         let there = store.dir.ancestors().find(|folder| folder.symlink_metadata().is_ok());
         let folder = there.filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
@@ -92,6 +94,11 @@ impl Grounds<'_> {
             self.add("store.dir", format!("{}: {why}", folder.display()), help);
         }
     }
+}
+
+/// The service makes the folder of the gateway's state, and the gateway what is in it.
+fn is_made_by_the_service(folder: &Path) -> bool {
+    folder.starts_with(STATE_DIR) && !Path::new(STATE_DIR).exists()
 }
 
 fn starts_with(message: &str, file: &Path) -> bool {

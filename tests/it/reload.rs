@@ -262,6 +262,36 @@ async fn a_file_that_changes_is_loaded_if_that_is_asked_for() -> Outcome {
 }
 
 #[tokio::test]
+async fn what_is_put_into_a_folder_of_mappings_is_loaded() -> Outcome {
+    let broker = Broker::start().await?;
+    let rows = tempfile::tempdir()?;
+    let psec = concat!(env!("CARGO_MANIFEST_DIR"), "/mappings/psec.toml");
+    let kept = rows.path().join("kept");
+    std::fs::create_dir(&kept)?;
+    std::fs::copy(psec, kept.join("psec.toml"))?;
+    let watched = |gateway: Gateway| gateway.with_key("watch = true").with_mappings(rows.path());
+    let mut setting = setting_with(broker, watched).await?;
+    let gui = setting.legacy("vm-gui").await?;
+    gui.connected().await?;
+    // A new file, one that takes its place, and one in a folder that is new as well.
+    std::fs::write(rows.path().join("scan.toml"), ROWS)?;
+    setting.broker.subscribed("vm-gui", ["business/scan/file/request"]).await?;
+    std::fs::write(rows.path().join("scan.new"), ROWS.replace("scan/file", "scan/run"))?;
+    std::fs::rename(rows.path().join("scan.new"), rows.path().join("scan.toml"))?;
+    setting.broker.subscribed("vm-gui", ["business/scan/run/request"]).await?;
+    std::fs::create_dir(rows.path().join("new"))?;
+    std::fs::rename(rows.path().join("scan.toml"), rows.path().join("new/scan.toml"))?;
+    std::fs::write(rows.path().join("new/scan.toml"), ROWS.replace("scan/file", "scan/all"))?;
+    setting.broker.subscribed("vm-gui", ["business/scan/all/request"]).await?;
+    // What is gone goes with the next reload.
+    std::fs::remove_file(rows.path().join("new/scan.toml"))?;
+    let reloads = setting.gateway.log().matches("INFO reloaded").count();
+    setting.gateway.reload()?;
+    setting.gateway.logged("INFO reloaded", reloads + 1).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_log_stays_as_the_command_line_says() -> Outcome {
     let configure =
         |gateway: Gateway| gateway.with("[log]\nlevel = \"info\"\n").with_argument("--log=debug");

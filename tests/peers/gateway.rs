@@ -86,6 +86,13 @@ impl Gateway {
         self
     }
 
+    /// Another mapping, in the place of `psec.toml`: a file, or a folder of them.
+    #[must_use]
+    pub fn with_mappings(mut self, place: &Path) -> Self {
+        self.mappings = vec![place.to_owned()];
+        self
+    }
+
     /// Loads a dialect, which `domain` speaks.
     #[must_use]
     pub fn with_dialect(mut self, domain: &str, dialect: Dialect) -> Self {
