@@ -3,6 +3,7 @@
 use super::trouble;
 use crate::printable;
 use anstream::{AutoStream, ColorChoice, adapter::strip_str, stream::RawStream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Stdout, Write as _};
 use std::process::ExitCode;
@@ -52,7 +53,15 @@ impl Out {
         if self.broken.is_none() {
             self.broken = self.stdout.flush().err();
         }
-        self.broken.is_none()
+        self.broken.is_none() && !self.is_cut_off()
+    }
+
+    /// Whether nobody reads what is printed any more, as far as can be told without printing.
+    fn is_cut_off(&self) -> bool {
+        let mut reader = [PollFd::new(self.stdout.get_ref(), PollFlags::empty())];
+        let gone = PollFlags::ERR | PollFlags::HUP;
+        poll(&mut reader, Some(&Timespec::default())).is_ok()
+            && reader.iter().any(|found| found.revents().intersects(gone))
     }
 
     /// Says something on standard error, after what has been printed. Nobody can be told if that fails.

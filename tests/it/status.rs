@@ -287,6 +287,10 @@ async fn watched_it_shows_each_change() -> Outcome {
     assert_eq!(state().await?, "silent");
     gui.stop().await?;
     assert_eq!(state().await?, "absent");
+    // Whoever reads it has seen enough, and nothing changes any more.
+    drop(lines);
+    let ended = tokio::time::timeout(DEADLINE, watching.wait()).await??;
+    assert_eq!(ended.code(), Some(0));
     Ok(())
 }
 

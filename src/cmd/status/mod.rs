@@ -148,10 +148,10 @@ async fn watch(args: &Args, config: &Bare, out: &mut Out) -> Result<ExitCode, St
     let mut seconds = seconds();
     loop {
         seconds.tick().await;
+        if !out.flush() {
+            return Ok(GOOD);
+        }
         if show_observer(args, config, out) {
-            if !out.flush() {
-                return Ok(GOOD);
-            }
             continue;
         }
         match follow(args, config, &mut seconds, out).await {
@@ -186,9 +186,9 @@ async fn follow(
                 out.put(CLEAR);
             }
             known.show(args.json, out);
-            if !out.flush() {
-                return Ok(());
-            }
+        }
+        if !out.flush() {
+            return Ok(());
         }
         changed = false;
         loop {
