@@ -16,7 +16,7 @@ STATIC_TARGET ?= $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MU
 
 # What --version says. A source archive has its commit in a file.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-COMMIT := $(or $(shell cat COMMIT 2>/dev/null),$(shell git rev-parse --short=12 HEAD 2>/dev/null))
+COMMIT := $(or $(shell cut -d" " -f1 COMMIT 2>/dev/null),$(shell git rev-parse --short=12 HEAD 2>/dev/null))
 SAYS = $(VERSION)$(if $(COMMIT), ($(COMMIT)))
 
 all:
@@ -91,9 +91,10 @@ lint: pages
 	@sh demo/setup.sh shellcheck mandoc
 	shellcheck -x -P SCRIPTDIR -S warning $(SHELLS)
 	shellcheck -s sh -S warning -e SC2034 packaging/passerelle.initd packaging/passerelle.confd
+	shellcheck -s sh -S warning packaging/apk/* packaging/deb/p* packaging/rpm/*
 	mandoc -T lint -W warning $(TARGET)/pages/man/*.1
 	@[ -x $(PYTHON)/taplo ] && [ -x $(PYTHON)/check-jsonschema ] || { python3 -m venv $(TARGET)/tools/python \
-		&& $(PYTHON)/pip install --quiet --disable-pip-version-check taplo==0.9.3 check-jsonschema==0.39.0; } || :
+		&& $(PYTHON)/python -m pip install --quiet --disable-pip-version-check taplo==0.9.3 check-jsonschema==0.39.0; } || :
 	@set -e; if [ -x $(PYTHON)/taplo ] && [ -x $(PYTHON)/check-jsonschema ]; \
 	then RUST_LOG=error $(PYTHON)/taplo lint; \
 	     $(PYTHON)/check-jsonschema --check-metaschema schemas/*.json; \

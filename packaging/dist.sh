@@ -36,7 +36,7 @@ say() { echo "dist: $*" >&2; }
 python_tool() {
 	[ -x "$tools/python/bin/$1" ] && return
 	[ -d "$tools/python" ] || python3 -m venv "$tools/python"
-	"$tools/python/bin/pip" install --quiet --disable-pip-version-check "$1==$2"
+	"$tools/python/bin/python" -m pip install --quiet --disable-pip-version-check "$1==$2"
 }
 
 # cargo_tool NAME VERSION OPTION...
@@ -64,12 +64,15 @@ binary() {
 	binary=$target/$triple/release/passerelle
 }
 
-# tree PROGRAM INIT: what is installed, in $work/tree.
+# tree PROGRAM KIND: what a package of this kind installs, in $work/tree.
 tree() {
 	rm -rf "$work/tree"
 	mkdir -p "$work/tree"
-	DESTDIR=$work/tree PREFIX=/usr SYSCONFDIR=/etc INIT=$2 PROGRAM=$1 PAGES=$pages sh packaging/install.sh install
-	if [ "$2" = systemd ]; then
+	init=$(case $2 in apk) echo openrc ;; *) echo systemd ;; esac)
+	DESTDIR=$work/tree PREFIX=/usr SYSCONFDIR=/etc INIT=$init PROGRAM=$1 PAGES=$pages sh packaging/install.sh install
+	# It is the package that knows which folders are its own.
+	rm "$work/tree/usr/share/passerelle/folders"
+	if [ "$2" = deb ]; then
 		doc=$work/tree/usr/share/doc/passerelle
 		printf 'passerelle (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- The passerelle maintainers <maintainers@passerelle.invalid>  %s\n' \
 			"$version" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$doc/changelog.gz"
@@ -81,23 +84,27 @@ tree() {
 	find "$work/tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 }
 
-# scripts: what a package runs, each with the functions that it uses.
+# script FILE: what a package runs, with the functions that it uses.
+script() {
+	echo '#!/bin/sh'
+	if grep -qE '^[[:space:]]*(make_user|remove_user|remove_state|restart_if_right)' "$1"; then cat packaging/scripts.sh; fi
+	cat "$1"
+}
+
+# scripts: all of them, in $work/tree/scripts.
 scripts() {
 	mkdir -p "$work/tree/scripts"
 	for script in packaging/apk/* packaging/deb/post* packaging/deb/pre* packaging/rpm/*; do
-		kind=${script#packaging/}
-		{
-			echo '#!/bin/sh'
-			if grep -qE '(make|remove)_(user|state)' "$script"; then cat packaging/scripts.sh; fi
-			cat "$script"
-		} >"$work/tree/scripts/$(echo "$kind" | tr / -)"
+		script "$script" >"$work/tree/scripts/$(echo "${script#packaging/}" | tr / -)"
 	done
 	chmod 755 "$work"/tree/scripts/*
 	touch -d "@$SOURCE_DATE_EPOCH" "$work"/tree/scripts/*
 }
 
-# package KIND PROCESSOR
+# package KIND PROCESSOR: of $binary.
 package() {
+	tree "$binary" "$1"
+	scripts
 	arch=$(case $2 in x86_64) echo amd64 ;; aarch64) echo arm64 ;; esac)
 	sed "s/@ARCH@/$arch/; s/@VERSION@/$version/; s/@MTIME@/$mtime/" packaging/nfpm.yaml >"$work/nfpm.yaml"
 	(cd "$work/tree" && "$tools/python/bin/nfpm" package --config "$work/nfpm.yaml" --packager "$1" --target "$dist/") >/dev/null
@@ -123,15 +130,21 @@ sources() {
 	tar --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw --mtime="@$SOURCE_DATE_EPOCH" \
 		--format=gnu -C "$work" -c "$name" | xz -T1 -6 >"$dist/$name.tar.xz"
 	sum=$(sha512sum "$dist/$name.tar.xz" | cut -d' ' -f1)
-	sed "s/@VERSION@/$version/; s/@SHA512@/$sum/" packaging/alpine/APKBUILD >"$dist/APKBUILD"
+	# abuild wants the package's scripts beside its APKBUILD.
+	mkdir "$dist/alpine"
+	sed "s/@VERSION@/$version/; s/@SHA512@/$sum/" packaging/alpine/APKBUILD >"$dist/alpine/APKBUILD"
+	for script in packaging/apk/*; do
+		script "$script" >"$dist/alpine/passerelle.${script##*/}"
+	done
 }
 
-# papers: the dependencies' licences, and the bill of materials.
+# papers: the dependencies' licences, which go with the binaries too, and the bill of materials.
 papers() {
 	cargo_tool cargo-about 0.9.3 --features cli
 	cargo_tool cargo-cyclonedx 0.5.9
 	"$tools/bin/cargo-about" generate --locked --offline --fail --config packaging/about.toml packaging/about.hbs \
 		>"$dist/THIRD-PARTY-LICENSES.txt"
+	cp "$dist/THIRD-PARTY-LICENSES.txt" "$pages/"
 	"$tools/bin/cargo-cyclonedx" cyclonedx --format json --spec-version 1.5 --no-build-deps \
 		--override-filename passerelle-sbom --quiet --target x86_64-unknown-linux-musl
 	sed "s|$project|/passerelle|g" passerelle-sbom.json >"$dist/passerelle-$version.cdx.json"
@@ -144,21 +157,15 @@ python_tool nfpm 2.48.0
 released=$(sed -n 's/^## \[.*\] - //p' CHANGELOG.md | head -n 1)
 "$CARGO" run --quiet --example pages -- "$work/pages" "$released"
 pages=$work/pages
+[ "$what" = dist-packages ] || papers
 for processor in $TARGETS; do
 	binary "$processor" || continue
 	cp "$binary" "$dist/passerelle-$version-$processor"
 	touch -d "@$SOURCE_DATE_EPOCH" "$dist/passerelle-$version-$processor"
-	tree "$binary" openrc
-	scripts
-	package apk "$processor"
-	tree "$binary" systemd
-	scripts
-	package deb "$processor"
-	package rpm "$processor"
+	for kind in apk deb rpm; do
+		package "$kind" "$processor"
+	done
 done
-if [ "$what" = dist ]; then
-	sources
-	papers
-fi
-(cd "$dist" && sha256sum -- * >"$work/sums" && mv "$work/sums" SHA256SUMS)
+[ "$what" = dist-packages ] || sources
+(cd "$dist" && find . -type f | cut -c 3- | sort | xargs sha256sum >"$work/sums" && mv "$work/sums" SHA256SUMS)
 ls -l "$dist"

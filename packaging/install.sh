@@ -1,19 +1,38 @@
 #!/bin/sh
 # install.sh install|uninstall: `make install` and `make uninstall`. The environment says where: DESTDIR, PREFIX,
-# SYSCONFDIR; what: PROGRAM, PAGES (manual pages and completions, if there are any); and INIT, which is openrc or
-# systemd.
+# SYSCONFDIR; what: PROGRAM, and PAGES (manual pages, completions, and the licences of what is built in, as far as
+# they are there); and INIT, which is openrc or systemd.
 #
 # What an operator may edit is installed beside the original, in share/passerelle/etc. Where the two are the same,
 # nobody has edited it: the next installation replaces it, and the removal takes it away. Anything else stays.
+# share/passerelle/folders has the folders that were not there before: the removal takes them away, if they are empty.
 set -eu
 
 # shellcheck disable=SC2153 # the environment has it
 prefix=$DESTDIR$PREFIX
 etc=$DESTDIR$SYSCONFDIR
 share=$prefix/share
+doc=$share/doc/passerelle
 originals=$share/passerelle/etc
+folders=$share/passerelle/folders
 unit=$DESTDIR$PREFIX/lib/systemd/system
 [ "$PREFIX" != /usr/local ] || unit=$DESTDIR/etc/systemd/system
+
+# folder PATH: makes it, and notes it.
+made=
+folder() {
+	[ ! -d "$1" ] || return 0
+	folder "$(dirname "$1")"
+	mkdir -m 755 "$1"
+	made="${1#"$DESTDIR"}
+$made"
+}
+
+# put MODE FILE PLACE
+put() {
+	folder "$(dirname "$3")"
+	install -m "$1" "$2" "$3"
+}
 
 # original FILE NAME MODE: installs etc/NAME, unless somebody has edited it.
 original() {
@@ -22,11 +41,11 @@ original() {
 		s|^#:schema .*/|#:schema $PREFIX/share/passerelle/|" "$1" >"$new"
 	place=$etc/$2
 	if [ ! -e "$place" ] || cmp -s "$place" "$originals/$2"; then
-		install -D -m "$3" "$new" "$place"
+		put "$3" "$new" "$place"
 	elif ! cmp -s "$place" "$new"; then
 		echo "$place has been edited and stays; the new one is $originals/$2"
 	fi
-	install -D -m 644 "$new" "$originals/$2"
+	put 644 "$new" "$originals/$2"
 	rm "$new"
 }
 
@@ -43,30 +62,34 @@ each() {
 	fi
 }
 
+# pages: manual pages, completions, licences.
+pages() {
+	for page in "$PAGES"/man/*.1; do
+		new=$(mktemp)
+		gzip -9nc "$page" >"$new"
+		put 644 "$new" "$share/man/man1/${page##*/}.gz"
+		rm "$new"
+	done
+	put 644 "$PAGES/completions/passerelle.bash" "$share/bash-completion/completions/passerelle"
+	put 644 "$PAGES/completions/_passerelle" "$share/zsh/site-functions/_passerelle"
+	put 644 "$PAGES/completions/passerelle.fish" "$share/fish/vendor_completions.d/passerelle.fish"
+	[ ! -f "$PAGES/THIRD-PARTY-LICENSES.txt" ] || put 644 "$PAGES/THIRD-PARTY-LICENSES.txt" "$doc/THIRD-PARTY-LICENSES.txt"
+}
+
 install_all() {
 	test -x "$PROGRAM" || { echo "there is no $PROGRAM: run 'make' first" >&2; exit 1; }
-	install -D -m 755 "$PROGRAM" "$prefix/bin/passerelle"
+	put 755 "$PROGRAM" "$prefix/bin/passerelle"
 	each original
 	if [ "$INIT" = systemd ]; then
-		install -d "$unit"
+		folder "$unit"
 		sed "s|/usr/bin/|$PREFIX/bin/|" packaging/passerelle.service >"$unit/passerelle.service"
 		chmod 644 "$unit/passerelle.service"
 	fi
-	install -d "$share/passerelle" "$share/doc/passerelle/docs/fr"
-	install -m 644 schemas/*.json "$share/passerelle/"
-	install -m 644 ./*.md LICENSE-MIT LICENSE-APACHE packaging/mosquitto.conf "$share/doc/passerelle/"
-	install -m 644 docs/*.md "$share/doc/passerelle/docs/"
-	install -m 644 docs/fr/*.md "$share/doc/passerelle/docs/fr/"
-	if [ -d "$PAGES" ]; then
-		install -d "$share/man/man1"
-		for page in "$PAGES"/man/*.1; do
-			gzip -9nc "$page" >"$share/man/man1/${page##*/}.gz"
-		done
-		chmod 644 "$share"/man/man1/passerelle*.1.gz
-		install -D -m 644 "$PAGES/completions/passerelle.bash" "$share/bash-completion/completions/passerelle"
-		install -D -m 644 "$PAGES/completions/_passerelle" "$share/zsh/site-functions/_passerelle"
-		install -D -m 644 "$PAGES/completions/passerelle.fish" "$share/fish/vendor_completions.d/passerelle.fish"
-	fi
+	for file in schemas/*.json; do put 644 "$file" "$share/passerelle/${file##*/}"; done
+	for file in *.md docs/*.md docs/fr/*.md LICENSE-MIT LICENSE-APACHE; do put 644 "$file" "$doc/$file"; done
+	put 644 packaging/mosquitto.conf "$doc/mosquitto.conf"
+	[ ! -d "$PAGES" ] || pages
+	[ -z "$made" ] || printf %s "$made" >>"$folders"
 }
 
 # unedited FILE NAME MODE: removes etc/NAME, unless somebody has edited it.
@@ -81,17 +104,14 @@ unedited() {
 
 uninstall_all() {
 	each unedited
-	rm -rf "$share/passerelle" "$share/doc/passerelle"
+	made=$(cat "$folders" 2>/dev/null) || :
+	rm -rf "$share/passerelle" "$doc"
 	rm -f "$prefix/bin/passerelle" "$unit/passerelle.service" "$share"/man/man1/passerelle.1.gz \
 		"$share"/man/man1/passerelle-*.1.gz "$share/bash-completion/completions/passerelle" \
 		"$share/zsh/site-functions/_passerelle" "$share/fish/vendor_completions.d/passerelle.fish"
-	# Those that are empty now; one that was empty before is no loss.
-	for folder in passerelle/mappings passerelle logrotate.d conf.d; do
-		rmdir "$etc/$folder" 2>/dev/null || :
-	done
-	for folder in man/man1 man bash-completion/completions bash-completion zsh/site-functions zsh \
-		fish/vendor_completions.d fish; do
-		rmdir "$share/$folder" 2>/dev/null || :
+	# Those in others first.
+	echo "$made" | sort -r | while read -r folder; do
+		[ -z "$folder" ] || rmdir "$DESTDIR$folder" 2>/dev/null || :
 	done
 }
 

@@ -20,6 +20,17 @@ make_user() {
 	done
 } 2>/dev/null
 
+# restart_if_right: under systemd, after an upgrade. With a configuration that is wrong, as the gateway's user finds
+# it, the gateway that runs goes on.
+restart_if_right() {
+	user=$(systemctl show --property User --value passerelle.service)
+	if found=$(runuser -u "${user:-root}" -- /usr/bin/passerelle check 2>&1); then
+		systemctl try-restart passerelle.service
+	else
+		printf '%s\npasserelle: the gateway goes on as it was: mend that, then systemctl restart passerelle\n' "$found" >&2
+	fi
+}
+
 # remove_user: and its group.
 remove_user() {
 	for command in "userdel passerelle" "deluser passerelle" "groupdel passerelle" "delgroup passerelle"; do

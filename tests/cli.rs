@@ -501,24 +501,31 @@ fn make(what: &str, init: &str, root: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Every file below a folder.
-fn files_below(folder: &Path) -> BTreeSet<PathBuf> {
+/// Everything below a folder.
+fn all_below(folder: &Path) -> BTreeSet<PathBuf> {
     let mut all = BTreeSet::new();
     for entry in folder.read_dir().into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            all.extend(files_below(&path));
-        } else {
-            all.insert(path);
+            all.extend(all_below(&path));
         }
+        all.insert(path);
     }
     all
+}
+
+/// The files among it.
+fn files_below(folder: &Path) -> BTreeSet<PathBuf> {
+    all_below(folder).into_iter().filter(|path| path.is_file()).collect()
 }
 
 #[test]
 fn what_is_installed_is_what_the_documentation_names() {
     let here = folder(&[]);
     let root = here.path().join("root");
+    // An empty folder that was there stays.
+    fs::create_dir_all(root.join("etc/logrotate.d")).unwrap();
+    let before = all_below(&root);
     assert_eq!(make("install", "openrc", &root), "");
     assert_eq!(make("install", "openrc", &root), "");
     for file in [
@@ -545,12 +552,12 @@ fn what_is_installed_is_what_the_documentation_names() {
     let shown = passerelle(&root, &["check", "etc/passerelle/passerelle.toml"], "");
     assert_eq!((shown.code, shown.err.as_str()), (0, ""));
     make("uninstall", "openrc", &root);
-    assert_eq!(files_below(&root), BTreeSet::new());
+    assert_eq!(all_below(&root), before);
     make("install", "systemd", &root);
     assert!(root.join("usr/lib/systemd/system/passerelle.service").is_file());
     assert!(!root.join("etc/init.d/passerelle").exists());
     make("uninstall", "systemd", &root);
-    assert_eq!(files_below(&root), BTreeSet::new());
+    assert_eq!(all_below(&root), before);
 }
 
 #[test]

@@ -55,6 +55,7 @@ impl Machine {
         }
         machine.stand_in("rc-service", RC_SERVICE);
         machine.stand_in("apk", APK);
+        machine.stand_in("su", SU);
         for name in ["addgroup", "adduser", "chown", "delgroup", "deluser", "rc-update"] {
             machine.stand_in(name, "");
         }
@@ -140,9 +141,17 @@ case "$*" in
 esac
 "#;
 
+/// `su -s /bin/sh -c COMMAND USER ARGUMENT...` for a machine on which everything belongs to one user.
+const SU: &str = r#"
+command=$4
+shift 5
+exec sh -c "$command" "$@"
+"#;
+
 /// Starts and stops the two services as OpenRC would.
 const RC_SERVICE: &str = r#"
 here() { sed 's#\([ :"]\)\(/run/\|/var/\|/etc/\)#\1'"$ROOT"'\2#; s|log_dest syslog|log_dest stderr|' "$1"; }
+config() { here "$ROOT/etc/passerelle/passerelle.toml" > "$ROOT/here.new"; mv "$ROOT/here.new" "$ROOT/etc/passerelle/here.toml"; }
 gone() { kill -TERM "$1"; while [ -d "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status"; do :; done; }
 case "$1 $2" in
 "mosquitto restart")
@@ -151,7 +160,7 @@ case "$1 $2" in
     mosquitto -c "$ROOT/mosquitto.conf" >/dev/null 2>&1 &
     echo $! > "$ROOT/mosquitto.pid" ;;
 "passerelle start")
-    here "$ROOT/etc/passerelle/passerelle.toml" > "$ROOT/etc/passerelle/here.toml"
+    config
     passerelle_config="$ROOT/etc/passerelle/here.toml"
     checkpath() { if [ "$1" = --directory ]; then for path; do :; done; mkdir -p "$ROOT$path"; fi; }
     . "$ROOT/etc/init.d/passerelle"
@@ -160,7 +169,7 @@ case "$1 $2" in
     "$command" $command_args 2>> "$ROOT$error_log" >/dev/null &
     echo $! > "$ROOT/passerelle.pid" ;;
 "passerelle reload")
-    here "$ROOT/etc/passerelle/passerelle.toml" > "$ROOT/etc/passerelle/here.toml"
+    config
     kill -HUP "$(cat "$ROOT/passerelle.pid")" ;;
 "passerelle checkconfig") "$ROOT/usr/bin/passerelle" check "$ROOT/etc/passerelle/passerelle.toml" ;;
 "passerelle counters") kill -USR1 "$(cat "$ROOT/passerelle.pid")" ;;
@@ -168,9 +177,7 @@ case "$1 $2" in
     pid=$(cat "$ROOT/passerelle.pid")
     gone "$pid"
     rm "$ROOT/passerelle.pid" ;;
-"passerelle here")
-    config="$ROOT/etc/passerelle/passerelle.toml"
-    if [ -f "$config" ]; then here "$config" > "$ROOT/etc/passerelle/here.toml"; fi ;;
+"passerelle here") if [ -f "$ROOT/etc/passerelle/passerelle.toml" ]; then config; fi ;;
 *) echo "no such service, or command: $*"; exit 1 ;;
 esac
 "#;

