@@ -78,10 +78,11 @@ fn every_fault_of_a_file_is_told_in_these_words() -> Outcome {
 #[test]
 fn good_files_pass_alone_and_together() -> Outcome {
     let seed = "mappings/psec.toml";
-    let (extended, first, newer) = (
+    let (extended, first, newer, newest) = (
         "mappings/psec-extended.toml",
         "mappings/psec-lib-2024.toml",
         "mappings/psec-lib-1.1.toml",
+        "mappings/safecor-1.2.toml",
     );
     let valid = files(Path::new("fixtures/mappings/valid"), "toml")?;
     assert!(valid.len() >= 3, "only {} valid files", valid.len());
@@ -94,7 +95,11 @@ fn good_files_pass_alone_and_together() -> Outcome {
         &[seed, extended],
         &[seed, first],
         &[seed, newer],
-        &[seed, extended, first, newer],
+        &[newest],
+        &[seed, newest],
+        &[first, newest],
+        &[newer, newest],
+        &[seed, extended, first, newer, newest],
         &[seed, "fixtures/mappings/valid/business.toml"],
     ] {
         sets.push(set.iter().map(PathBuf::from).collect());

@@ -180,7 +180,7 @@ fn the_configurations_schema_says_what_the_program_says() {
 #[test]
 fn the_mappings_schema_says_what_the_program_says() {
     let schema = jsonschema::validator_for(&schema("mapping")).unwrap();
-    for file in ["psec", "psec-extended", "psec-lib-1.1", "psec-lib-2024"] {
+    for file in ["psec", "psec-extended", "psec-lib-1.1", "psec-lib-2024", "safecor-1.2"] {
         let text = read(&format!("mappings/{file}.toml"));
         agree_on_mutations(&schema, check_mapping, &text, 50);
     }
@@ -230,7 +230,7 @@ fn keys(schema: &Value, known: &mut BTreeSet<String>) {
 fn every_key_of_a_schema_is_described_and_in_a_file_that_says_how_it_is_used() {
     let mut known = BTreeSet::new();
     keys(&schema("mapping"), &mut known);
-    let shipped: String = ["psec", "psec-extended", "psec-lib-1.1", "psec-lib-2024"]
+    let shipped: String = ["psec", "psec-extended", "psec-lib-1.1", "psec-lib-2024", "safecor-1.2"]
         .map(|file| read(&format!("mappings/{file}.toml")))
         .concat()
         + &read("docs/mapping.md");

@@ -14,6 +14,8 @@ const LIB_2024: (&str, &str) =
     ("psec-lib-2024.toml", include_str!("../../mappings/psec-lib-2024.toml"));
 const LIB_1_1: (&str, &str) =
     ("psec-lib-1.1.toml", include_str!("../../mappings/psec-lib-1.1.toml"));
+const SAFECOR_1_2: (&str, &str) =
+    ("safecor-1.2.toml", include_str!("../../mappings/safecor-1.2.toml"));
 const VALUES: (&str, &str) =
     ("values.toml", include_str!("../../fixtures/mappings/valid/values.toml"));
 const MULTI_ANSWER: (&str, &str) =
@@ -25,7 +27,7 @@ const OWN: (&str, &str) =
     ("own.toml", concat!(include_str!("../../mappings/psec.toml"), "\n", include_str!("own.toml")));
 
 /// Files that stand together.
-const SETS: [&[(&str, &str)]; 10] = [
+const SETS: [&[(&str, &str)]; 12] = [
     &[PSEC],
     &[PSEC, EXTENDED],
     &[LIB_2024],
@@ -36,6 +38,8 @@ const SETS: [&[(&str, &str)]; 10] = [
     &[MULTI_ANSWER],
     &[OWN],
     &[BUSINESS],
+    &[SAFECOR_1_2],
+    &[PSEC, EXTENDED, LIB_2024, LIB_1_1, SAFECOR_1_2],
 ];
 
 /// A set of files, compiled.
@@ -56,6 +60,10 @@ static ALL: LazyLock<Vec<Mapping>> = LazyLock::new(|| {
         speaks.domains.insert(usb, dialect.to_owned());
         all.push(mapping(SETS[5], &speaks));
     }
+    let mut speaks = Speaks::default();
+    let usb = DomainName::parse("sys-usb").expect("a name");
+    speaks.domains.insert(usb, "safecor-1.2".to_owned());
+    all.push(mapping(SETS[11], &speaks));
     all
 });
 

@@ -114,6 +114,7 @@ fn check(paths: &[PathBuf], out: &mut Out) -> Result<Checked, Error> {
                     checked.table(&config.table);
                     checked.found(grounds(&config));
                     warn(&config, out);
+                    shared(&config.table, out);
                 }
                 Err(Error::Findings(found)) => checked.found(found),
                 Err(unreadable) => return Err(unreadable),
@@ -122,11 +123,21 @@ fn check(paths: &[PathBuf], out: &mut Out) -> Result<Checked, Error> {
     }
     if !mappings.is_empty() {
         match Table::compile(&mappings, &Speaks::default()) {
-            Ok(table) => checked.table(&table),
+            Ok(table) => {
+                shared(&table, out);
+                checked.table(&table);
+            }
             Err(found) => checked.found(found),
         }
     }
     Ok(checked)
+}
+
+/// Says where rows of several dialects cannot share their topic.
+fn shared(table: &Table, out: &mut Out) {
+    for finding in table.contradictions() {
+        out.complain(format_args!("warning: {}\n", finding.on_a_line()));
+    }
 }
 
 /// Says which rules of a policy others can use on MQTT than those whom they name.

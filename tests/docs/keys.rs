@@ -30,7 +30,7 @@ when = { request = {}, x = 1 }
 repeats = { mqtt = {}, x = 1 }
 add = { mqtt = {}, x = 1 }
 ignore = { mqtt = [], x = 1 }
-members.m = { legacy = "m", each = { x = 1 }, default = { x = 1 }, leave_out = { mqtt = { value = 1, x = 1 }, x = 1 }, x = 1 }
+members.m = { legacy = "m", listed = { x = 1 }, each = { x = 1 }, default = { x = 1 }, leave_out = { mqtt = { value = 1, x = 1 }, x = 1 }, x = 1 }
 x = 1
 [[command.announced]]
 topic = "a"
@@ -45,7 +45,7 @@ x = 1
 
 /// Which section of docs/mapping.md explains the keys of what the reader calls so. Those of `both` are the
 /// two sides, which the key itself is explained with.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: [(&str, &str); 14] = [
     ("a mapping file", "A mapping file"),
     ("a command", "A command"),
     ("`alias`", "An alias"),
@@ -58,6 +58,7 @@ const SECTIONS: [(&str, &str); 13] = [
     ("a condition", "A condition"),
     ("`request`", "A body"),
     ("member `m`", "A member"),
+    ("`listed`", "listed"),
     ("a value", "A value"),
 ];
 

@@ -20,6 +20,7 @@ mod kit;
 mod ledger;
 mod loader;
 mod names;
+mod pairs;
 mod policy;
 mod reload;
 mod round_trips;

@@ -86,6 +86,9 @@ impl Gateway {
             Event::Lost { why, contested, times } => {
                 domain.reporter.session_lost(contested);
                 domain.session_log.lost(&why, contested, times);
+                if let Some(proxy) = domain.proxy_mut() {
+                    proxy.forget_lists();
+                }
                 if let Some(at) = domain.session.as_ref().and_then(Session::deadline) {
                     self.effects.push(&pump, Effect::Retry(at.saturating_sub(now.monotonic)));
                 }

@@ -160,6 +160,26 @@ impl<'a> Object<'a> {
     }
 }
 
+/// Adds to the text of an object the members of another that it has not.
+pub fn merge(object: &mut Vec<u8>, more: &[u8]) {
+    fn parse(text: &[u8]) -> Option<Object<'_>> {
+        std::str::from_utf8(text).ok().and_then(|text| Object::parse(text).ok())
+    }
+    let mut extra = Vec::new();
+    if let (Some(own), Some(more)) = (parse(object), parse(more)) {
+        let known: HashSet<&[u8]> = own.members().map(|m| &*m.key).collect();
+        for member in more.members().filter(|m| !known.contains(&*m.key)) {
+            let comma = if known.is_empty() && extra.is_empty() { "" } else { "," };
+            extra.extend([comma, member.raw_key, ":", member.value].concat().bytes());
+        }
+    }
+    if !extra.is_empty() {
+        object.pop();
+        object.append(&mut extra);
+        object.push(b'}');
+    }
+}
+
 /// Whether two names are the same. Most differ in their first byte: in a long list that spares half the
 /// comparing.
 pub fn is(a: &[u8], b: &[u8]) -> bool {
@@ -346,6 +366,20 @@ mod tests {
         let many = format!("{{{}}}", many.join(","));
         assert_eq!(Object::parse(&many), Err(NotAnObject::Duplicate("k0".into())));
         assert_eq!(Object::parse("[1]"), Err(NotAnObject::OtherKind));
+    }
+
+    #[test]
+    fn an_object_gains_the_members_that_it_has_not() {
+        for (own, more, merged) in [
+            (r#"{"a":1}"#, r#"{"b":2,"a":3,"c":[]}"#, r#"{"a":1,"b":2,"c":[]}"#),
+            ("{}", r#"{"a":1,"b":2}"#, r#"{"a":1,"b":2}"#),
+            (r#"{"a":1}"#, r#"{"\u0061":2}"#, r#"{"a":1}"#),
+            (r#"["a"]"#, r#"{"a":1}"#, r#"["a"]"#),
+        ] {
+            let mut object = own.as_bytes().to_vec();
+            merge(&mut object, more.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&object), merged);
+        }
     }
 
     #[test]

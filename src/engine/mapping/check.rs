@@ -4,7 +4,7 @@ use super::load::Rows;
 use super::scalar::Condition;
 use super::shape::{Given, Shape, Side};
 use super::value::Convert;
-use super::{Answer, Command, Dialect, Event, Origin};
+use super::{Answer, Command, Event, Origin, newer_than};
 use crate::diagnostic::Findings;
 use std::collections::BTreeSet;
 
@@ -28,6 +28,8 @@ pub fn check(rows: &Rows, found: &mut Findings) {
             }
         }
         announcements(command, &rows.events, found);
+        failure(command, found);
+        lists(command, rows, found);
     }
     for event in &rows.events {
         body(&event.shape, "", &event.origin, found);
@@ -98,7 +100,7 @@ fn request_members(command: &Command, found: &mut Findings) {
                 ),
                 format!("the request's members are: {}", list(&command.request.names(Side::Mqtt))),
             ),
-            Some(rule) if rule.convert != Convert::Carry => (
+            Some(rule) if !matches!(rule.convert, Convert::Carry | Convert::Leading(_)) => (
                 format!(
                     "{}: an answer repeats the request's member `{name}`, which is converted",
                     command.name
@@ -108,7 +110,7 @@ fn request_members(command: &Command, found: &mut Findings) {
             Some(_) => continue,
         };
         let origin = &command.origin;
-        let said = ["answer", "announced", "failure"];
+        let said = ["answer", "announced", "failure", "one_at_a_time"];
         let span = said.iter().find_map(|below| origin.places.mention(below, name));
         found.add(&origin.source, span.unwrap_or_else(|| origin.span.clone()), message, help);
     }
@@ -189,6 +191,40 @@ fn announcements(command: &Command, events: &[Event], found: &mut Findings) {
     }
 }
 
+/// Who is given the row's `failure` is given one.
+fn failure(command: &Command, found: &mut Findings) {
+    if command.failure_as_answer && command.failure.is_none() {
+        let message = format!("{}: there is no `failure` to answer with", command.name);
+        let help = "add `failure = { member = value }`, as an answer on MQTT would be";
+        let span = command.origin.value("failure_as_answer");
+        found.add(&command.origin.source, span, message, help);
+    }
+}
+
+/// A list is an answer's of the same dialect, and what ends it an event's.
+fn lists(command: &Command, rows: &Rows, found: &mut Findings) {
+    for rule in &command.request.rules {
+        let (Some(listed), Some(name)) = (&rule.listed, rule.place.mqtt.names().next()) else {
+            continue;
+        };
+        let mut missing = |key: &str, what: &str, topic: &str, help: &str| {
+            let message = format!("no {what} of this dialect has the topic {topic:?}");
+            let span = command.origin.value(&format!("request.members.{name}.listed.{key}"));
+            found.add(&command.origin.source, span, message, help);
+        };
+        let here = rows.commands.iter().filter(|c| c.dialect == command.dialect);
+        if !here.into_iter().any(|c| c.root == listed.root) {
+            missing("topic", "command", &listed.root, "write a command's topic, without a suffix");
+        }
+        let mut events = rows.events.iter().filter(|e| e.dialect == command.dialect);
+        if let Some(until) = &listed.until
+            && !events.any(|e| e.topic.as_ref() == Some(until))
+        {
+            missing("until", "event", until, "write an event's whole topic, with its suffix");
+        }
+    }
+}
+
 /// Whether a message can never be meant for both, or one of the two is the exception from the other.
 fn told_apart(a: &[Condition], b: &[Condition]) -> bool {
     if a.is_empty() != b.is_empty() {
@@ -248,44 +284,40 @@ fn same_legacy_name(rows: &Rows, found: &mut Findings) {
     }
 }
 
-/// Whether `a` gives way to `b` or the other way round.
-fn supersedes(a: &Dialect, b: &Dialect) -> bool {
-    a.supersedes.as_ref() == Some(&b.name) || b.supersedes.as_ref() == Some(&a.name)
-}
-
 /// A row that can come from MQTT, as far as its topic is concerned.
 struct FromMqtt<'r> {
     name: &'r str,
     origin: &'r Origin,
     topic: String,
     when: &'r [Condition],
-    dialect: &'r Dialect,
-    /// Whether a requester that names itself says by that which dialect is meant.
-    requested: bool,
+    dialect: usize,
+    /// Whether a requester names itself, and so says which dialect is meant.
+    named: bool,
 }
 
 fn same_topic(rows: &Rows, found: &mut Findings) {
     const DIALECTS: &str =
         "load one of the two files, or say which gives way: `supersedes = \"the older dialect\"`";
     let dialect = |index: usize| rows.dialects.get(index);
+    let gives_way = |a: usize, b: usize| newer_than(&rows.dialects, a).contains(&b);
     let commands = rows.commands.iter().filter(|c| c.direction.goes_from(Side::Mqtt));
     let commands = commands.filter_map(|c| {
         let (name, origin, when) = (c.name.as_str(), &c.origin, c.when.mqtt.as_slice());
-        let (topic, dialect) = (c.request_topic(), dialect(c.dialect)?);
-        Some(FromMqtt { name, origin, topic, when, dialect, requested: true })
+        let (topic, named) = (c.request_topic(), dialect(c.dialect)?.named);
+        Some(FromMqtt { name, origin, topic, when, dialect: c.dialect, named })
     });
     let events = rows.events.iter().filter(|e| e.direction.goes_from(Side::Mqtt));
     let events = events.filter_map(|e| {
         let (name, origin, when) = (e.name.as_str(), &e.origin, e.when.mqtt.as_slice());
-        let (topic, dialect) = (e.topic.clone()?, dialect(e.dialect)?);
-        Some(FromMqtt { name, origin, topic, when, dialect, requested: false })
+        let topic = e.topic.clone()?;
+        Some(FromMqtt { name, origin, topic, when, dialect: e.dialect, named: false })
     });
     let all: Vec<FromMqtt<'_>> = commands.chain(events).collect();
     for (i, b) in all.iter().enumerate() {
         for a in all.iter().take(i).filter(|a| a.topic == b.topic) {
-            let same_dialect = a.dialect.name == b.dialect.name;
-            let by_requester = a.requested && (a.dialect.named || b.dialect.named);
-            let by_dialect = !same_dialect && (by_requester || supersedes(a.dialect, b.dialect));
+            let same_dialect = a.dialect == b.dialect;
+            let superseded = gives_way(a.dialect, b.dialect) || gives_way(b.dialect, a.dialect);
+            let by_dialect = !same_dialect && (a.named || b.named || superseded);
             if told_apart(a.when, b.when) || by_dialect {
                 continue;
             }

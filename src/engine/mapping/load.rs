@@ -1,8 +1,9 @@
 //! Mapping files to rows. Every key is known, every finding is kept.
 
-use super::read::Reader;
+use super::keeps::{keeps, lead, one_at_a_time};
+use super::read::{Reader, direction};
 use super::scalar::Condition;
-use super::shape::{Both, Given, Repeat, Shape, Side};
+use super::shape::{Both, Given, Repeat, Shape};
 use super::{
     Alias, Announced, Answer, Command, DEFAULT_TIMEOUT, Dialect, Direction, Event, Handler, Origin,
     Wire, constants, topic,
@@ -11,7 +12,6 @@ use crate::diagnostic::{Findings, Source};
 use crate::document::{self, Fields, Text};
 use crate::engine::name::DomainName;
 use crate::engine::publish::Qos;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use toml::de::DeTable;
 
@@ -57,7 +57,7 @@ fn dialect(
     let name = fields.required("dialect", found);
     let requesters = fields.text("requesters", found);
     let requester_member = fields.text("requester_member", found).map(|t| t.text);
-    let supersedes = fields.text("supersedes", found).map(|t| t.text);
+    let supersedes = fields.texts("supersedes", found).into_iter().map(|t| t.text).collect();
     let named = match requesters.as_ref().map(|t| t.text.as_str()) {
         None | Some("named") => true,
         Some("anonymous") => false,
@@ -96,19 +96,6 @@ fn qos(fields: &mut Fields<'_>, source: &Arc<Source>, usual: Qos, found: &mut Fi
     }
 }
 
-fn direction(fields: &mut Fields<'_>, reader: &mut Reader<'_, '_>) -> Direction {
-    let Some(only) = fields.text("only", reader.found) else { return Direction::Both };
-    match only.text.as_str() {
-        "to_mqtt" => Direction::ToMqtt,
-        "to_legacy" => Direction::ToLegacy,
-        other => {
-            let help = "write \"to_mqtt\" or \"to_legacy\", or leave it out for both";
-            reader.add(only.span, format!("there is no direction {other:?}"), help);
-            Direction::Both
-        }
-    }
-}
-
 fn command<'d>(
     row: &mut Fields<'d>,
     reader: &mut Reader<'_, 'd>,
@@ -128,7 +115,6 @@ fn command<'d>(
         reader.add(row.span(), "the command has no handler", help);
     }
     let exclusive = row.flag("exclusive", reader.found).unwrap_or(false);
-    let one_at_a_time = row.flag("one_at_a_time", reader.found);
     let answered_twice = row.flag("answered_twice", reader.found).unwrap_or(false);
     let timeout = row.duration("timeout", reader.found).unwrap_or(DEFAULT_TIMEOUT);
     let qos = qos(row, reader.source, default_qos, reader.found);
@@ -145,19 +131,23 @@ fn command<'d>(
         request.add.mqtt.push((member, Given::Source));
     }
     request.fixed = Both { legacy: constants(&when.legacy), mqtt: constants(&when.mqtt) };
-    let answers: Vec<_> = row
+    let mut answers: Vec<_> = row
         .tables("answer", "an answer", reader.found)
         .into_iter()
         .filter_map(|f| answer(f, reader))
         .collect();
-    let announced: Vec<_> = row
+    let mut announced: Vec<_> = row
         .tables("announced", "an announcement", reader.found)
         .into_iter()
         .filter_map(|f| announcement(f, reader))
         .collect();
+    let one_at_a_time = one_at_a_time(row, &answers, reader);
     let has_failure = row.table("failure", reader.found).is_some();
     let failure = has_failure.then(|| reader.givens(row, "failure"));
-    let keeps = keeps(&answers, &announced, failure.as_deref());
+    let failure_as_answer = row.flag("failure_as_answer", reader.found).unwrap_or(false);
+    lead(&request, &mut answers, &mut announced);
+    let mut keeps = keeps(&answers, &announced, failure.as_deref());
+    keeps.extend(one_at_a_time.keeps(&request, answered_twice));
     Some(Command {
         name: name?.text,
         dialect,
@@ -169,7 +159,7 @@ fn command<'d>(
         when,
         handlers,
         exclusive,
-        one_at_a_time: one_at_a_time.unwrap_or_else(|| answers_get_mixed_up(&answers)),
+        one_at_a_time,
         timeout,
         qos,
         answered_twice,
@@ -177,7 +167,8 @@ fn command<'d>(
         answers,
         announced,
         failure,
-        keeps,
+        failure_as_answer,
+        keeps: keeps.into_iter().collect(),
         origin: origin(row, reader),
     })
 }
@@ -256,6 +247,7 @@ fn answer<'d>(mut fields: Fields<'d>, reader: &mut Reader<'_, 'd>) -> Option<Ans
     let (when, request) = reader.when(&mut fields, true);
     let one_for_each = fields.text("one_for_each", reader.found).map(|t| t.text);
     let ends = fields.flag("final", reader.found).unwrap_or(true);
+    let unasked = fields.flag("unasked", reader.found).unwrap_or(false);
     let mut shape = reader.shape(&mut fields);
     shape.repeats = reader.repeats(&mut fields, &shape);
     shape.fixed = Both { legacy: constants(&when.legacy), mqtt: constants(&when.mqtt) };
@@ -276,7 +268,7 @@ fn answer<'d>(mut fields: Fields<'d>, reader: &mut Reader<'_, 'd>) -> Option<Ans
         let help = "add `reponse` or `evenement`, or `only = \"to_legacy\"` if nothing is to be said there";
         reader.add(span.clone(), "the answer is nothing on the legacy wire", help);
     }
-    Some(Answer { wire, direction, when, request, one_for_each, shape, ends, span })
+    Some(Answer { wire, direction, when, request, one_for_each, shape, ends, unasked, span })
 }
 
 fn announcement<'d>(mut fields: Fields<'d>, reader: &mut Reader<'_, 'd>) -> Option<Announced> {
@@ -291,7 +283,8 @@ fn announcement<'d>(mut fields: Fields<'d>, reader: &mut Reader<'_, 'd>) -> Opti
             let Some(request) = request else { continue };
             reader.named(name.get_ref(), name.span());
             reader.named(&request.text, request.span);
-            repeats.push((name.get_ref().to_string(), request.text));
+            let member = name.get_ref().to_string();
+            repeats.push(Repeat { member, request: request.text, written: false, leading: None });
         }
     }
     let span = fields.span();
@@ -345,52 +338,4 @@ fn event<'d>(
 
 fn origin(row: &Fields<'_>, reader: &Reader<'_, '_>) -> Origin {
     Origin { source: Arc::clone(reader.source), span: row.span(), places: row.places() }
-}
-
-/// The request's members that its answers compare or write.
-fn keeps(
-    answers: &[Answer],
-    announced: &[Announced],
-    failure: Option<&[(String, Given)]>,
-) -> Vec<String> {
-    let mut names = BTreeSet::new();
-    let mut given = |list: &[(String, Given)]| {
-        for (_, given) in list {
-            if let Given::Request(name) = given {
-                names.insert(name.clone());
-            }
-        }
-    };
-    for answer in answers {
-        given(&answer.shape.add.mqtt);
-        given(&answer.shape.add.legacy);
-        given(&answer.shape.defaults());
-    }
-    for announced in announced {
-        given(&announced.legacy);
-    }
-    given(failure.unwrap_or_default());
-    for answer in answers {
-        for side in [Side::Legacy, Side::Mqtt] {
-            names.extend(answer.shape.repeats[side].iter().map(|r| r.request.clone()));
-        }
-        names.extend(answer.request.iter().map(|c| c.member.clone()));
-    }
-    names.extend(announced.iter().flat_map(|a| a.repeats.iter().map(|(_, r)| r.clone())));
-    names.into_iter().collect()
-}
-
-/// Whether an answer is built from its call, while nothing in it says which call that is: then two
-/// calls at a time could be given each other's answers.
-fn answers_get_mixed_up(answers: &[Answer]) -> bool {
-    let from_call = |a: &Answer| {
-        let given = |(_, g): &(String, Given)| matches!(g, Given::Request(_));
-        let repeat = |r: &Repeat| r.written;
-        !a.request.is_empty()
-            || a.shape.add.legacy.iter().any(given)
-            || a.shape.repeats.legacy.iter().any(repeat)
-    };
-    answers.iter().any(|a| {
-        a.direction.goes_from(Side::Mqtt) && a.shape.repeats.mqtt.is_empty() && from_call(a)
-    })
 }

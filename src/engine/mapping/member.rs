@@ -1,9 +1,10 @@
 //! Reading one member of a row: where it stands on each side, and what is done to it on its way.
 
-use super::read::{Reader, optional};
+use super::read::{Reader, direction, optional};
 use super::scalar::Scalar;
-use super::shape::{Both, Given, LeaveOut, Place, Rule, Side};
+use super::shape::{Both, Given, LeaveOut, Listed, Place, Rule, Side};
 use super::value::Convert;
+use super::{Direction, topic};
 use crate::document::{self, Fields, Text, Value};
 use std::ops::Range;
 use toml::de::DeTable;
@@ -17,7 +18,9 @@ impl<'d> Reader<'_, 'd> {
             self.named(name, value.span());
             return Some(Rule {
                 place: Both { legacy: self.place(&[name], value.span()), mqtt: written(mqtt) },
+                direction: Direction::Both,
                 optional,
+                listed: None,
                 convert: Convert::Carry,
                 default: Both::default(),
                 leave_out: Both::default(),
@@ -35,13 +38,15 @@ impl<'d> Reader<'_, 'd> {
         legacy.iter().for_each(|name| self.named(&name.text, name.span.clone()));
         let also = self.names(&mut fields, "also");
         let optional = fields.flag("optional", self.found).unwrap_or(false);
+        let direction = direction(&mut fields, self);
+        let listed = self.listed(&mut fields);
         let default = self.defaults(&mut fields);
         let leave_out = self.leave_outs(&mut fields);
         let convert = self.convert(&mut fields);
         fields.finish(self.found);
         let mqtt = Place::Members { written: vec![mqtt.into()], read: also };
         let place = Both { legacy: self.place(&names, whole.unwrap_or(value.span())), mqtt };
-        Some(Rule { place, optional, convert: convert?, default, leave_out })
+        Some(Rule { place, direction, optional, listed, convert: convert?, default, leave_out })
     }
 
     fn place(&mut self, names: &[&str], span: Range<usize>) -> Place {
@@ -52,6 +57,16 @@ impl<'d> Reader<'_, 'd> {
             self.add(span, "\".\" is the whole body and stands alone", "leave the other names out");
         }
         Place::Members { written: names.iter().map(|&n| n.into()).collect(), read: vec![] }
+    }
+
+    fn listed(&mut self, fields: &mut Fields<'d>) -> Option<Listed> {
+        let mut table = fields.fields("listed", self.found)?;
+        let root = table.required("topic", self.found);
+        let member = table.required("member", self.found);
+        let until = table.text("until", self.found).map(|t| topic::whole(t, self));
+        table.finish(self.found);
+        let root = topic::root(root?, "/response", self);
+        Some(Listed { root, member: member?.text, until })
     }
 
     fn defaults(&mut self, fields: &mut Fields<'d>) -> Both<Option<Given>> {
@@ -120,10 +135,14 @@ impl<'d> Reader<'_, 'd> {
         if let Some(text) = fields.text("prefix", self.found) {
             all.push(Convert::Prefix(text.text));
         }
+        if let Some(text) = fields.text("leading", self.found) {
+            all.push(Convert::Leading(text.text));
+        }
         if all.len() > 1 {
-            let ways = ["values", "null", "encoding", "each", "starting", "prefix"];
+            let ways = ["values", "null", "encoding", "each", "starting", "prefix", "leading"];
             let second = ways.iter().filter(|w| fields.has(w)).nth(1).copied().unwrap_or_default();
-            let help = "keep one of `values`, `null`, `encoding`, `each`, `starting`, `prefix`";
+            let help =
+                "keep one of `values`, `null`, `encoding`, `each`, `starting`, `prefix`, `leading`";
             self.add(fields.span_of(second), "a value is converted in one way", help);
             return None;
         }

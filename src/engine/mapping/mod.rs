@@ -1,28 +1,33 @@
 //! The mapping table as it runs: compiled from mapping files, with no state that makes no sense.
 
 pub mod check;
+mod keeps;
 pub mod load;
 mod member;
 mod place;
 mod read;
 pub mod scalar;
 pub mod shape;
+mod shared;
 pub mod table;
 mod topic;
 pub mod value;
 mod write;
 
+use super::json;
 use super::name::DomainName;
 use super::publish::Qos;
 use crate::diagnostic::Source;
 use crate::document::Places;
 use scalar::{Condition, Scalar};
-use shape::{Both, Given, Shape, Side};
+use shape::{Both, Given, Repeat, Shape, Side, Values};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use table::{Table, Topic};
+pub use table::Table;
+pub use topic::Topic;
 
 /// How long a call may take unless its row says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,8 +41,20 @@ pub struct Dialect {
     pub named: bool,
     /// The member of a request's payload that says who asks.
     pub requester_member: Option<String>,
-    /// A dialect that gives way to this one where both could be meant.
-    pub supersedes: Option<String>,
+    /// Dialects that give way to this one where both could be meant.
+    pub supersedes: Vec<String>,
+}
+
+/// The dialects of these that one of them gives way to, over any number of steps.
+#[must_use]
+pub fn newer_than(dialects: &[Dialect], at: usize) -> BTreeSet<usize> {
+    let mut newer = BTreeSet::new();
+    let mut next = vec![at];
+    while let Some(name) = next.pop().and_then(|older| dialects.get(older)).map(|d| &d.name) {
+        let supersede = dialects.iter().enumerate().filter(|(_, d)| d.supersedes.contains(name));
+        next.extend(supersede.map(|(i, _)| i).filter(|i| newer.insert(*i)));
+    }
+    newer
 }
 
 /// In which directions a row or an answer travels.
@@ -134,6 +151,8 @@ pub struct Answer {
     pub shape: Shape,
     /// Whether it ends the call.
     pub ends: bool,
+    /// Whether legacy domains are given it from MQTT though none has asked.
+    pub unasked: bool,
     /// Where it stands.
     pub span: Range<usize>,
 }
@@ -143,8 +162,8 @@ pub struct Answer {
 pub struct Announced {
     /// The notification's topic.
     pub topic: String,
-    /// Members (notification's, request's; both MQTT) that must be the same.
-    pub repeats: Vec<(String, String)>,
+    /// Members that must be the request's.
+    pub repeats: Vec<Repeat>,
     /// What the requester's own copy says instead.
     pub legacy: Vec<(String, Given)>,
     /// What a legacy server's notification of it means where it does not say it.
@@ -153,6 +172,17 @@ pub struct Announced {
     pub ends: bool,
     /// Where it stands.
     pub span: Range<usize>,
+}
+
+/// Which calls of a row go out one at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OneAtATime {
+    /// None: answers say which call they are for.
+    No,
+    /// All of a requester's.
+    All,
+    /// Those with the same value of this member of the request, by its MQTT name.
+    With(String),
 }
 
 /// A row: a command.
@@ -178,8 +208,8 @@ pub struct Command {
     pub handlers: Vec<Handler>,
     /// Whether a handler is given one such call at a time.
     pub exclusive: bool,
-    /// Whether a requester's calls go out one at a time, since nothing tells their answers apart.
-    pub one_at_a_time: bool,
+    /// Which of a requester's calls go out one at a time, since nothing tells their answers apart.
+    pub one_at_a_time: OneAtATime,
     /// How long a call may take.
     pub timeout: Duration,
     /// For requests and responses.
@@ -194,6 +224,8 @@ pub struct Command {
     pub announced: Vec<Announced>,
     /// What an MQTT requester is told when the call fails.
     pub failure: Option<Vec<(String, Given)>>,
+    /// Whether a legacy requester is given that too, as its answer.
+    pub failure_as_answer: bool,
     /// The request's members that its answers need.
     pub keeps: Vec<String>,
     /// Where the row stands.
@@ -243,6 +275,26 @@ impl Command {
         match requester {
             Some(name) => format!("{}/response/{name}", self.root),
             None => format!("{}/response", self.root),
+        }
+    }
+
+    /// Whether some calls wait for others, since their answers could be taken for each other's.
+    #[must_use]
+    pub fn can_mix_up(&self) -> bool {
+        self.one_at_a_time != OneAtATime::No
+    }
+
+    /// Whether the answers of two calls, with these members of their requests, could be.
+    #[must_use]
+    pub fn mixes_up(&self, a: &Values, b: &Values) -> bool {
+        let value = |of: &Values, name: &String| of.iter().find(|(n, _)| n == name).cloned();
+        match &self.one_at_a_time {
+            OneAtATime::No => false,
+            OneAtATime::All => true,
+            OneAtATime::With(member) => match (value(a, member), value(b, member)) {
+                (Some(a), Some(b)) => json::same(&a.1, &b.1),
+                _ => true,
+            },
         }
     }
 

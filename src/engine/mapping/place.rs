@@ -95,6 +95,17 @@ impl Place {
     }
 }
 
+/// A list that an answer on MQTT has had.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Listed {
+    /// The root of the answer's topic.
+    pub root: String,
+    /// The answer's member.
+    pub member: String,
+    /// The topic of a notification upon which the list holds no longer.
+    pub until: Option<String>,
+}
+
 /// Where the values of a shape stand in an object: it is the same for every object with the same keys, of
 /// which a list may have very many.
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
 //! Reading the parts of a row: conditions, members, values.
 
+use super::Direction;
 use super::scalar::{Condition, Scalar, Test};
 use super::shape::{Both, Given, Repeat, Shape, Side};
 use crate::diagnostic::{Findings, Source};
@@ -223,7 +224,7 @@ impl<'d> Reader<'_, 'd> {
                 for side in [Side::Mqtt, Side::Legacy] {
                     let member = rule.place[side].names().next().cloned().unwrap_or_default();
                     let request = name.text.clone();
-                    both[side].push(Repeat { member, request, written: true });
+                    both[side].push(Repeat { member, request, written: true, leading: None });
                 }
             }
             return both;
@@ -242,7 +243,7 @@ impl<'d> Reader<'_, 'd> {
                 self.named(member, name.span());
                 self.named(&request.text, request.span);
                 let (member, written) = (member.to_owned(), !only_compared);
-                both[side].push(Repeat { member, request: request.text, written });
+                both[side].push(Repeat { member, request: request.text, written, leading: None });
             }
         }
         sides.finish(self.found);
@@ -253,4 +254,18 @@ impl<'d> Reader<'_, 'd> {
 /// `"name?"` is a member that may be absent.
 pub(super) fn optional(text: &str) -> (&str, bool) {
     text.strip_suffix('?').map_or((text, false), |name| (name, true))
+}
+
+/// `only`: in which directions something travels.
+pub(super) fn direction(fields: &mut Fields<'_>, reader: &mut Reader<'_, '_>) -> Direction {
+    let Some(only) = fields.text("only", reader.found) else { return Direction::Both };
+    match only.text.as_str() {
+        "to_mqtt" => Direction::ToMqtt,
+        "to_legacy" => Direction::ToLegacy,
+        other => {
+            let help = "write \"to_mqtt\" or \"to_legacy\", or leave it out for both";
+            reader.add(only.span, format!("there is no direction {other:?}"), help);
+            Direction::Both
+        }
+    }
 }

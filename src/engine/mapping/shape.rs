@@ -3,8 +3,9 @@
 //! A shape is symmetrical: each thing is said once and serves both directions. Values that it does
 //! not translate are copied as they stand.
 
+use super::Direction;
 use super::place::Layout;
-pub use super::place::{Both, Place, Side};
+pub use super::place::{Both, Listed, Place, Side};
 use super::scalar::Scalar;
 use super::value::{self, Convert};
 use super::write::{Body, Writer, give};
@@ -42,8 +43,12 @@ pub struct LeaveOut {
 pub struct Rule {
     /// Where it stands on each side.
     pub place: Both<Place>,
+    /// In which directions it is carried.
+    pub direction: Direction,
     /// Whether it may be absent.
     pub optional: bool,
+    /// The list in which a value must be, if one has come.
+    pub listed: Option<Listed>,
     /// What is done to the value on its way.
     pub convert: Convert,
     /// What a side is given if the other has nothing.
@@ -61,6 +66,20 @@ pub struct Repeat {
     pub request: String,
     /// Whether it is written; else it is only compared where it is there.
     pub written: bool,
+    /// What the request's member was given on MQTT if it did not begin so.
+    pub leading: Option<String>,
+}
+
+impl Repeat {
+    /// Whether a value repeats the one that was asked with.
+    #[must_use]
+    pub fn is_same(&self, said: &str, asked: &str) -> bool {
+        let led = |text: &String| {
+            let (said, asked) = (json::decode(said)?, json::decode(asked)?);
+            said.strip_prefix(text.as_bytes()).map(|rest| *rest == *asked)
+        };
+        json::same(said, asked) || self.leading.as_ref().and_then(led).unwrap_or(false)
+    }
 }
 
 /// The body of a request, an answer or a notification, for both sides.
@@ -232,6 +251,9 @@ impl Shape {
     ) -> Result<(), Fault> {
         let to = from.other();
         let Place::Members { written, .. } = &rule.place[to] else { return Ok(()) };
+        if !rule.direction.goes_from(from) {
+            return Ok(());
+        }
         if let Some((a, b)) = rule.place[from].contradiction(body.object) {
             return Err(Fault::Bad(format!("{a:?} and {b:?} say different things")));
         }

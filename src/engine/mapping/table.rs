@@ -3,43 +3,13 @@
 use super::load::{Rows, load};
 use super::scalar::{Condition, all_hold};
 use super::shape::{Both, Shape, Side};
-use super::{Command, Dialect, Event, Wire, check};
+use super::shared::{know_each_other, strange};
+use super::{Command, Dialect, Event, Wire, check, newer_than};
 use crate::diagnostic::{Finding, Findings, Source};
 use crate::engine::json::Object;
 use crate::engine::name::DomainName;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-
-/// A topic taken apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Topic<'t> {
-    /// `<root>/request`, or `<root>/request/<requester>`.
-    Request(&'t str, Option<&'t str>),
-    /// `<root>/response`, or `<root>/response/<requester>`.
-    Response(&'t str, Option<&'t str>),
-    /// Anything else.
-    Other,
-}
-
-impl<'t> Topic<'t> {
-    /// Takes `topic` apart. A name with a wildcard is no topic (MQTT 5, 4.7.1), and nothing is to be
-    /// published on it.
-    #[must_use]
-    pub fn parse(topic: &'t str) -> Self {
-        if topic.contains(['+', '#']) {
-            return Self::Other;
-        }
-        let (above, last) = topic.rsplit_once('/').unwrap_or(("", topic));
-        let (root, kind) = above.rsplit_once('/').unwrap_or(("", above));
-        match (last, kind) {
-            ("request", _) => Self::Request(above, None),
-            ("response", _) => Self::Response(above, None),
-            (name, "request") => Self::Request(root, Some(name)),
-            (name, "response") => Self::Response(root, Some(name)),
-            _ => Self::Other,
-        }
-    }
-}
 
 /// Which dialect a domain speaks on MQTT, as the configuration says it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,7 +46,7 @@ pub enum EventRows {
     NotMapped,
     /// Rows have the name, but none is for what it says.
     NoneFits,
-    /// These rows, one for each topic.
+    /// These rows.
     Rows(Vec<Arc<Event>>),
 }
 
@@ -116,6 +86,7 @@ impl Table {
 
     fn index(mut rows: Rows) -> Self {
         reserve_names(&mut rows);
+        know_each_other(&mut rows);
         let mut table = Self { dialects: rows.dialects, ..Self::default() };
         table.commands = rows.commands.into_iter().map(Arc::new).collect();
         table.events = rows.events.into_iter().map(Arc::new).collect();
@@ -169,18 +140,9 @@ impl Table {
         }
     }
 
-    fn rank(&self, dialect: usize) -> (bool, usize) {
-        let mut newer = 0;
-        let mut name = self.dialects.get(dialect).map(|d| &d.name);
-        // Each step goes to another dialect, so the walk ends even if the files name each other.
-        while let Some(next) = self.dialects.iter().find(|d| d.supersedes.as_ref() == name) {
-            newer += 1;
-            name = Some(&next.name);
-            if newer > self.dialects.len() {
-                break;
-            }
-        }
-        (self.dialects.get(dialect).is_some_and(|d| d.named), newer)
+    pub(super) fn rank(&self, dialect: usize) -> (bool, usize) {
+        let named = self.dialects.get(dialect).is_some_and(|d| d.named);
+        (named, newer_than(&self.dialects, dialect).len())
     }
 
     /// All commands.
@@ -259,7 +221,21 @@ impl Table {
         let fits = |c: &&Candidate| all_hold(&c.1, |m| payload.get(m));
         let is_own = |c: &&Candidate| self.commands.get(c.0).map(|r| r.dialect) == own;
         let fit = candidates.iter().filter(is_own).find(fits);
-        fit.or_else(|| candidates.iter().find(fits)).and_then(|c| self.commands.get(c.0))
+        let row = |c: &Candidate| self.commands.get(c.0);
+        let first = fit.or_else(|| candidates.iter().find(fits)).and_then(row)?;
+        if first.named || first.is_answered_on_legacy() {
+            return Some(first);
+        }
+        // An older dialect's requester may wait for the answer that a newer one does without.
+        let kin = candidates.iter().filter(fits).filter_map(row);
+        let mut kin = kin.filter(|r| !r.named && r.legacy == first.legacy);
+        Some(kin.find(|r| r.is_answered_on_legacy()).unwrap_or(first))
+    }
+
+    /// The rows of requests from MQTT of a root, the newest dialect's first.
+    pub fn commands_at(&self, root: &str) -> impl Iterator<Item = &Arc<Command>> {
+        let candidates = self.commands_by_root.get(root).into_iter().flatten();
+        candidates.filter_map(|c| self.commands.get(c.0))
     }
 
     /// Whether requests of this root are mapped.
@@ -281,8 +257,8 @@ impl Table {
         (0..self.dialects.len()).any(|d| !self.answered_by(d, response).is_empty())
     }
 
-    /// The rows of a legacy notification: one for each dialect, and one for each topic. Of two dialects
-    /// that write to one topic it is the newer's: nobody is to see one event twice.
+    /// The rows of a legacy notification: one for each dialect. Those that share a topic follow each other, the
+    /// newest dialect's first: nobody is to see one event twice, so that they make one message.
     #[must_use]
     pub fn events_named(&self, name: &str, data: &Object<'_>) -> EventRows {
         let Some(candidates) = self.events_by_name.get(name) else { return EventRows::NotMapped };
@@ -293,26 +269,39 @@ impl Table {
                 rows.push(*i);
             }
         }
-        let topic = |i: usize| self.events.get(i).and_then(|e| e.topic.as_ref());
-        let place = |i: usize| (dialect(i).map(|d| self.rank(d)), i);
-        let is_first = |&i: &usize| {
-            let same = |&&r: &&usize| topic(r).is_some() && topic(r) == topic(i);
-            !rows.iter().filter(same).any(|&r| place(r) < place(i))
-        };
-        let mut rows: Vec<usize> = rows.iter().copied().filter(is_first).collect();
         if rows.is_empty() {
             return EventRows::NoneFits;
         }
-        rows.sort_unstable();
-        EventRows::Rows(rows.iter().filter_map(|&i| self.events.get(i).cloned()).collect())
+        let topic = |i: usize| self.events.get(i).and_then(|e| e.topic.as_ref());
+        let place = |i: usize| (dialect(i).map(|d| self.rank(d)), i);
+        let first_of = |i: usize| {
+            let same = rows.iter().copied().filter(|&r| topic(r).is_some() && topic(r) == topic(i));
+            same.min_by_key(|&r| place(r)).unwrap_or(i)
+        };
+        let mut placed: Vec<_> = rows.iter().map(|&i| (first_of(i), place(i), i)).collect();
+        placed.sort_unstable();
+        EventRows::Rows(placed.iter().filter_map(|p| self.events.get(p.2).cloned()).collect())
     }
 
-    /// The row of a notification on MQTT.
+    /// The row of a notification on MQTT. Of several dialects' it is the one to which the least of it is
+    /// strange, or else the newest's.
     #[must_use]
     pub fn event_at(&self, topic: &str, payload: &Object<'_>) -> Option<&Arc<Event>> {
         let candidates = self.events_by_topic.get(topic)?;
         let fits = |c: &&Candidate| all_hold(&c.1, |m| payload.get(m));
-        candidates.iter().find(fits).and_then(|c| self.events.get(c.0))
+        let mut rows: Vec<&Arc<Event>> = Vec::new();
+        for row in candidates.iter().filter(fits).filter_map(|c| self.events.get(c.0)) {
+            if !rows.iter().any(|r| r.dialect == row.dialect) {
+                rows.push(row);
+            }
+        }
+        match rows.as_slice() {
+            [] => None,
+            [only] => Some(only),
+            _ => rows
+                .into_iter()
+                .min_by_key(|r| (r.when.mqtt.is_empty(), strange(&r.shape, &r.when.mqtt, payload))),
+        }
     }
 
     /// Whether notifications of this topic are mapped.
@@ -385,17 +374,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_is_taken_apart_by_its_end() {
-        assert_eq!(Topic::parse("a/b/request"), Topic::Request("a/b", None));
-        assert_eq!(Topic::parse("a/b/request/vm"), Topic::Request("a/b", Some("vm")));
-        assert_eq!(Topic::parse("a/b/response/vm"), Topic::Response("a/b", Some("vm")));
-        assert_eq!(Topic::parse("a/b/response"), Topic::Response("a/b", None));
-        assert_eq!(Topic::parse("a/b/notification"), Topic::Other);
-        assert_eq!(Topic::parse(""), Topic::Other);
-    }
-
-    #[test]
-    fn of_two_dialects_that_write_to_one_topic_it_is_the_newer() {
+    fn of_two_dialects_that_write_to_one_topic_the_newer_is_first() {
         let event = "[[event]]\nname = \"E\"\nlegacy = \"e\"\ntopic = \"t\"\n";
         let file = |name: &str, text: String| Arc::new(Source { name: name.into(), text });
         let older = file("older", format!("dialect = \"older\"\n{event}"));
@@ -407,7 +386,7 @@ mod tests {
                 unreachable!("the event is mapped");
             };
             let names: Vec<_> = rows.iter().map(|e| e.origin.source.name.as_str()).collect();
-            assert_eq!(names, ["newer"]);
+            assert_eq!(names, ["newer", "older"]);
         }
     }
 }

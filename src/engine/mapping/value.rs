@@ -38,6 +38,8 @@ pub enum Convert {
     Starting(Vec<(String, String)>),
     /// Towards MQTT, a text stands before the legacy one.
     Prefix(String),
+    /// Towards MQTT, a legacy text that is not empty begins so.
+    Leading(String),
 }
 
 /// Appends `raw`, read on `from`, as the other side writes it.
@@ -77,16 +79,29 @@ pub fn convert(
                 None => carry(raw, out),
             }
         }
-        Convert::Prefix(text) => match raw.strip_prefix('"') {
-            Some(rest) if from == Side::Legacy => {
-                json::push_string(out, text);
-                out.pop();
-                out.extend_from_slice(rest.as_bytes());
-            }
-            _ => carry(raw, out),
-        },
+        Convert::Prefix(text) if from == Side::Legacy => put_before(text, raw, out),
+        Convert::Leading(text) if from == Side::Legacy && !begins(raw, text) => {
+            put_before(text, raw, out);
+        }
+        Convert::Prefix(_) | Convert::Leading(_) => carry(raw, out),
     }
     Ok(())
+}
+
+fn put_before(text: &str, raw: &str, out: &mut Vec<u8>) {
+    match raw.strip_prefix('"') {
+        Some(rest) => {
+            json::push_string(out, text);
+            out.pop();
+            out.extend_from_slice(rest.as_bytes());
+        }
+        None => carry(raw, out),
+    }
+}
+
+/// Whether a text begins so, or is empty.
+fn begins(raw: &str, text: &str) -> bool {
+    json::decode(raw).is_some_and(|t| t.is_empty() || t.starts_with(text.as_bytes()))
 }
 
 fn carry(raw: &str, out: &mut Vec<u8>) {

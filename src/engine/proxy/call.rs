@@ -215,6 +215,8 @@ pub(super) struct RecentCall {
     pub announced: bool,
     /// It ran out without an answer, which may still come.
     pub unanswered: bool,
+    /// Its server is known to answer once more.
+    pub owes: bool,
     pub until: Duration,
 }
 
@@ -222,6 +224,7 @@ impl RecentCall {
     /// A call that the domain has made, and that was answered or ran out.
     pub fn of_outgoing(call: OutgoingCall, is_answered: bool, until: Duration) -> Self {
         Self {
+            owes: is_answered && call.row.answered_twice && call.row.can_mix_up(),
             row: call.row,
             asked_by: Side::Legacy,
             requester: call.requester,
@@ -243,6 +246,7 @@ impl RecentCall {
             correlation: call.correlation,
             announced: false,
             unanswered: false,
+            owes: false,
             until,
         }
     }

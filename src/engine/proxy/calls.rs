@@ -3,6 +3,7 @@
 use super::call::{Calls, IncomingCall, Origin, OutgoingCall, RecentCall, State};
 use crate::engine::limits::Limits;
 use crate::engine::mapping::Command;
+use crate::engine::mapping::shape::{Side, Values};
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Received, Token};
 use bytes::Bytes;
@@ -87,10 +88,36 @@ impl CallBook {
         self.outgoing.iter().position(|call| call.id == id)
     }
 
-    /// Whether a call has just run out whose answer, if it comes late, would be taken for the next one's.
-    pub fn answer_may_come(&self, row: &Command, requester: &DomainName) -> bool {
-        let late = |e: &RecentCall| e.unanswered && e.row.is(row) && e.requester == *requester;
-        self.recent.iter().any(late)
+    /// Whether a call waits for those before it, of which there are `before`, or for an answer to one that is
+    /// over: it would be taken for its own.
+    pub fn waits_for_another(
+        &self,
+        (row, requester): (&Command, &DomainName),
+        values: &Values,
+        before: usize,
+    ) -> bool {
+        let earlier = |a: &OutgoingCall| {
+            a.row.is(row) && a.requester == *requester && row.mixes_up(&a.values, values)
+        };
+        let late = |e: &RecentCall| {
+            e.asked_by == Side::Legacy
+                && e.row.is(row)
+                && e.requester == *requester
+                && row.mixes_up(&e.values, values)
+                && (e.unanswered || (e.owes && e.values != *values))
+        };
+        row.can_mix_up()
+            && (self.outgoing.iter().take(before).any(earlier) || self.recent.iter().any(late))
+    }
+
+    /// The next call of a row that has waited, and need not any more.
+    pub fn next_of(&self, row: &Command, requester: &DomainName) -> Option<usize> {
+        self.outgoing.iter().enumerate().position(|(at, call)| {
+            call.held.is_some()
+                && call.row.is(row)
+                && call.requester == *requester
+                && !self.waits_for_another((row, requester), &call.values, at)
+        })
     }
 }
 
@@ -120,10 +147,14 @@ impl CallBook {
     /// Whether a call waits for those before it, of which there are `before`: for its handler, or for an
     /// answer to the same requester, if nothing would tell the two answers apart.
     pub fn has_to_wait(&self, call: &IncomingCall, before: usize) -> bool {
-        let mixed_up = call.row.one_at_a_time
+        let mixed_up = call.row.can_mix_up()
             && call.correlation.is_none()
             && matches!(call.origin, Origin::Mqtt(_));
-        let same = |g: &IncomingCall| g.row.is(&call.row) && g.requester == call.requester;
+        let same = |g: &IncomingCall| {
+            g.row.is(&call.row)
+                && g.requester == call.requester
+                && call.row.mixes_up(&g.values, &call.values)
+        };
         (call.row.exclusive && self.is_busy(&call.handler))
             || (mixed_up && self.incoming.iter().take(before).any(same))
     }
@@ -187,6 +218,13 @@ impl CallBook {
     /// Calls that have ended, the oldest first.
     pub fn recent(&self) -> &VecDeque<RecentCall> {
         &self.recent
+    }
+
+    /// One that owed an answer has given it.
+    pub fn owes_no_more(&mut self, at: usize) {
+        if let Some(call) = self.recent.get_mut(at) {
+            call.owes = false;
+        }
     }
 
     /// The notification of one that has ended has come.

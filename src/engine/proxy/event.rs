@@ -229,6 +229,17 @@ impl Proxy {
         let mut payload = Vec::with_capacity(body.len() + 64);
         let made =
             answer.shape.translate(Side::Legacy, &Value::parse(&body), &context, &mut payload);
+        for row in self.rules.table.kin(row) {
+            let data = read.message.body.as_object();
+            let Some(more) = legacy_answer(row, &answer.wire, data, Some(&call.values)) else {
+                continue;
+            };
+            let (body, mut other) = (more.shape.only_named(Side::Legacy, data), Vec::new());
+            let body = Value::parse(&body);
+            if more.shape.translate(Side::Legacy, &body, &context, &mut other).is_ok() {
+                json::merge(&mut payload, &other);
+            }
+        }
         let (topic, correlation) = (call.reply.clone(), call.correlation.clone());
         let values = call.values.clone();
         let reply =
@@ -268,6 +279,7 @@ impl Proxy {
         (payload, source): (&Bytes, &DomainName),
         now: Now,
     ) {
+        self.lists.told(event.topic.as_ref());
         let text = std::str::from_utf8(payload).unwrap_or_default();
         let body = Value::parse(text);
         let Some((announced, values, open)) = self.announced_call(event, body.as_object()) else {
@@ -330,16 +342,17 @@ impl Proxy {
 }
 
 fn is_about(announced: &Announced, payload: &Object<'_>, values: &Values) -> bool {
-    announced.repeats.iter().all(|(member, request)| {
-        let asked = values.iter().find(|(n, _)| n == request).map(|(_, v)| v);
-        match (payload.get(member), asked) {
-            (Some(a), Some(b)) => json::same(a, b),
+    announced.repeats.iter().all(|repeat| {
+        let asked = values.iter().find(|(n, _)| *n == repeat.request).map(|(_, v)| v);
+        match (payload.get(&repeat.member), asked) {
+            (Some(said), Some(asked)) => repeat.is_same(said, asked),
             _ => false,
         }
     })
 }
 
-/// Translates a notification by each of its rows. What it does not say, the call that it answers may know.
+/// Translates a notification by each of its rows, to one message for each topic. What it does not say, the
+/// call that it answers may know.
 pub(in crate::engine) fn events(
     table: &Table,
     name: &str,
@@ -370,7 +383,10 @@ pub(in crate::engine) fn events(
         let known = call.map(|(call, values)| known_of(table, &row, (call, values)));
         let context = &Context { known: &known.unwrap_or_default(), ..*context };
         match row.shape.translate(Side::Legacy, body, context, &mut payload) {
-            Ok(()) => publishes.push((row, payload)),
+            Ok(()) => match publishes.iter_mut().find(|(known, _)| known.topic == row.topic) {
+                Some((_, one)) => json::merge(one, &payload),
+                None => publishes.push((row, payload)),
+            },
             Err(error) => fault = fault.or(Some(reason_of(error))),
         }
     }

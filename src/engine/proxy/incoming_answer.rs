@@ -84,7 +84,7 @@ impl Proxy {
         let row = &Arc::clone(&call.row);
         let wire = Wire::Response(read.message.name.clone());
         let answer = legacy_answer(row, &wire, read.message.body.as_object(), Some(&call.values))?;
-        let payload = self.to_mqtt(answer, read, Some(&call.values), now);
+        let payload = self.to_mqtt((row, answer), read, Some(&call.values), now);
         let reply = (call.reply.clone(), call.correlation.clone());
         let publish = payload.and_then(|payload| {
             let publish = self.response_publish(row, reply, payload, read);
@@ -143,27 +143,36 @@ impl Proxy {
         Some(handler)
     }
 
+    /// What a response is on MQTT: what its row makes of it, with what older dialects' rows of its topic do,
+    /// for nothing says whose requester waits.
     fn to_mqtt(
         &self,
-        answer: &Answer,
+        (row, answer): (&Command, &Answer),
         read: &Read<'_>,
         request: Option<&Values>,
         now: Now,
     ) -> Translated<Vec<u8>> {
         let body = &read.message.body;
-        let mut payload = Vec::with_capacity(body.text.len() + 64);
         let context = self.rules.context(now, &read.message.source, request);
-        if let Some(list) = &answer.one_for_each {
-            payload.push(b'{');
-            json::push_string(&mut payload, list);
-            payload.extend_from_slice(b":[");
-        }
+        let mut payload = Vec::with_capacity(body.text.len() + 64);
         let done = answer.shape.translate(Side::Legacy, body, &context, &mut payload);
         done.map_err(reason_of)?;
-        if answer.one_for_each.is_some() {
-            payload.extend_from_slice(b"]}");
+        for row in self.rules.table.kin(row) {
+            let data = body.as_object();
+            let Some(more) = legacy_answer(row, &answer.wire, data, request) else { continue };
+            let mut other = Vec::new();
+            let made = more.shape.translate(Side::Legacy, body, &context, &mut other).is_ok();
+            if made && more.one_for_each == answer.one_for_each {
+                json::merge(&mut payload, &other);
+            }
         }
-        Ok(payload)
+        let Some(list) = &answer.one_for_each else { return Ok(payload) };
+        let mut whole = vec![b'{'];
+        json::push_string(&mut whole, list);
+        whole.extend_from_slice(b":[");
+        whole.append(&mut payload);
+        whole.extend_from_slice(b"]}");
+        Ok(whole)
     }
 
     /// No call waits for it: it is delivered all the same if it needs nothing from one.
@@ -187,7 +196,7 @@ impl Proxy {
             rows.iter().find_map(|&row| Some((row, legacy_answer(row, &wire, data, None)?)));
         let made = match found {
             Some((row, answer)) => {
-                self.to_mqtt(answer, read, None, now).map(|payload| (row, payload))
+                self.to_mqtt((row, answer), read, None, now).map(|payload| (row, payload))
             }
             None if rows.is_empty() => {
                 Err((Reason::NoPendingCall, format!("no call is answered by {name:?}")))
@@ -226,7 +235,7 @@ impl Proxy {
         let waits = |g: &IncomingCall| {
             matches!(g.origin, Origin::Mqtt(_)) && g.is_from(to) && g.row.root == row.root
         };
-        if row.one_at_a_time && self.calls.incoming.iter().any(waits) {
+        if row.can_mix_up() && self.calls.incoming.iter().any(waits) {
             return refuse(
                 self,
                 Reason::NoPendingCall,
@@ -260,7 +269,7 @@ impl Proxy {
         let rows = dialects.flat_map(|d| table.answered_by(d, &read.message.name));
         for row in rows.filter(|r| r.named) {
             let Some(answer) = legacy_answer(row, &wire, data, None) else { continue };
-            let Ok(payload) = self.to_mqtt(answer, read, None, now) else { continue };
+            let Ok(payload) = self.to_mqtt((row, answer), read, None, now) else { continue };
             let reply = (row.response_topic(Some(to)), None);
             let mut publish = self.response_publish(row, reply, payload, read);
             publish.mark = Some(Arc::clone(&self.rules.instance));

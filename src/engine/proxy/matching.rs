@@ -1,6 +1,6 @@
 //! Whose answer something is.
 
-use crate::engine::json::{self, Object};
+use crate::engine::json::Object;
 use crate::engine::mapping::scalar::all_hold;
 use crate::engine::mapping::shape::{Both, Place, Repeat, Rule, Side, Values};
 use crate::engine::mapping::{Answer, Command, Event, Table, Wire};
@@ -25,7 +25,7 @@ pub(super) fn compare(repeats: &[Repeat], answer: &Object<'_>, request: &Values)
         let Some((_, asked)) = request.iter().find(|(name, _)| *name == repeat.request) else {
             continue;
         };
-        if !json::same(value, asked) {
+        if !repeat.is_same(value, asked) {
             return Match::Different;
         }
         found = Match::Same;
@@ -111,7 +111,7 @@ pub(super) fn known_of(
         here.mqtt.names().find_map(|name| value(values, name)).map(str::to_owned)
     };
     let repeats = announced.repeats.iter();
-    let repeats = repeats.filter_map(|(member, request)| Some((member.clone(), asked(request)?)));
+    let repeats = repeats.filter_map(|r| Some((r.member.clone(), asked(&r.request)?)));
     let meant = announced.mqtt.iter().map(|(member, scalar)| (member.clone(), scalar.json()));
     repeats.chain(meant).collect()
 }

@@ -12,6 +12,7 @@ mod incoming;
 mod incoming_answer;
 mod input;
 mod line;
+mod lists;
 mod matching;
 mod outgoing;
 mod outgoing_answer;
@@ -62,6 +63,7 @@ pub struct Proxy {
     unacked: Unacked,
     queue: Queue,
     presence: Presence,
+    lists: lists::Lists,
     store: Option<store::Store>,
     /// Filters of answers that only calls from before the table wait for.
     surplus: BTreeSet<String>,
@@ -104,6 +106,7 @@ impl Proxy {
             unacked: Unacked::new(setting.limits.outbox),
             queue: Queue::new(setting.limits.queue),
             presence: Presence { away_since: Some(now), ready: None },
+            lists: lists::Lists::default(),
             store: None,
             surplus: BTreeSet::new(),
             level: None,
@@ -196,6 +199,11 @@ impl Proxy {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.rules.limits
+    }
+
+    /// The session is lost, and with it what would have told that a list has changed.
+    pub fn forget_lists(&mut self) {
+        self.lists = lists::Lists::default();
     }
 
     /// A message from the domain's session. It is acknowledged by an action, at once or later.

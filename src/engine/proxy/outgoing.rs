@@ -6,7 +6,7 @@ use super::matching::keep;
 use super::tell::of;
 use super::{Proxy, Sent, own};
 use crate::engine::clock::Now;
-use crate::engine::json::Object;
+use crate::engine::json::{self, Object};
 use crate::engine::limits::weight;
 use crate::engine::mapping::Command;
 use crate::engine::mapping::scalar::all_hold;
@@ -60,6 +60,10 @@ impl Proxy {
             Route::Mqtt(Some(to)) | Route::Direct(to) => Some(to),
             Route::Everyone => None,
         };
+        let arguments = read.message.body.as_object();
+        if let Some(detail) = requests.iter().find_map(|r| self.lists.fault(&r.row, arguments)) {
+            return self.refuse_request(read, Reason::BadValue, &detail, now);
+        }
         if self.calls.outgoing.len() >= self.rules.limits.calls {
             let detail = format!("{} calls are pending", self.calls.outgoing.len());
             return self.refuse_request(read, Reason::DomainStuck, &detail, now);
@@ -128,7 +132,7 @@ impl Proxy {
     }
 
     /// The command in each dialect in which it has to be said: the one of the domain that it is
-    /// addressed to, or everyone's.
+    /// addressed to, or everyone's. Those that share a topic make one request.
     fn requests(
         &self,
         read: &Read<'_>,
@@ -148,9 +152,6 @@ impl Proxy {
             else {
                 continue;
             };
-            if requests.iter().any(|r| r.row.root == row.root) {
-                continue;
-            }
             if let Err(error) = &message.body.object {
                 return Err((Reason::BadValue, format!("the arguments are {error}")));
             }
@@ -159,7 +160,10 @@ impl Proxy {
             let mut payload = Vec::with_capacity(message.body.text.len() + 64);
             let done = row.request.translate(Side::Legacy, &message.body, &context, &mut payload);
             done.map_err(reason_of)?;
-            requests.push(Request { row: Arc::clone(row), payload });
+            match requests.iter_mut().find(|r| r.row.root == row.root) {
+                Some(one) => json::merge(&mut one.payload, &payload),
+                None => requests.push(Request { row: Arc::clone(row), payload }),
+            }
         }
         if requests.is_empty() {
             let name = &message.name;
@@ -193,15 +197,14 @@ impl Proxy {
         if !row.is_answered_on_mqtt() {
             return self.send_unanswered(publish, read, requester, to, extra, now);
         }
-        let earlier = |a: &OutgoingCall| a.row.is(&row) && a.requester == *requester;
-        let waits = row.one_at_a_time
-            && (self.calls.outgoing.iter().any(earlier)
-                || self.calls.answer_may_come(&row, requester));
+        let values = keep(&row, Side::Legacy, read.message.body.as_object());
+        let before = self.calls.outgoing.len();
+        let waits = self.calls.waits_for_another((&row, requester), &values, before);
         let call = OutgoingCall {
             id: token.0,
             requester: requester.clone(),
             handler: handler.unwrap_or_else(DomainName::dom0),
-            values: keep(&row, Side::Legacy, read.message.body.as_object()),
+            values,
             correlation,
             token,
             held: None,
@@ -257,20 +260,17 @@ impl Proxy {
         self.publish_request(publish, sent, now);
     }
 
-    /// The next call of a row whose calls go out one at a time.
+    /// The next calls of a row whose calls go out one at a time.
     pub(super) fn ask_next(&mut self, row: &Command, requester: &DomainName, now: Now) {
-        if self.calls.answer_may_come(row, requester) {
-            return;
+        while let Some(at) = self.calls.next_of(row, requester) {
+            let Some(call) = self.calls.outgoing.get_mut(at) else { return };
+            let Some(publish) = call.held.take() else { return };
+            let deadline = now.monotonic.saturating_add(call.row.timeout);
+            call.deadline = deadline;
+            let (id, to) = (call.id, call.to.clone());
+            self.calls.expect_until(deadline);
+            self.publish_call(publish, id, to, now);
         }
-        let mut same =
-            self.calls.outgoing.iter_mut().filter(|a| a.row.is(row) && a.requester == *requester);
-        let Some(call) = same.next() else { return };
-        let Some(publish) = call.held.take() else { return };
-        let deadline = now.monotonic.saturating_add(call.row.timeout);
-        call.deadline = deadline;
-        let (id, to) = (call.id, call.to.clone());
-        self.calls.expect_until(deadline);
-        self.publish_call(publish, id, to, now);
     }
 
     /// An answered call is remembered, so that one more answer is known for what it is.
@@ -287,7 +287,7 @@ impl Proxy {
         let limits = &self.rules.limits;
         let until = now.monotonic.saturating_add(limits.remember);
         let (row, requester) = (Arc::clone(&call.row), call.requester.clone());
-        if is_answered || row.one_at_a_time {
+        if is_answered || row.can_mix_up() {
             self.calls.remember(RecentCall::of_outgoing(call, is_answered, until), limits);
         }
         self.ask_next(&row, &requester, now);

@@ -1,7 +1,7 @@
 //! Responses from MQTT, to legacy requesters.
 
 use super::asker::sender;
-use super::call::OutgoingCall;
+use super::call::{OutgoingCall, RecentCall};
 use super::matching::{Match, choose, compare, mqtt_answer};
 use super::outgoing::{handler, reason_of};
 use super::{Action, Proxy};
@@ -39,6 +39,7 @@ impl Proxy {
             }
         };
         let payload = body.as_object();
+        self.lists.answered(&self.rules.table, root, payload);
         let to = suffix.and_then(|s| DomainName::parse(s).ok());
         let Some(at) = self.answered_call(message, root, to.as_ref(), payload) else {
             self.response_without_call(message, root, to.as_ref(), &body, delivery, now);
@@ -47,14 +48,24 @@ impl Proxy {
         let Some(call) = self.calls.outgoing.get(at) else { return };
         let row = Arc::clone(&call.row);
         let source = self.rules.responder(message, &row, &call.handler);
-        let answer = mqtt_answer(&row, payload, Some(&call.values));
-        let ends = answer.map_or_else(|| !row.has_more_answers(), |answer| answer.ends);
-        let lines = match answer {
-            Some(answer) => {
-                self.lines(answer, &body, &call.requester, &source, Some(&call.values), now)
-            }
-            None => Err((Reason::BadValue, unknown_answer(&row, body.text))),
+        let by = |row: &Command| {
+            let answer = mqtt_answer(row, payload, Some(&call.values));
+            let ends = answer.map_or_else(|| !row.has_more_answers(), |answer| answer.ends);
+            let lines = match answer {
+                Some(answer) => {
+                    self.lines(answer, &body, &call.requester, &source, Some(&call.values), now)
+                }
+                None => Err((Reason::BadValue, unknown_answer(row, body.text))),
+            };
+            (lines, ends)
         };
+        let (mut lines, mut ends) = by(&row);
+        // What everyone was asked is answered in every dialect that has the topic.
+        if let (Err(_), None) = (&lines, &call.to) {
+            let others = self.rules.table.commands_at(root).filter(|o| o.legacy == row.legacy);
+            let read = others.map(|other| by(other)).find(|(lines, _)| lines.is_ok());
+            (lines, ends) = read.unwrap_or((lines, ends));
+        }
         match lines {
             Ok(lines) => {
                 if let Some(call) = self.calls.outgoing.get_mut(at) {
@@ -136,7 +147,7 @@ impl Proxy {
         let table = Arc::clone(&self.rules.table);
         let payload = body.as_object();
         let done = Action::Acknowledge(delivery);
-        let ended = self.calls.recent().iter().rev().find(|e| {
+        let is_its = |e: &RecentCall| {
             let same = match (&message.correlation, &e.correlation) {
                 (Some(a), Some(b)) => a == b,
                 (Some(_), None) => false,
@@ -149,8 +160,11 @@ impl Proxy {
                 && answer.is_some_and(|a| {
                     compare(&a.shape.repeats.mqtt, payload, &e.values) != Match::Different
                 })
-        });
-        if let Some(ended) = ended {
+        };
+        if let Some(ended) = self.calls.recent().iter().rev().find(|e| is_its(e)) {
+            // The first that owes an answer has given it with this.
+            let owing = self.calls.recent().iter().position(|e| e.owes && is_its(e));
+            let next = (Arc::clone(&ended.row), ended.requester.clone());
             let twice = message.dup || to.is_none() || ended.row.answered_twice;
             if twice {
                 self.ignore(Why::Repeat, &message.source);
@@ -158,11 +172,19 @@ impl Proxy {
                 let detail = "its call is over";
                 self.refuse(Reason::NoPendingCall, detail, sender(message), head(&message.payload));
             }
-            return self.actions.push(done);
+            self.actions.push(done);
+            if let Some(at) = owing {
+                self.calls.owes_no_more(at);
+                self.ask_next(&next.0, &next.1, now);
+            }
+            return;
         }
         let behind = self.rules.is_behind();
         let mine = to.filter(|to| !behind && *to == self.name());
         let Some(to) = mine.cloned() else {
+            if let (None, Some((lines, source))) = (to, self.unasked(message, root, body, now)) {
+                return self.write_answer(lines, &source, delivery, now);
+            }
             self.ignore(Why::OtherRequester, &message.source);
             return self.actions.push(done);
         };
@@ -199,8 +221,30 @@ impl Proxy {
         }
     }
 
+    /// What everyone is told on MQTT without having asked, as lines for this domain, if a row says so. What a
+    /// legacy domain here has answered to somebody is not that.
+    fn unasked(
+        &self,
+        message: &Received,
+        root: &str,
+        body: &Value<'_>,
+        now: Now,
+    ) -> Option<(Vec<Bytes>, DomainName)> {
+        let source = message.source.as_deref().and_then(|s| DomainName::parse(s).ok());
+        let answers = source.is_some_and(|s| self.rules.is_legacy(&s));
+        if self.rules.is_behind() || message.correlation.is_some() || answers {
+            return None;
+        }
+        self.rules.table.commands_at(root).find_map(|row| {
+            let answer = mqtt_answer(row, body.as_object(), None).filter(|a| a.unasked)?;
+            let source = self.rules.responder(message, row, &DomainName::dom0());
+            let lines = self.lines(answer, body, self.name(), &source, None, now).ok()?;
+            Some((lines, source))
+        })
+    }
+
     /// What an answer is on the legacy wire: no line, one, or one for each element of a list.
-    fn lines(
+    pub(super) fn lines(
         &self,
         answer: &Answer,
         body: &Value<'_>,

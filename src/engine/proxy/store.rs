@@ -351,11 +351,7 @@ impl Proxy {
         let held = self.calls.outgoing.iter().filter(|a| a.held.is_some());
         let waiting: Vec<_> = held.map(|a| (Arc::clone(&a.row), a.requester.clone())).collect();
         for (row, requester) in waiting {
-            let goes_first =
-                |a: &OutgoingCall| a.held.is_none() && a.row.is(&row) && a.requester == requester;
-            if !self.calls.outgoing.iter().any(goes_first) {
-                self.ask_next(&row, &requester, now);
-            }
+            self.ask_next(&row, &requester, now);
         }
     }
 

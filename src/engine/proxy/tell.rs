@@ -1,6 +1,7 @@
 //! How what went wrong is told: one place decides what each side sees.
 
-use super::call::{IncomingCall, Origin};
+use super::call::{IncomingCall, Origin, OutgoingCall};
+use super::matching::mqtt_answer;
 use super::{Action, Passed, Proxy, Sent};
 use crate::engine::clock::Now;
 use crate::engine::json::{self, Value};
@@ -114,8 +115,18 @@ impl Proxy {
         }
     }
 
-    /// What says that a request came to nothing.
+    /// What says that a request came to nothing, in every dialect in which it may have been made.
     fn failure(&self, row: &Command, reply: &Reply<'_>, now: Now) -> Option<Vec<u8>> {
+        let kin = self.rules.table.kin(row).map(|kin| &**kin);
+        let mut rows = std::iter::once(row).chain(kin);
+        let mut payload = rows.find_map(|row| self.failure_by(row, reply, now))?;
+        for more in rows.filter_map(|row| self.failure_by(row, reply, now)) {
+            json::merge(&mut payload, &more);
+        }
+        Some(payload)
+    }
+
+    fn failure_by(&self, row: &Command, reply: &Reply<'_>, now: Now) -> Option<Vec<u8>> {
         let failure = row.failure.as_ref()?;
         let mut shape = Shape::default();
         shape.add.mqtt.clone_from(failure);
@@ -184,8 +195,28 @@ impl Proxy {
         if !call.extra {
             self.refuse(reason, detail, call.requester.clone(), call.head.clone());
             self.tell_legacy(&call.requester, reason, &of(&call.row.name, detail), now);
+            self.answer_failure(&call, now);
         }
         self.ask_next(&call.row, &call.requester, now);
+    }
+
+    /// Gives a legacy requester what says on MQTT that its call has failed, as its answer, if the row says so.
+    pub(super) fn answer_failure(&mut self, call: &OutgoingCall, now: Now) {
+        if !call.row.failure_as_answer {
+            return;
+        }
+        let reply = Reply { topic: "", correlation: None, values: Some(&call.values) };
+        let Some(payload) = self.failure_by(&call.row, &reply, now) else { return };
+        let body = Value::parse(std::str::from_utf8(&payload).unwrap_or_default());
+        let answer = mqtt_answer(&call.row, body.as_object(), Some(&call.values));
+        let behind = self.rules.is_behind();
+        let source = if behind { self.rules.wire_source() } else { call.handler.clone() };
+        let lines = answer.map(|answer| {
+            self.lines(answer, &body, &call.requester, &source, Some(&call.values), now)
+        });
+        for line in lines.and_then(Result::ok).into_iter().flatten() {
+            self.copy(line, now);
+        }
     }
 
     /// A publish that came to nothing: if it was a legacy domain's request, the domain is told.

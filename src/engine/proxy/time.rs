@@ -65,6 +65,7 @@ impl Proxy {
                     call.head.clone(),
                 );
                 self.tell_legacy(&call.requester, Reason::Expired, &detail, now);
+                self.answer_failure(&call, now);
             }
             self.remember_outgoing(call, false, now);
         }
