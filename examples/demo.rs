@@ -3,8 +3,8 @@
 //! In the first scene `sys-usb` is still MVP and `vm-scan`, which is migrated, calls it; in the second
 //! `sys-usb` is migrated and `vm-gui`, which is still MVP, calls it. Every command of the dictionary
 //! and both notifications cross in each. In the third `sys-usb` comes over to MQTT on its own channel,
-//! and goes back, while both call it; what `passerelle status` says is printed beside. The exit code is
-//! 0 only if all arrived.
+//! and goes back, while both call it; what `passerelle status` says is printed beside. In the fourth `sys-usb` is
+//! built on Safecor 1.2. The exit code is 0 only if all arrived.
 
 #![allow(clippy::disallowed_methods, reason = "the demo plays the edges")]
 #![allow(clippy::indexing_slicing, reason = "a JSON value has null for what is not there")]
@@ -15,8 +15,8 @@ mod peers;
 use peers::disks::REPOSITORY;
 use peers::mqtt_peer::Message;
 use peers::{
-    Broker, Console, DEADLINE, Dialect, Disks, Dom0, ERROR, LegacyDomain, Line, Missing, MqttPeer,
-    MqttServer, MvpServer, NEW_FILE, ROOTS, Table,
+    Broker, Console, DEADLINE, Dialect, Disks, Dom0, ERROR, Gateway, LegacyDomain, Line, Missing,
+    MqttPeer, MqttServer, MvpServer, NEW_FILE, ROOTS, Table,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -39,7 +39,9 @@ async fn main() -> ExitCode {
     let second = to_mqtt(&program, &mut table).await;
     table.scene("sys-usb comes over to MQTT on its own channel, and goes back");
     let third = there_and_back(&program, &mut table).await;
-    for broken in [first, second, third].into_iter().filter_map(Result::err) {
+    table.scene("vm-gui (MVP) calls sys-usb (Safecor 1.2)");
+    let fourth = to_safecor(&program, &mut table).await;
+    for broken in [first, second, third, fourth].into_iter().filter_map(Result::err) {
         table.missing(broken.to_string());
     }
     table.end()
@@ -55,8 +57,15 @@ fn program() -> Option<PathBuf> {
 }
 
 async fn dom0(program: &Path) -> Result<Dom0, Missing> {
+    dom0_with(program, |gateway| gateway).await
+}
+
+async fn dom0_with(
+    program: &Path,
+    configure: impl FnOnce(Gateway) -> Gateway,
+) -> Result<Dom0, Missing> {
     let mappings = Path::new(env!("CARGO_MANIFEST_DIR")).join("mappings");
-    Dom0::start(program, &mappings, Broker::start().await?, |gateway| gateway).await
+    Dom0::start(program, &mappings, Broker::start().await?, configure).await
 }
 
 /// Scene 1.
@@ -192,6 +201,43 @@ async fn there_and_back(program: &Path, table: &mut Table) -> Result<(), Missing
     table.row("its MVP program runs again", dom0.served("sys-usb")).await;
     both_call(&mut gui, &mut scan, table).await;
     table.row("    passerelle status says so", shows(program, &dom0, "legacy")).await;
+    Ok(())
+}
+
+/// Scene 4.
+async fn to_safecor(program: &Path, table: &mut Table) -> Result<(), Missing> {
+    let speaks = |gateway: Gateway| gateway.with_dialect("sys-usb", Dialect::Safecor12);
+    let dom0 = dom0_with(program, speaks).await?;
+    let disks = Disks::new().map_err(|e| Missing::new(format!("no disks: {e}")))?;
+    let socket = dom0.broker.socket();
+    let _usb = MqttServer::start(&socket, "sys-usb", Dialect::Safecor12, disks).await?;
+    let mut gui = dom0.legacy("vm-gui").await?;
+
+    let file = json!({"disk": "DISK1", "filepath": "hello.txt"});
+    let read = json!({"nom_disque": "DISK1", "chemin_fichier": "hello.txt"});
+    let copy = json!({"disk": "DISK1", "filepath": "hello.txt", "destination": "Clé Élève"});
+    let keep = json!({"disk": "DISK1", "filepath": "hello.txt", "destination": REPOSITORY});
+    let create = json!({"disk": "DISK1", "filepath": "new.txt", "contents": "contenu"});
+    let calls: [Call; 8] = [
+        ("liste_disques", "list_disks", json!({}), |l| {
+            l.answers("liste_disques") && l.data()[1] == "DISK1"
+        }),
+        ("liste_fichiers", "list_files", json!({"nom_disque": "DISK1"}), |l| {
+            l.answers("liste_fichiers") && l.data()["files"][2]["size"] == 12
+        }),
+        ("lit_fichier", "read_file", read, |l| told(l, "disponible")),
+        ("copie_fichier", "copy_file", copy, |l| told(l, "copié")),
+        ("copie_fichier", "read_file (into the repository)", keep, |l| told(l, "copié")),
+        ("get_file_footprint", "file_fingerprint", file, |l| l.data()["footprint"] == MD5),
+        ("create_file", "create_file", create, |l| l.data()["success"] == true),
+        ("start_benchmark", "nobody, which it is told", json!({"id_benchmark": "files"}), |l| {
+            l.answers("benchmark_files") && l.data()["etat"] == "erreur"
+        }),
+    ];
+    for (command, topic, arguments, right) in calls {
+        gui.ask("sys-usb", command, &arguments);
+        table.row(&format!("{command} > {topic}"), arrived(&mut gui, right)).await;
+    }
     Ok(())
 }
 

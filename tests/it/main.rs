@@ -31,6 +31,7 @@ mod ready;
 mod reload;
 mod routing;
 mod rows;
+mod safecor;
 mod setting;
 mod status;
 mod store;

@@ -1,4 +1,4 @@
-//! What a migrated `sys-usb` answers, in each of the three dialects.
+//! What a migrated `sys-usb` answers, in each of the four dialects.
 
 use super::Disks;
 use super::disks::REPOSITORY;
@@ -16,6 +16,8 @@ pub enum Dialect {
     Lib2024,
     /// The library's version 1.1, MQTT 3.1.1.
     Lib11,
+    /// Safecor 1.2, MQTT 3.1.1.
+    Safecor12,
 }
 
 /// One message that a server sends.
@@ -25,6 +27,8 @@ pub enum Reply {
     Answer(Value),
     /// On a topic of its own.
     Tell(&'static str, Value),
+    /// Nothing, now or ever again.
+    Dies,
 }
 
 use Reply::{Answer, Tell};
@@ -36,16 +40,23 @@ impl Dialect {
             Self::Psec => "psec",
             Self::Lib2024 => "psec-lib-2024",
             Self::Lib11 => "psec-lib-1.1",
+            Self::Safecor12 => "safecor-1.2",
         }
     }
 
     /// The roots that a server of it takes requests on.
-    pub fn roots(self) -> [&'static str; 9] {
-        let mut roots = super::ROOTS;
+    pub fn roots(self) -> Vec<&'static str> {
+        let mut roots = super::ROOTS.to_vec();
+        if self == Self::Safecor12 {
+            roots.retain(|root| *root != "system/misc/benchmark");
+        }
         if self != Self::Psec {
             for root in &mut roots {
                 *root = match *root {
                     "system/disks/remove_file" => "system/disks/delete_file",
+                    "system/disks/get_file_footprint" if self == Self::Safecor12 => {
+                        "system/disks/file_fingerprint"
+                    }
                     "system/disks/get_file_footprint" => "system/disks/file_footprint",
                     "system/components/discover" => "system/discover/components",
                     same => same,
@@ -62,6 +73,7 @@ impl Dialect {
             Self::Psec => psec(server, disks, command, request),
             Self::Lib2024 => library(server, disks, command, request, false),
             Self::Lib11 => library(server, disks, command, request, true),
+            Self::Safecor12 => super::safecor::replies(disks, command, request),
         }
     }
 }
@@ -229,6 +241,6 @@ fn create_library(disks: &Disks, r: &Value, newer: bool) -> Vec<Reply> {
     )]
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }

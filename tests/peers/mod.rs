@@ -29,6 +29,7 @@ pub mod mvp_router;
 pub mod mvp_server;
 pub mod pty;
 pub mod raw_mqtt;
+pub mod safecor;
 pub mod table;
 
 pub use broker::Broker;

@@ -1,4 +1,4 @@
-//! A migrated `sys-usb`: serves real directories over MQTT, in one of the three dialects.
+//! A migrated `sys-usb`: serves real directories over MQTT, in one of the four dialects.
 
 use super::dialects::Reply;
 use super::json::encode;
@@ -40,8 +40,9 @@ impl MqttServer {
         dialect: Dialect,
         disks: Disks,
     ) -> Result<Self, Missing> {
-        let bare = dialect.roots().map(|root| format!("{root}/request"));
-        let suffixed = dialect.roots().map(|root| format!("{root}/request/+"));
+        let roots = dialect.roots();
+        let bare: Vec<_> = roots.iter().map(|root| format!("{root}/request")).collect();
+        let suffixed: Vec<_> = roots.iter().map(|root| format!("{root}/request/+")).collect();
         let mut filters: Vec<&str> = bare.iter().map(|filter| &**filter).collect();
         let (mut asked, out, session) = if dialect == Dialect::Psec {
             filters.extend(suffixed.iter().map(|filter| &**filter));
@@ -133,6 +134,7 @@ impl Answering {
                     ..Message::new(&topic, encode(&payload))
                 },
                 Reply::Tell(topic, payload) => Message::new(topic, encode(&payload)),
+                Reply::Dies => return Err(Missing::new("it is dead")),
             };
             match &self.out {
                 Out::Five(publisher) => publisher.publish(message.from(&self.name)).await?,
