@@ -201,7 +201,7 @@ impl Reader<'_, '_> {
                 Some(Channel::Serial(serial.text.into(), local))
             }
             _ => {
-                let help = "write `unix = \"/var/run/*-msg.sock\"`, or `serial = \"/dev/hvc2\"` and `local`";
+                let help = "write `unix = \"/var/run/*-msg.sock\"`, or `serial = \"the message port\"` and `local`";
                 self.add(fields.span(), "a channel is `unix` or `serial`", help);
                 None
             }
