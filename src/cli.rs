@@ -48,6 +48,12 @@ enum Command {
     Status(cmd::status::Args),
     /// Say whether any domain still speaks legacy: exit 0 when the gateway can go
     Ready(cmd::ready::Args),
+    /// Load the configuration and the mapping anew in a running gateway, and say what is wrong with them
+    Reload(cmd::reload::Args),
+    /// Change what a running gateway logs
+    Log(cmd::log::Args),
+    /// Take a domain for a legacy one again whose old program speaks only when it is asked
+    Legacy(cmd::legacy::Args),
     /// Check mapping and configuration files: every finding, with its place and the way out
     Check(cmd::check::Args),
     /// Show what observing has found, and what of it the mapping does not cover
@@ -81,6 +87,9 @@ impl Cli {
             Command::Run(args) => cmd::run::run(args, out),
             Command::Status(args) => cmd::status::run(args, out),
             Command::Ready(args) => cmd::ready::run(args, out),
+            Command::Reload(args) => cmd::reload::run(args, out),
+            Command::Log(args) => cmd::log::run(args, out),
+            Command::Legacy(args) => cmd::legacy::run(args, out),
             Command::Check(args) => cmd::check::run(args, out),
             Command::Coverage(args) => cmd::coverage::run(args, out),
             Command::Store(args) => cmd::store::run(args, out),

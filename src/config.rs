@@ -2,6 +2,7 @@
 
 mod bare;
 mod changes;
+mod control;
 mod folder;
 mod observe;
 mod policy;
@@ -19,9 +20,11 @@ use crate::engine::name::DomainName;
 use crate::engine::policy::{Names, Pattern, Policy};
 use crate::engine::status::MappingFile;
 pub use bare::{Bare, load_bare};
+pub use control::CONTROL;
 pub use folder::meant;
 pub use reach::{files, out_of_reach};
 use read::Reader;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -116,7 +119,8 @@ impl Default for Log {
 }
 
 /// What is logged: this, and what matters more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// What somebody has to mend.
     Error,
@@ -160,6 +164,8 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// `[observe]`, if it says where to relay: then nothing goes to MQTT.
     pub observe: Option<Observe>,
+    /// `[control]`: the socket on which the gateway can be asked, if there is to be one.
+    pub control: Option<PathBuf>,
     /// `[store]`, if it says where: then what waits for the broker outlives the gateway.
     pub store: Option<Store>,
     /// `[limits]`
@@ -233,6 +239,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let (speaks, spoken) = reader.dialects(&mut fields);
     let channels = reader.channels(&mut fields);
     let observe = reader.observe(&mut fields, &channels);
+    let control = reader.control(&mut fields);
     let store = reader.store(&mut fields);
     let limits = reader.limits(&mut fields);
     let mut policy = reader.policy(&mut fields);
@@ -291,6 +298,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
         broker,
         channels,
         observe,
+        control,
         store,
         limits,
         policy,

@@ -65,6 +65,8 @@ pub enum Input {
     Nobody(String),
     /// Time passes.
     Elapse(Duration),
+    /// A person has a domain that spoke MQTT taken for a legacy one again.
+    TakeForLegacy(DomainName),
     /// These mapping files take the place of the ones before.
     Reload(Vec<String>),
 }
@@ -81,6 +83,7 @@ const INPUTS: &[&str] = &[
     "broker",
     "elapse",
     "reload",
+    "take_for_legacy",
 ];
 
 const EFFECTS: &[&str] =
@@ -216,6 +219,7 @@ pub fn parse(line: &str) -> Result<Input, String> {
         ("connect", Input::Connect as fn(DomainName) -> Input),
         ("disconnect", Input::Disconnect),
         ("stall", Input::Stall),
+        ("take_for_legacy", Input::TakeForLegacy),
     ] {
         if let Some(name) = domain(key)? {
             known(&[key])?;
@@ -275,6 +279,9 @@ pub fn apply(
         Input::TunnelClosed(name) => gateway.close_tunnel(&name),
         Input::Nobody(topic) => gateway.desert(topic),
         Input::Elapse(span) => gateway.elapse(span),
+        Input::TakeForLegacy(name) => {
+            gateway.take_for_legacy(&name).map_err(|why| format!("{name}: {why}"))?;
+        }
         Input::Reload(files) => gateway.reload(Arc::new(load(&files)?), Limits::default()),
     }
     Ok(gateway.take_effects())

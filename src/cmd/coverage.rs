@@ -2,8 +2,9 @@
 
 mod show;
 
-use super::{ConfigFile, GOOD, Out, bad, load, trouble};
-use crate::config::Config;
+use super::{ConfigFile, GOOD, Out, ask, bad, tell, trouble};
+use crate::config::{self, Config};
+use crate::edge::control::Request;
 use crate::edge::observe::FILE;
 use crate::edge::regular;
 use crate::engine::clock::Now;
@@ -38,22 +39,31 @@ pub struct Args {
 /// heard, 2 if the configuration is wrong or a file cannot be read.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
-    let config = match load(&args.config, out) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let book = match learnt(&config) {
-        Ok(book) => book,
-        Err(error) => {
-            out.complain(error);
-            return trouble();
+    let file = &args.config.config;
+    let asked = config::load_bare(file).ok().and_then(|bare| ask(&bare, Request::Coverage).ok());
+    let asked = asked.and_then(|book| coverage::read(book.as_str()?).ok());
+    let (book, config) = match (asked, config::load_file(file)) {
+        (Some(book), Ok(config)) => (book, Some(config)),
+        (Some(book), Err(error)) => {
+            tell(&error, out);
+            out.complain("warning: judged by the mapping that the gateway runs with\n");
+            (book, None)
         }
+        (None, Err(error)) => return tell(&error, out),
+        (None, Ok(config)) => match learnt(&config) {
+            Ok(book) => (book, Some(config)),
+            Err(error) => {
+                out.complain(error);
+                return trouble();
+            }
+        },
     };
     let now = now();
-    let rows = book.judged(&setting(config), now);
+    let by = config.as_ref().map_or("that the gateway runs with", |_| "as it is now");
+    let rows = config.map_or_else(|| book.rows(), |config| book.judged(&setting(config), now));
     match args.json {
         true => out.say_json(show::json(&book, &rows)),
-        false => out.say(show::table(&book, &rows, now)),
+        false => out.say(show::table(&book, &rows, by, now)),
     }
     if is_covered(&book, &rows) { GOOD } else { bad() }
 }

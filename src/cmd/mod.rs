@@ -4,8 +4,11 @@ pub mod acl;
 pub mod check;
 pub mod coverage;
 pub mod explain;
+pub mod legacy;
+pub mod log;
 mod out;
 pub mod ready;
+pub mod reload;
 pub mod run;
 pub mod status;
 pub mod store;
@@ -14,8 +17,10 @@ pub mod translate;
 
 use crate::config::{self, Bare, Config};
 use crate::diagnostic::{Finding, Source};
+use crate::edge::control::{self, NoAnswer, Request};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 pub use out::Out;
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -96,6 +101,14 @@ pub fn load(file: &ConfigFile, out: &mut Out) -> Result<Config, ExitCode> {
 /// As for [`load`].
 pub fn load_bare(file: &ConfigFile, out: &mut Out) -> Result<Bare, ExitCode> {
     config::load_bare(&file.config).map_err(|error| tell(&error, out))
+}
+
+/// Asks the gateway that runs with a configuration, over its control socket.
+///
+/// # Errors
+/// There is none that can be asked, or it says why it has no answer.
+pub fn ask(config: &Bare, request: Request) -> Result<Value, NoAnswer> {
+    control::ask(config.control.as_deref(), &config.state_dir, request)
 }
 
 /// Tells on standard error what is wrong with a configuration or a mapping; the exit code.

@@ -1,6 +1,7 @@
 //! `passerelle ready`: whether the gateway can go.
 
-use super::{ConfigFile, GOOD, Out, bad, load_bare, trouble};
+use super::{ConfigFile, GOOD, Out, ask, bad, load_bare, trouble};
+use crate::edge::control::Request;
 use crate::edge::lock::Holder;
 use crate::edge::memory::{Kept, look, monotonic};
 use crate::engine::status::{Record, Verdict};
@@ -39,6 +40,10 @@ pub struct Args {
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let Ok(config) = load_bare(&args.config, out) else { return trouble() };
+    let asked = ask(&config, Request::Ready).ok();
+    if let Some(record) = asked.and_then(|record| serde_json::from_value(record).ok()) {
+        return tell(&record, true, args.quiet_for, out);
+    }
     let kept = match look(&config.state_dir) {
         Ok(kept) => kept,
         Err(error) => {
@@ -64,9 +69,12 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
         out.say(format_args!("not ready: {}\n", nothing_kept(&kept, &config.state_dir)));
         return bad();
     };
-    let running = kept.running.is_some();
-    let verdict = record.verdict(running.then(monotonic), args.quiet_for);
-    out.say(answer(record, &verdict, running, args.quiet_for));
+    tell(record, kept.running.is_some(), args.quiet_for, out)
+}
+
+fn tell(record: &Record, running: bool, quiet_for: Duration, out: &mut Out) -> ExitCode {
+    let verdict = record.verdict(running.then(monotonic), quiet_for);
+    out.say(answer(record, &verdict, running, quiet_for));
     if running && verdict.is_ready() { GOOD } else { bad() }
 }
 

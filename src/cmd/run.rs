@@ -63,7 +63,7 @@ fn start(args: &Args, config: Config, runtime: Runtime) -> Result<(), String> {
     runtime.spawn(bound.clone().tell_each_second());
     runtime.spawn(edge::service::keep_alive());
     let ended = match config.observe.clone() {
-        Some(observe) => runtime.block_on(edge::observe::run(config, observe, &confined)),
+        Some(observe) => runtime.block_on(edge::observe::run(config, observe, log, &confined)),
         None => runtime.block_on(edge::run(config, log, confined)),
     };
     bound.tell();

@@ -14,6 +14,8 @@ pub struct Bare {
     pub instance: String,
     /// `[broker]`
     pub broker: Broker,
+    /// `[control]`
+    pub control: Option<PathBuf>,
     /// `[store]`
     pub store: Option<Store>,
     /// `state_dir`
@@ -36,9 +38,10 @@ pub fn load_bare(path: &Path) -> Result<Bare, Error> {
         let mut reader = Reader { source: &source, found: &mut found };
         let instance = reader.instance(&mut fields);
         let broker = reader.broker(&mut fields);
+        let control = reader.control(&mut fields);
         let store = reader.store(&mut fields);
         let state_dir = reader.state_dir(&mut fields);
-        Some(Bare { instance, broker: broker?, store, state_dir })
+        Some(Bare { instance, broker: broker?, control, store, state_dir })
     });
     match read {
         Some(bare) if found.is_empty() => Ok(bare),

@@ -83,11 +83,8 @@ impl Reader<'_, '_> {
             }
             address
         });
-        if let (Some(Address::Unix(path)), Some(url)) = (&address, &url)
-            && path.as_os_str().len() > SOCKET_PATH
-        {
-            let message = format!("a socket's path has {SOCKET_PATH} bytes at most");
-            self.add(url.span.clone(), message, "name a shorter path, such as a link's");
+        if let (Some(Address::Unix(path)), Some(url)) = (&address, &url) {
+            self.short_enough(path, url);
         }
         let user = broker.text("user", self.found).map(|t| t.text);
         let file = broker.text("password_file", self.found);
@@ -114,6 +111,14 @@ impl Reader<'_, '_> {
             keep_alive: keep_alive.unwrap_or(Duration::from_secs(30)),
             session_expiry: session_expiry.unwrap_or(Duration::from_secs(3600)),
         })
+    }
+
+    /// A socket's path is bounded by the system.
+    pub fn short_enough(&mut self, path: &Path, text: &Text) {
+        if path.as_os_str().len() > SOCKET_PATH {
+            let message = format!("a socket's path has {SOCKET_PATH} bytes at most");
+            self.add(text.span.clone(), message, "name a shorter path, such as a link's");
+        }
     }
 
     pub fn dialects(&mut self, fields: &mut Fields<'_>) -> (Speaks, Vec<Text>) {

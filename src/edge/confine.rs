@@ -158,6 +158,9 @@ fn others(config: &Config) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
             }
         }
     }
+    if let Some(socket) = &config.control {
+        all.push((folder_of(socket).to_owned(), OFFER));
+    }
     if let Some(observe) = &config.observe {
         all.push((observe.relay.clone(), OFFER));
     }

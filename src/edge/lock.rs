@@ -77,6 +77,11 @@ impl Lock {
         Ok(lock)
     }
 
+    /// Who has the folder.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
     /// Says whose memory is up to date; `None`: it could not be written.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use super::stderr::Stderr;
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::engine::quota::{Kind, Quota, Unwritten, Weight};
 use crate::printable;
+use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Log {
     filter: reload::Handle<LevelFilter, Registry>,
     lines: reload::Handle<Lines, Filtered>,
     bound: Bound,
+    /// The level that holds now.
+    now: LogLevel,
     level: Option<LogLevel>,
     format: Option<LogFormat>,
 }
@@ -45,24 +48,38 @@ pub fn start(
     format: Option<LogFormat>,
     config: &Config,
 ) -> Result<Log, String> {
-    let (filter, filter_handle) = reload::Layer::new(level.unwrap_or(config.log.level).into());
+    let now = level.unwrap_or(config.log.level);
+    let (filter, filter_handle) = reload::Layer::new(now.into());
     let (lines, lines_handle) = reload::Layer::new(as_lines(format.unwrap_or(config.log.format)));
     let bound = Bound::new(config.log.rate);
     let log = tracing_subscriber::registry().with(filter).with(lines).with(bound.clone());
     log.try_init().map_err(|e| e.to_string())?;
-    Ok(Log { filter: filter_handle, lines: lines_handle, bound, level, format })
+    Ok(Log { filter: filter_handle, lines: lines_handle, bound, now, level, format })
 }
 
 impl Log {
     /// Goes on as a new configuration says.
-    pub fn reload(&self, config: &Config) {
+    pub fn reload(&mut self, config: &Config) {
         let level = self.level.unwrap_or(config.log.level);
+        self.now = level;
         let format = self.format.unwrap_or(config.log.format);
         let changed = self.lines.reload(as_lines(format)).and_then(|()| self.filter.reload(level));
         self.bound.set_rate(config.log.rate);
         if let Err(error) = changed {
             tracing::error!(%error, "the log goes on as it was");
         }
+    }
+
+    /// Has this level hold until the next reload, if there is one. Says which holds, as `{"level":...}`.
+    ///
+    /// # Errors
+    /// It cannot be changed.
+    pub fn set_level(&mut self, level: Option<LogLevel>) -> Result<Value, String> {
+        if let Some(level) = level {
+            self.filter.reload(level).map_err(|error| error.to_string())?;
+            self.now = level;
+        }
+        Ok(json!({"level": self.now}))
     }
 
     /// What bounds it.

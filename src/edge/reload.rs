@@ -91,8 +91,21 @@ impl Reload {
         Ok((config, logins))
     }
 
-    /// Loads everything anew and has it apply, whole or not at all.
-    pub async fn reload(&mut self, why: &str, started: &Config, engine: &Handle) {
+    /// The log, which a reload changes too.
+    pub fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Loads everything anew and has it apply, whole or not at all. Says how many rows the mapping has.
+    ///
+    /// # Errors
+    /// What is wrong, a line for each finding.
+    pub async fn reload(
+        &mut self,
+        why: &str,
+        started: &Config,
+        engine: &Handle,
+    ) -> Result<usize, Vec<String>> {
         tracing::info!(why, "reloads");
         match self.load(started).await {
             Ok((config, logins)) => {
@@ -109,13 +122,15 @@ impl Reload {
                 };
                 engine.tell(None, |gateway, now| gateway.reload(reloaded, now));
                 tracing::info!(rows, "reloaded");
+                Ok(rows)
             }
             Err(found) => {
                 for finding in &found {
                     tracing::error!("{finding}");
                 }
                 tracing::error!(findings = found.len(), "not reloaded: it goes on as before");
-                engine.tell(None, |gateway, now| gateway.not_reloaded(found, now));
+                engine.tell(None, |gateway, now| gateway.not_reloaded(found.clone(), now));
+                Err(found)
             }
         }
     }

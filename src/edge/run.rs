@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::confine::Confined;
+use super::control::{self, Answer, Asked, Request};
 use super::handle::Handle;
 use super::lock::{Lock, NotTaken};
 use super::log::Log;
@@ -20,6 +21,7 @@ use crate::engine::name::DomainName;
 use crate::engine::proxy::Setting;
 use crate::engine::session;
 use crate::engine::status::{About, Memory};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -67,6 +69,7 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
     };
     let changes = watch(&config)?;
     confined.log();
+    let asked = control::serve(config.control.as_deref(), &config.state_dir).await;
     let reload = Reload::new(&config, log, confined)?;
     let clock = Clock::start();
     let (store, store_error) = open_store(&config).await;
@@ -117,7 +120,7 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
     super::service::ready();
     let mut gate = Gate { config, shared, pumps: JoinSet::new(), places: BTreeMap::new() };
     gate.open_serial();
-    gate.until_told(changes, signals, reload).await;
+    gate.until_told(changes, asked, signals, reload).await;
     gate.finish(own).await;
     Ok(())
 }
@@ -249,6 +252,7 @@ impl Gate {
     async fn until_told(
         &mut self,
         mut changes: mpsc::Receiver<Change>,
+        mut asked: mpsc::Receiver<Asked>,
         mut signals: Signals,
         mut reload: Reload,
     ) {
@@ -265,7 +269,37 @@ impl Gate {
                 _ = signals.terminate.recv() => return,
                 _ = signals.interrupt.recv() => return,
                 _ = signals.count.recv() => engine.ask(Gateway::log_counters),
-                why = reload.asked() => reload.reload(why, &self.config, &engine).await,
+                why = reload.asked() => drop(reload.reload(why, &self.config, &engine).await),
+                Some(asked) = asked.recv() => {
+                    let answer = self.answer(&asked.request, &mut reload).await;
+                    asked.answer(answer);
+                }
+            }
+        }
+    }
+
+    /// What a client of the control socket is told.
+    async fn answer(&self, request: &Request, reload: &mut Reload) -> Answer {
+        let engine = &self.shared.engine;
+        match request {
+            Request::Status => Ok(engine.tell(None, Gateway::status).0),
+            Request::Ready => {
+                let (record, _) = engine.tell(None, Gateway::record);
+                serde_json::to_value(record).map_err(|error| error.to_string())
+            }
+            Request::Coverage => Err("the gateway does not observe".to_owned()),
+            Request::Legacy { domain } => {
+                let (taken, _) =
+                    engine.tell(None, |gateway, now| gateway.take_for_legacy(domain, now));
+                taken.map(|is_new| json!({"new": is_new})).map_err(|why| format!("{domain}: {why}"))
+            }
+            Request::Log { level } => reload.log().set_level(*level),
+            Request::Reload => {
+                let reloaded = reload.reload("asked for", &self.config, engine).await;
+                Ok(match reloaded {
+                    Ok(rows) => json!({"rows": rows}),
+                    Err(findings) => json!({"findings": findings}),
+                })
             }
         }
     }

@@ -2,7 +2,7 @@
 //! and fuzzers. What decides is the very gateway that runs.
 
 use super::clock::Now;
-use super::gateway::{self, Gateway, OpenError, Parts, Pump, Reloadable};
+use super::gateway::{self, Gateway, NotLegacy, OpenError, Parts, Pump, Reloadable};
 use super::identity::Identity;
 use super::limits::Limits;
 use super::mapping::{Table, Topic};
@@ -239,6 +239,16 @@ impl Rehearsal {
             self.gateway.vanished(name, self.now);
             self.carry_out();
         }
+    }
+
+    /// A person has a domain that spoke MQTT taken for a legacy one again.
+    ///
+    /// # Errors
+    /// It cannot be one.
+    pub fn take_for_legacy(&mut self, name: &DomainName) -> Result<bool, NotLegacy> {
+        let taken = self.gateway.take_for_legacy(name, self.now);
+        self.carry_out();
+        taken
     }
 
     /// A domain no longer reads.

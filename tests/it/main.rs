@@ -16,6 +16,7 @@ mod peers;
 mod away;
 mod broker;
 mod confined;
+mod control;
 mod domu;
 mod domu_port;
 mod guarded;

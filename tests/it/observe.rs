@@ -523,6 +523,36 @@ async fn status_and_ready_say_that_it_observes() -> Outcome {
 }
 
 #[tokio::test]
+async fn what_it_has_heard_is_of_now_and_judged_whatever_is_on_disk() -> Outcome {
+    let mut observed = Observed::start()?;
+    observed.gateway.logged("passerelle observes", 1).await?;
+    observed.gateway.terminate()?;
+    observed.gateway.ended().await?;
+    observed.gateway.edit("passerelle.toml", "socket = \"\"", "socket = \"control.sock\"")?;
+    observed.gateway.run_as_it_is()?;
+    let mut router = MvpRouter::start(observed.relay.path())?;
+    let mut gui = LegacyDomain::start(observed.sockets.path(), "vm-gui")?;
+    router.connected("vm-gui").await?;
+    gui.ask("vm-nobody", "liste_disques", &json!({}));
+    gui.tell("tous", "test", &json!({}));
+    gui.expect("the fence", |line| line.tells("test")).await?;
+    let heard = |e: &Ended| e.out.contains("liste_disques") && e.out.contains("LISTE_DISQUES");
+    until(&observed.gateway, "coverage", &[], heard).await?;
+    let says = passerelle(&observed.gateway, "status", &[]).await?;
+    assert!(says.code == 0 && says.out.contains(": observes for "), "{says}");
+    let reload = passerelle(&observed.gateway, "reload", &[]).await?;
+    assert!(reload.code == 2 && reload.err.contains("anything else needs a restart"), "{reload}");
+    assert_eq!(passerelle(&observed.gateway, "log", &["warn"]).await?.out, "warn\n");
+
+    observed.gateway.edit("passerelle.toml", "psec.toml\"", "absent.toml\"")?;
+    let judged = passerelle(&observed.gateway, "coverage", &[]).await?;
+    assert!(judged.code == 1 && heard(&judged), "{judged}");
+    assert!(judged.err.contains("absent.toml"), "{judged}");
+    assert!(judged.out.contains("judged by the mapping that the gateway runs with"), "{judged}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_fifo_where_it_keeps_what_it_learns_holds_nobody_up() -> Outcome {
     let mut observed = Observed::start()?;
     observed.gateway.logged("passerelle observes", 1).await?;

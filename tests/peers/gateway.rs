@@ -24,6 +24,7 @@ pub struct Gateway {
     keys: String,
     broker_keys: String,
     dialects: String,
+    control: String,
     more: String,
     running: Option<Child>,
 }
@@ -51,6 +52,7 @@ impl Gateway {
             keys: String::new(),
             broker_keys: String::new(),
             dialects: "default = \"psec\"\n".to_owned(),
+            control: String::new(),
             more: String::new(),
             running: None,
         })
@@ -132,6 +134,19 @@ impl Gateway {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
         self.broker_keys = "user = \"passerelle\"\npasswords = \"passwords\"\n".to_owned();
         Ok(self)
+    }
+
+    /// It can be asked itself, and not through the broker alone.
+    #[must_use]
+    pub fn with_control(self) -> Self {
+        self.with_control_at("control.sock")
+    }
+
+    /// The same, at this socket.
+    #[must_use]
+    pub fn with_control_at(mut self, socket: &str) -> Self {
+        socket.clone_into(&mut self.control);
+        self
     }
 
     /// More tables for the configuration.
@@ -320,6 +335,11 @@ impl Gateway {
         self.directory.path().join("passerelle.toml")
     }
 
+    /// Where it can be asked.
+    pub fn control_socket(&self) -> PathBuf {
+        self.directory.path().join("control.sock")
+    }
+
     /// Where it remembers who has spoken legacy.
     pub fn state_dir(&self) -> PathBuf {
         self.directory.path().join("state")
@@ -347,10 +367,19 @@ url = \"{}\"
 {}
 [dialects]
 {}
+[control]
+socket = \"{}\"
+
 [[channel]]
 {}
 {}",
-            self.keys, self.url, self.broker_keys, self.dialects, self.channel, self.more
+            self.keys,
+            self.url,
+            self.broker_keys,
+            self.dialects,
+            self.control,
+            self.channel,
+            self.more
         );
         text
     }

@@ -43,9 +43,9 @@ pub fn json(book: &Book, rows: &[Row]) -> String {
 }
 
 /// As a table that fits 80 columns; below it, what is not covered, with an example and the way out.
-pub fn table(book: &Book, rows: &[Row], now: Now) -> String {
+pub fn table(book: &Book, rows: &[Row], by: &str, now: Now) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "Heard since {}, judged by the mapping as it is now.", time(book.since));
+    let _ = writeln!(text, "Heard since {}, judged by the mapping {by}.", time(book.since));
     if rows.is_empty() {
         text.push_str("Nothing has been heard yet.\n");
         return text;

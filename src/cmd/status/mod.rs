@@ -2,8 +2,9 @@
 
 mod table;
 
-use super::{ConfigFile, GOOD, Out, bad, load_bare, no_broker};
+use super::{ConfigFile, GOOD, Out, ask, bad, load_bare, no_broker};
 use crate::config::Bare;
+use crate::edge::control::Request;
 use crate::edge::lock::{self, Holder};
 use crate::edge::retained::Look;
 use crate::engine::publish::Received;
@@ -29,7 +30,7 @@ Exit codes:
   0  the gateway is online
   1  it is offline or the broker does not know it
   2  the configuration is wrong or a file cannot be read
-  3  the broker is out of reach";
+  3  the broker is out of reach: of the gateway, or of this program if the gateway cannot be asked";
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -70,16 +71,44 @@ fn complain(error: &str, out: &mut Out) {
     out.complain(format_args!("error: {}\n", printable::text(error)));
 }
 
-/// What the broker has of a gateway.
+/// What a gateway, or the broker, says of it.
+#[derive(Clone, PartialEq)]
 struct Known {
     instance: String,
     gateway: Option<Value>,
     domains: BTreeMap<String, Value>,
+    /// Whether the gateway itself says it.
+    is_of_now: bool,
 }
 
 impl Known {
     fn new(config: &Bare) -> Self {
-        Self { instance: config.instance.clone(), gateway: None, domains: BTreeMap::new() }
+        Self {
+            instance: config.instance.clone(),
+            gateway: None,
+            domains: BTreeMap::new(),
+            is_of_now: false,
+        }
+    }
+
+    /// What the gateway itself says, if it can be asked.
+    fn asked(config: &Bare) -> Option<Self> {
+        let mut whole = ask(config, Request::Status).ok()?;
+        let domains = whole.get_mut("domains")?.as_object_mut().map(std::mem::take)?;
+        Some(Self {
+            instance: whole.get("instance")?.as_str()?.to_owned(),
+            gateway: whole.get_mut("gateway").map(Value::take),
+            domains: domains.into_iter().collect(),
+            is_of_now: true,
+        })
+    }
+
+    /// A gateway that observes says nothing to the broker, but in its folder.
+    fn observing(config: &Bare) -> Option<Self> {
+        let holder = lock::look(&config.state_dir).ok().flatten().flatten();
+        let Holder { pid, since, .. } = holder.filter(|holder| holder.observes)?;
+        let gateway = json!({"state": "observing", "since": since, "pid": pid});
+        Some(Self { gateway: Some(gateway), is_of_now: true, ..Self::new(config) })
     }
 
     /// Takes a message in. What is no JSON is shown as null: nobody but the gateway should write it.
@@ -96,17 +125,32 @@ impl Known {
         };
     }
 
-    fn is_online(&self) -> bool {
-        self.gateway.as_ref().is_some_and(|g| g["state"] == "online")
+    /// The broker cannot know of a gateway that observes, whatever it has.
+    fn observes(&self) -> bool {
+        self.is_of_now && self.gateway.as_ref().is_some_and(|g| g["state"] == "observing")
+    }
+
+    /// The exit code.
+    fn code(&self) -> ExitCode {
+        match &self.gateway {
+            Some(_) if self.observes() => GOOD,
+            Some(gateway) if gateway["broker_error"].is_string() => no_broker(),
+            Some(gateway) if gateway["state"] == "online" => GOOD,
+            _ => bad(),
+        }
     }
 
     fn show(&self, as_json: bool, out: &mut Out) {
-        let Self { instance, gateway, domains } = self;
+        let Self { instance, gateway, domains, is_of_now } = self;
         if as_json {
             let all = json!({"instance": instance, "gateway": gateway, "domains": domains});
             return out.say_json(format_args!("{all}\n"));
         }
-        out.say_painted(&table::table(instance, gateway.as_ref(), domains, now()));
+        let gateway = gateway.as_ref();
+        if let Some(gateway) = gateway.filter(|_| self.observes()) {
+            return out.say(table::observing(instance, gateway, now()));
+        }
+        out.say_painted(&table::table(instance, gateway, domains, *is_of_now, now()));
     }
 }
 
@@ -115,49 +159,62 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// A gateway that observes says nothing to the broker. One whose folder this user may not look into is asked
-/// for there.
-fn show_observer(args: &Args, config: &Bare, out: &mut Out) -> bool {
-    let holder = lock::look(&config.state_dir).ok().flatten().flatten();
-    let Some(Holder { pid, since, .. }) = holder.filter(|holder| holder.observes) else {
-        return false;
-    };
-    let instance = &config.instance;
-    if args.json {
-        let gateway = json!({"state": "observing", "since": since, "pid": pid});
-        let all = json!({"instance": instance, "gateway": gateway, "domains": {}});
-        out.say_json(format_args!("{all}\n"));
-    } else {
-        out.say(table::observing(instance, pid, &since, now()));
-    }
-    true
-}
-
 async fn once(args: &Args, config: &Bare, out: &mut Out) -> Result<ExitCode, String> {
-    if show_observer(args, config, out) {
-        return Ok(GOOD);
-    }
-    let mut known = Known::new(config);
-    let (_, messages) = Look::begin(config).await?;
-    messages.iter().for_each(|m| known.take(m));
+    let known = match Known::asked(config).or_else(|| Known::observing(config)) {
+        Some(known) => known,
+        None => {
+            let mut known = Known::new(config);
+            let (_, messages) = Look::begin(config).await?;
+            messages.iter().for_each(|m| known.take(m));
+            known
+        }
+    };
     known.show(args.json, out);
-    Ok(if known.is_online() { GOOD } else { bad() })
+    Ok(known.code())
 }
 
+/// Shows the status until nobody reads it any more. On a terminal it is shown again each second, and else when
+/// it has changed.
 async fn watch(args: &Args, config: &Bare, out: &mut Out) -> Result<ExitCode, String> {
     let mut seconds = seconds();
+    let mut shown = Shown { on_terminal: out.is_terminal() && !args.json, last: None };
     loop {
         seconds.tick().await;
         if !out.flush() {
             return Ok(GOOD);
         }
-        if show_observer(args, config, out) {
+        if let Some(known) = Known::asked(config).or_else(|| Known::observing(config)) {
+            if !shown.show(known, args, out) {
+                return Ok(GOOD);
+            }
             continue;
         }
-        match follow(args, config, &mut seconds, out).await {
-            Ok(()) => return Ok(GOOD),
+        match follow(args, config, &mut seconds, &mut shown, out).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(GOOD),
             Err(error) => complain(&error, out),
         }
+    }
+}
+
+/// What was shown last.
+struct Shown {
+    on_terminal: bool,
+    last: Option<Known>,
+}
+
+impl Shown {
+    /// Says whether anybody reads it.
+    fn show(&mut self, known: Known, args: &Args, out: &mut Out) -> bool {
+        if !self.on_terminal && self.last.as_ref() == Some(&known) {
+            return out.flush();
+        }
+        if self.on_terminal {
+            out.put(CLEAR);
+        }
+        known.show(args.json, out);
+        self.last = Some(known);
+        out.flush()
     }
 }
 
@@ -168,37 +225,29 @@ fn seconds() -> Interval {
     seconds
 }
 
-/// Shows the status until nobody reads it any more.
+/// Shows what the broker has, for as long as the gateway itself cannot be asked. Says whether anybody reads it.
 async fn follow(
     args: &Args,
     config: &Bare,
     seconds: &mut Interval,
+    shown: &mut Shown,
     out: &mut Out,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let mut known = Known::new(config);
     let (mut look, messages) = Look::begin(config).await?;
     messages.iter().for_each(|m| known.take(m));
-    let on_terminal = out.is_terminal() && !args.json;
-    let mut changed = true;
     loop {
-        if changed || on_terminal {
-            if on_terminal {
-                out.put(CLEAR);
-            }
-            known.show(args.json, out);
+        if !shown.show(known.clone(), args, out) {
+            return Ok(false);
         }
-        if !out.flush() {
-            return Ok(());
-        }
-        changed = false;
         loop {
             tokio::select! {
-                message = look.next() => {
-                    known.take(&message?);
-                    changed = true;
-                }
+                message = look.next() => known.take(&message?),
                 _ = seconds.tick() => break,
             }
+        }
+        if Known::asked(config).is_some() {
+            return Ok(true);
         }
     }
 }

@@ -10,11 +10,13 @@ use std::time::{Duration, SystemTime};
 
 const WIDTH: usize = 80;
 
-/// The table, in colour. All that it shows comes from the broker, where anybody may have put it.
+/// The table, in colour. What it shows may come from the broker, where anybody may have put it: then figures
+/// may be old.
 pub(super) fn table(
     instance: &str,
     gateway: Option<&Value>,
     domains: &BTreeMap<String, Value>,
+    is_of_now: bool,
     now: SystemTime,
 ) -> String {
     let mut out = String::new();
@@ -58,7 +60,8 @@ pub(super) fn table(
     }
     if !reasons.is_empty() {
         let _ = write!(out, "\n{reasons}");
-        out.push_str(&wrap("The log has what was refused. Figures may be 10 s old."));
+        let old = if is_of_now { "" } else { " Figures may be 10 s old." };
+        out.push_str(&wrap(&format!("The log has what was refused.{old}")));
     }
     out
 }
@@ -93,8 +96,8 @@ fn paint(text: &str, style: Style) -> String {
 }
 
 /// That a gateway observes.
-pub(super) fn observing(instance: &str, pid: u32, since: &str, now: SystemTime) -> String {
-    let since = age(&Value::from(since), now);
+pub(super) fn observing(instance: &str, gateway: &Value, now: SystemTime) -> String {
+    let (since, pid) = (age(&gateway["since"], now), &gateway["pid"]);
     wrap(&format!(
         "passerelle {instance}: observes for {since}, process {pid}: the old router is in charge, and nothing \
          goes to MQTT; `passerelle coverage` shows what it has heard"
@@ -135,6 +138,9 @@ fn head(out: &mut String, instance: &str, gateway: Option<&Value>, now: SystemTi
     for error in gateway["store_errors"].as_array().into_iter().flatten() {
         let error = error.as_str().unwrap_or("?");
         out.push_str(&wrap(&format!("not kept on disk: {}", clean(error))));
+    }
+    if let Some(error) = gateway["broker_error"].as_str() {
+        out.push_str(&wrap(&format!("the broker is out of reach: {}", clean(error))));
     }
     if let Some(error) = gateway["memory_error"].as_str() {
         out.push_str(&wrap(&clean(error)));
@@ -224,7 +230,7 @@ mod tests {
         let counters = json!({"received": 9, "refused": {"not_json": 1, "not_mapped": 4}});
         let domain = json!({"state": "legacy", "counters": counters});
         let domains = BTreeMap::from([("vm-gui".to_owned(), domain)]);
-        let shown = table("dom0", None, &domains, SystemTime::UNIX_EPOCH);
+        let shown = table("dom0", None, &domains, false, SystemTime::UNIX_EPOCH);
         assert!(shown.contains("\nvm-gui: refused: not_mapped 4, not_json 1\n"), "{shown}");
     }
 
@@ -245,7 +251,7 @@ mod tests {
         domains.insert("nothing".to_owned(), Value::Null);
         for gateway in [None, Some(json!({})), Some(Value::Null), Some(online)] {
             let far = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000_000_000);
-            let shown = table(&"i".repeat(64), gateway.as_ref(), &domains, far);
+            let shown = table(&"i".repeat(64), gateway.as_ref(), &domains, true, far);
             let shown = anstream::adapter::strip_str(&shown).to_string();
             let widest = shown.lines().map(|l| l.chars().count()).max();
             assert!(widest <= Some(WIDTH), "{widest:?}\n{shown}");

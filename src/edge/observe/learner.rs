@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 /// The file's name in `state_dir`.
@@ -36,11 +36,15 @@ enum What {
     Discarded(u64),
 }
 
-struct Letter {
-    domain: DomainName,
-    what: What,
-    /// Room for others of the domain once this is learnt.
-    _room: OwnedSemaphorePermit,
+enum Letter {
+    Heard {
+        domain: DomainName,
+        what: What,
+        /// Room for others of the domain once this is learnt.
+        _room: OwnedSemaphorePermit,
+    },
+    /// What has been learnt is asked for, as it is written.
+    Asked(oneshot::Sender<String>),
 }
 
 /// Takes copies of what passes in one channel. It never waits: what finds no room is counted.
@@ -95,7 +99,9 @@ impl Ear {
         let Some(domain) = self.domain.clone() else { return true };
         let weight = u32::try_from(size.saturating_add(WEIGHT)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(weight);
-        room.is_ok_and(|room| self.learner.send(Letter { domain, what, _room: room }).is_ok())
+        room.is_ok_and(|room| {
+            self.learner.send(Letter::Heard { domain, what, _room: room }).is_ok()
+        })
     }
 }
 
@@ -123,6 +129,19 @@ impl Learner {
         let (letters, incoming) = channel();
         let thread = Thread { coverage, file, clock, failing: false, _lock: lock };
         Ok((Self { letters }, tokio::task::spawn_blocking(|| thread.run(incoming))))
+    }
+
+    /// What has been learnt so far, by the mapping that the gateway runs with, as the file has it.
+    ///
+    /// # Errors
+    /// Nobody learns any more.
+    pub fn book(&self) -> impl Future<Output = Result<String, String>> + use<> {
+        let (reply, book) = oneshot::channel();
+        // Without a learner there is no reply.
+        let _ = self.letters.send(Letter::Asked(reply));
+        async {
+            book.await.map_err(|_| "nothing is learnt any more: see the gateway's log".to_owned())
+        }
     }
 
     /// An ear for a channel.
@@ -159,9 +178,13 @@ impl Thread {
                 Some(left) => letters.recv_timeout(left),
             };
             match next {
-                Ok(letter) => {
-                    self.learn(&letter);
+                Ok(Letter::Heard { domain, what, .. }) => {
+                    self.learn(&domain, &what);
                     due.get_or_insert_with(|| Instant::now() + SOON);
+                }
+                Ok(Letter::Asked(reply)) => {
+                    // Who does not wait for it any more needs none.
+                    let _ = reply.send(write(&self.coverage.judged(self.clock.now())));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     due = None;
@@ -172,9 +195,8 @@ impl Thread {
         }
     }
 
-    fn learn(&mut self, letter: &Letter) {
-        let domain = &letter.domain;
-        match &letter.what {
+    fn learn(&mut self, domain: &DomainName, what: &What) {
+        match what {
             What::Opened(from) => self.coverage.opened(domain, *from),
             What::Bytes(from, bytes) => {
                 self.coverage.hear(domain, *from, bytes, self.clock.now());

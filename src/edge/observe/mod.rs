@@ -9,7 +9,9 @@ mod relay;
 
 use super::clock::Clock;
 use super::confine::Confined;
-use super::lock::{Lock, NotTaken};
+use super::control::{self, Asked, Request};
+use super::lock::{Holder, Lock, NotTaken};
+use super::log::Log;
 use super::watch::{Change, Watch};
 use crate::config::{Channel, Config, Observe, domain_of};
 use crate::engine::proxy::Setting;
@@ -17,6 +19,7 @@ pub use learner::FILE;
 use learner::Learner;
 use offer::Folder;
 use relay::{Control, Relay};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,10 +29,15 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+const NOTHING_TO_RELOAD: &str = "observing: `passerelle coverage` reads the mapping anew each time; anything else needs a restart";
+
 struct Observer {
     config: Config,
     folder: Folder,
     learner: Learner,
+    log: Log,
+    /// Who this is.
+    holder: Holder,
     /// By the file's name: a router is offered a socket whose name is no domain's as well.
     running: BTreeMap<OsString, (PathBuf, mpsc::UnboundedSender<Control>)>,
     tasks: JoinSet<()>,
@@ -39,7 +47,12 @@ struct Observer {
 ///
 /// # Errors
 /// What keeps it from starting: a directory that is not there, a state file that cannot be written.
-pub async fn run(mut config: Config, observe: Observe, confined: &Confined) -> Result<(), String> {
+pub async fn run(
+    mut config: Config,
+    observe: Observe,
+    log: Log,
+    confined: &Confined,
+) -> Result<(), String> {
     let setting = Setting {
         table: Arc::new(std::mem::take(&mut config.table)),
         policy: Arc::new(std::mem::take(&mut config.policy)),
@@ -50,6 +63,7 @@ pub async fn run(mut config: Config, observe: Observe, confined: &Confined) -> R
     let lock = Lock::take(&config.state_dir, true).await.map_err(|not_taken| match not_taken {
         NotTaken::Held(why) | NotTaken::Unusable(why) => why,
     })?;
+    let holder = lock.holder().clone();
     let (learner, learning) = Learner::start(setting, &config.state_dir, lock, Clock::start())?;
     let relay = observe.relay;
     let folder =
@@ -65,6 +79,7 @@ pub async fn run(mut config: Config, observe: Observe, confined: &Confined) -> R
     let (removed, looks) = mpsc::channel(64);
     tokio::spawn(relayed.forward(removed));
     confined.log();
+    let asked = control::serve(config.control.as_deref(), &config.state_dir).await;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         relay = %relay.display(),
@@ -72,8 +87,8 @@ pub async fn run(mut config: Config, observe: Observe, confined: &Confined) -> R
     );
     super::service::ready();
     let (running, tasks) = (BTreeMap::new(), JoinSet::new());
-    let mut observer = Observer { config, folder, learner, running, tasks };
-    observer.until_told(changes, looks).await.map_err(|e| format!("signals: {e}"))?;
+    let mut observer = Observer { config, folder, learner, log, holder, running, tasks };
+    observer.until_told(changes, looks, asked).await.map_err(|e| format!("signals: {e}"))?;
     observer.finish(learning).await;
     Ok(())
 }
@@ -83,6 +98,7 @@ impl Observer {
         &mut self,
         mut changes: mpsc::Receiver<Change>,
         mut relayed: mpsc::Receiver<Change>,
+        mut asked: mpsc::Receiver<Asked>,
     ) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -100,11 +116,34 @@ impl Observer {
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
                 _ = count.recv() => self.tell_all(|| Control::Report),
-                _ = reload.recv() => tracing::warn!(
-                    "observing: `passerelle coverage` reads the mapping anew each time; anything else needs a restart"
-                ),
+                _ = reload.recv() => tracing::warn!("{NOTHING_TO_RELOAD}"),
+                Some(asked) = asked.recv() => self.answer(asked),
             }
         }
+    }
+
+    /// Answers a client of the control socket.
+    fn answer(&mut self, asked: Asked) {
+        let Holder { pid, since, .. } = &self.holder;
+        let answer = match &asked.request {
+            Request::Status => {
+                let gateway = json!({"state": "observing", "since": since, "pid": pid});
+                let instance = &self.config.instance;
+                Ok(json!({"instance": instance, "gateway": gateway, "domains": {}}))
+            }
+            Request::Coverage => {
+                let book = self.learner.book();
+                // What is still to be learnt before holds up nobody.
+                tokio::spawn(async move { asked.answer(book.await.map(Value::String)) });
+                return;
+            }
+            Request::Log { level } => self.log.set_level(*level),
+            Request::Reload => Err(NOTHING_TO_RELOAD.to_owned()),
+            Request::Ready | Request::Legacy { .. } => {
+                Err("the gateway observes: the old router is in charge".to_owned())
+            }
+        };
+        asked.answer(answer);
     }
 
     fn tell_all(&self, control: impl Fn() -> Control) {

@@ -1,23 +1,14 @@
 //! A socket that is offered to the old router in the place of a domain's own.
 
+use crate::edge::offered::{Offered, is_stale, is_there};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 /// How many clients may wait while one is served, as with a console's backend.
 const WAITING: u32 = 1;
-
-/// A socket that listens. Its file is removed when it is dropped.
-#[derive(Debug)]
-pub(super) struct Offer {
-    listener: UnixListener,
-    path: PathBuf,
-    /// Its file: device and number. Another that has taken its place is left alone.
-    file: (u64, u64),
-}
 
 /// The folder of the offered sockets.
 #[derive(Debug, Clone)]
@@ -67,92 +58,25 @@ impl Folder {
     }
 }
 
-impl Offer {
-    /// Offers `path` in the place of the domain's `own` socket: whoever may connect to that one may
-    /// connect to this one, and nobody else. It appears when it is ready, and takes the place of one
-    /// that a killed gateway has left behind.
-    ///
-    /// # Errors
-    /// Something else has the path: a file that is no socket, or a program that listens. And those of
-    /// making a socket.
-    pub async fn open(path: PathBuf, own: &Path) -> io::Result<Self> {
-        if is_there(&path)? && !is_stale(&path).await? {
-            let text = format!("{}: another program listens there", path.display());
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
-        }
-        let like = fs::metadata(own)?;
-        let new = beside(&path);
-        if is_there(&new)? {
-            fs::remove_file(&new)?;
-        }
-        let socket = UnixSocket::new_stream()?;
-        socket.bind(&new)?;
+/// Offers `path` in the place of the domain's `own` socket: whoever may connect to that one may connect to this
+/// one, and nobody else.
+///
+/// # Errors
+/// Those of [`Offered::open`].
+pub(super) async fn offer(path: PathBuf, own: &Path) -> io::Result<Offered> {
+    let like = fs::metadata(own)?;
+    let prepare = |new: &Path| {
         let (user, group) = (like.uid(), like.gid());
         // Only root may give a file away. Others came to the domain's socket by their group, which
         // they may give, or because everyone may.
-        let given =
-            chown(&new, Some(user), Some(group)).or_else(|_| chown(&new, None, Some(group)));
+        let given = chown(new, Some(user), Some(group)).or_else(|_| chown(new, None, Some(group)));
         if let Err(error) = given {
-            tracing::debug!(path = %path.display(), %error, "not given to the owner of the domain's socket");
+            let path = new.display();
+            tracing::debug!(%path, %error, "not given to the owner of the domain's socket");
         }
-        fs::set_permissions(&new, fs::Permissions::from_mode(like.mode() & 0o777))?;
-        let listener = socket.listen(WAITING)?;
-        let made = fs::metadata(&new)?;
-        fs::rename(&new, &path)?;
-        Ok(Self { listener, path, file: (made.dev(), made.ino()) })
-    }
-
-    /// Whether its file is there.
-    pub fn is_there(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.file)
-    }
-
-    /// The next client.
-    ///
-    /// # Errors
-    /// Those of `accept(2)`.
-    pub async fn accept(&self) -> io::Result<UnixStream> {
-        self.listener.accept().await.map(|(stream, _)| stream)
-    }
-}
-
-impl Drop for Offer {
-    fn drop(&mut self) {
-        if self.is_there()
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "the relay's socket stays behind");
-        }
-    }
-}
-
-/// The hidden name, no longer than the other, under which a socket is made.
-fn beside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{}-new", name.trim_end_matches("-msg.sock")))
-}
-
-/// Whether a socket has the path.
-fn is_there(path: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(file) if file.file_type().is_socket() => Ok(true),
-        Ok(_) => {
-            let text = format!("{}: there is a file that is no socket", path.display());
-            Err(io::Error::new(io::ErrorKind::AlreadyExists, text))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether nobody listens on a socket any more.
-async fn is_stale(path: &Path) -> io::Result<bool> {
-    match UnixStream::connect(path).await {
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
-        Err(error) => Err(error),
-    }
+        fs::set_permissions(new, fs::Permissions::from_mode(like.mode() & 0o777))
+    };
+    Offered::open(path, WAITING, prepare).await
 }
 
 async fn sweep(directory: &Path) -> io::Result<()> {

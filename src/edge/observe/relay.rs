@@ -4,10 +4,11 @@
 
 use super::backlog::Backlog;
 use super::learner::Ear;
-use super::offer::{Folder, Offer};
+use super::offer::{Folder, offer};
 use super::pipe::{CHUNK, read, read_out, rest_of, write};
 use crate::edge::channel::{Channel, drain, is_absent};
 use crate::edge::clock::wait;
+use crate::edge::offered::Offered;
 use crate::engine::coverage::Speaker;
 use crate::engine::limits::Limits;
 use bytes::{Buf as _, BytesMut};
@@ -72,7 +73,7 @@ struct Life {
 /// What there is while the domain is connected.
 struct Link {
     domain: UnixStream,
-    offer: Option<Offer>,
+    offer: Option<Offered>,
     /// When to offer the socket (again).
     offer_at: Option<Instant>,
     /// Why it cannot be offered, as was told.
@@ -318,7 +319,7 @@ impl Relay {
     async fn offer(&mut self, link: &mut Link) {
         link.offer_at = None;
         let opened = match self.folder.make() {
-            Ok(()) => Offer::open(self.offered.clone(), &self.own).await,
+            Ok(()) => offer(self.offered.clone(), &self.own).await,
             Err(error) => Err(error),
         };
         match opened {
@@ -383,7 +384,7 @@ fn count(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-async fn accept(offer: Option<&Offer>) -> io::Result<UnixStream> {
+async fn accept(offer: Option<&Offered>) -> io::Result<UnixStream> {
     match offer {
         Some(offer) => offer.accept().await,
         None => std::future::pending().await,

@@ -135,6 +135,29 @@ impl Book {
         }
     }
 
+    /// The book with these rows in the place of its own.
+    pub(super) fn of(&self, rows: Vec<Row>) -> Self {
+        let mut book = self.clone();
+        book.pages.values_mut().for_each(|page| page.entries.clear());
+        for Row { domain, key, entry } in rows {
+            book.pages.entry(domain).or_default().entries.insert(key, entry);
+        }
+        book
+    }
+
+    /// The table as it was judged when the messages came.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Row> {
+        let row = |domain: &DomainName, (key, entry): (&Key, &Entry)| Row {
+            domain: domain.clone(),
+            key: key.clone(),
+            entry: entry.clone(),
+        };
+        let rows =
+            self.pages.iter().flat_map(|(d, page)| page.entries.iter().map(move |e| row(d, e)));
+        rows.collect()
+    }
+
     /// The table by the mapping of `setting`, which may be another than the one when the messages
     /// came: each whole example is judged again. What has no whole example stays as it was judged.
     #[must_use]

@@ -59,6 +59,12 @@ impl Coverage {
         &self.book
     }
 
+    /// The same, all of it judged by the mapping that holds.
+    #[must_use]
+    pub fn judged(&self, now: Now) -> Book {
+        self.book.of(self.book.judged(&self.setting, now))
+    }
+
     fn ear(&mut self, domain: &DomainName, from: Speaker) -> &mut Ear {
         let line = self.setting.limits.line;
         let new = || Ear { decoder: Decoder::new(line), fresh: true };

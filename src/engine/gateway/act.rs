@@ -9,7 +9,7 @@ use crate::engine::proxy::{Action, Passed};
 use crate::engine::publish::Publish;
 use crate::engine::refusal::Refusal;
 use crate::engine::session::{self, Delivery, Event, Filter, Session};
-use crate::engine::status::State;
+use crate::engine::status::{Report, State};
 use crate::engine::tunnel::Order;
 
 impl Gateway {
@@ -284,7 +284,7 @@ impl Gateway {
                 own.log.ready();
             }
             Event::Lost { why, contested, times } => {
-                own.board.lost();
+                own.board.lost_for(&why);
                 own.log.lost(&why, contested, times);
             }
             Event::Received(message, delivery) if own.board.is_domains(&message.topic) => {
@@ -343,11 +343,17 @@ impl Gateway {
     /// Tells the status what a domain's channel is doing, if there is something new.
     fn report(&mut self, name: &DomainName, now: Now) {
         let Some(domain) = self.domains.get_mut(name) else { return };
-        let Some(report) = domain.report(now) else { return };
+        if let Some(report) = domain.report(now) {
+            self.take_report(name, &report, now);
+        }
+    }
+
+    pub(super) fn take_report(&mut self, name: &DomainName, report: &Report, now: Now) {
+        let Some(domain) = self.domains.get_mut(name) else { return };
         domain.told = Some(report.state);
         let shown_as = domain.shown_as();
         self.show_mode(name, now);
-        self.own.report(&shown_as, &report, now);
+        self.own.report(&shown_as, report, now);
     }
 
     /// A domain's mode comes before what follows from it.

@@ -247,10 +247,16 @@ impl Domain {
         let none = Counters::default();
         let mut reporter = std::mem::take(&mut self.reporter);
         let due = reporter.is_due(self.view(&none), now.monotonic);
-        let report = due.then(|| {
-            let heard = self.proxy_mut().map(Proxy::take_heard).unwrap_or_default();
-            reporter.report(self.view(&none), heard, now.monotonic)
-        });
+        self.reporter = reporter;
+        due.then(|| self.report_now(now))
+    }
+
+    /// The report, whether it is time or not.
+    pub fn report_now(&mut self, now: Now) -> Report {
+        let none = Counters::default();
+        let mut reporter = std::mem::take(&mut self.reporter);
+        let heard = self.proxy_mut().map(Proxy::take_heard).unwrap_or_default();
+        let report = reporter.report(self.view(&none), heard, now.monotonic);
         self.reporter = reporter;
         report
     }

@@ -6,6 +6,7 @@
 
 mod act;
 mod channel;
+mod control;
 mod domain;
 mod effect;
 mod finish;
@@ -16,6 +17,7 @@ mod skipped;
 mod stored;
 
 pub use channel::OpenError;
+pub use control::NotLegacy;
 pub use effect::{Effect, Pump};
 pub use share::CHUNK;
 pub use stored::Restored;

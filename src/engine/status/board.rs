@@ -74,6 +74,22 @@ struct Entry {
     next: Duration,
 }
 
+impl Entry {
+    fn shown(&self) -> Value {
+        let mut counters = self.before.clone();
+        counters.add(&self.counters);
+        json!({
+            "state": self.state,
+            "since": self.since,
+            "cause": self.fault.as_deref().or(self.state.cause()),
+            "last_legacy": self.last_legacy,
+            "calls_pending": self.calls,
+            "mqtt_bytes_dropped": self.dropped_before.saturating_add(self.dropped),
+            "counters": shown(&counters),
+        })
+    }
+}
+
 /// The board. It publishes while it is [`Board::connected`], everything at its beginning.
 #[derive(Debug)]
 pub struct Board {
@@ -86,6 +102,8 @@ pub struct Board {
     unstored: BTreeMap<DomainName, String>,
     domains: BTreeMap<DomainName, Entry>,
     connected: bool,
+    /// Why the broker is out of reach, while it is.
+    broker_error: Option<String>,
     tokens: u64,
     cleared: u64,
     publishes: Vec<Publish>,
@@ -103,6 +121,7 @@ impl Board {
             unstored: BTreeMap::new(),
             domains: BTreeMap::new(),
             connected: false,
+            broker_error: Some("not connected yet".to_owned()),
             tokens: STATE,
             cleared: CLEARED,
             publishes: Vec::new(),
@@ -143,6 +162,7 @@ impl Board {
     /// may have said that the gateway is gone.
     pub fn connected(&mut self, now: Now) {
         self.connected = true;
+        self.broker_error = None;
         self.publish_state();
         let names: Vec<_> = self.domains.keys().cloned().collect();
         for name in names {
@@ -153,6 +173,12 @@ impl Board {
     /// The broker can no longer be reached.
     pub fn lost(&mut self) {
         self.connected = false;
+    }
+
+    /// The broker can no longer be reached, for this reason.
+    pub fn lost_for(&mut self, why: &str) {
+        self.lost();
+        self.broker_error = Some(why.to_owned());
     }
 
     /// The store does not take what comes from a domain, or does again.
@@ -301,14 +327,29 @@ impl Board {
         format!("passerelle/{}/domains/{name}", self.about.instance)
     }
 
+    /// All that is on it, as `passerelle status --json` shows it.
+    #[must_use]
+    pub fn whole(&self) -> Value {
+        let domains = self.domains.iter().map(|(name, entry)| (name.to_string(), entry.shown()));
+        json!({
+            "instance": self.about.instance,
+            "gateway": self.state(),
+            "domains": domains.collect::<Map<_, _>>(),
+        })
+    }
+
     fn publish_state(&mut self) {
-        if !self.connected {
-            return;
+        if self.connected {
+            let topic = Self::state_topic(&self.about.instance);
+            self.retain(Token(STATE), topic, self.state().to_string());
         }
-        let About { instance, version, mappings, memory_error, store_error } = &self.about;
+    }
+
+    fn state(&self) -> Value {
+        let About { instance: _, version, mappings, memory_error, store_error } = &self.about;
         let unstored = self.unstored.iter().map(|(name, why)| format!("{name}: {why}"));
         let unstored: Vec<_> = store_error.iter().cloned().chain(unstored).collect();
-        let state = match &self.ended {
+        match &self.ended {
             Some(ended) => {
                 json!({"state": "offline", "since": ended, "cause": "it was told to end"})
             }
@@ -318,11 +359,11 @@ impl Board {
                 "version": version,
                 "mappings": mappings,
                 "reload": self.reload,
+                "broker_error": self.broker_error,
                 "memory_error": memory_error,
                 "store_errors": unstored,
             }),
-        };
-        self.retain(Token(STATE), Self::state_topic(instance), state.to_string());
+        }
     }
 
     fn publish(&mut self, name: &DomainName, now: Now) {
@@ -330,18 +371,7 @@ impl Board {
         let Some(entry) = self.domains.get_mut(name).filter(|_| self.connected) else { return };
         entry.changed = false;
         entry.next = now.monotonic.saturating_add(EVERY);
-        let mut counters = entry.before.clone();
-        counters.add(&entry.counters);
-        let state = json!({
-            "state": entry.state,
-            "since": entry.since,
-            "cause": entry.fault.as_deref().or(entry.state.cause()),
-            "last_legacy": entry.last_legacy,
-            "calls_pending": entry.calls,
-            "mqtt_bytes_dropped": entry.dropped_before.saturating_add(entry.dropped),
-            "counters": shown(&counters),
-        });
-        let token = entry.token;
+        let (token, state) = (entry.token, entry.shown());
         self.retain(token, topic, state.to_string());
     }
 

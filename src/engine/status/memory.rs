@@ -182,6 +182,12 @@ impl Memory {
         self.changed = false;
         self.written = now.monotonic;
         self.next = now.monotonic.saturating_add(EVERY);
+        self.record(now)
+    }
+
+    /// The record as it is now.
+    #[must_use]
+    pub fn record(&self, now: Now) -> Record {
         let domains = self.domains.iter();
         Record {
             format: FORMAT,

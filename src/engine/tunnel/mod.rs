@@ -350,10 +350,21 @@ impl Tunnel {
         if self.ends_by_silence().is_some_and(|end| end <= now) {
             self.silent_since = None;
             if has_broker {
-                self.carrier = self.carrier.then(Carrier::new());
-                self.orders.push(Order::Legacy(Bytes::new()));
+                self.take_for_legacy();
             }
         }
+    }
+
+    /// The domain is a legacy one, though it has said nothing. Says whether that may be: not while its own
+    /// connection to the broker stands.
+    pub fn take_for_legacy(&mut self) -> bool {
+        let may_be = self.waits_for_connect();
+        if may_be {
+            self.silent_since = None;
+            self.carrier = self.carrier.then(Carrier::new());
+            self.orders.push(Order::Legacy(Bytes::new()));
+        }
+        may_be
     }
 
     /// From its next CONNECT on, the domain logs in with this, under its name; without one, with the name

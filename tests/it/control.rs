@@ -1,0 +1,187 @@
+//! The control socket, and what asks it.
+
+use crate::peers::raw_mqtt::Hello;
+use crate::peers::{Broker, DEADLINE, Dom0, Gateway, Missing};
+use crate::setting::{Ended, Outcome, passerelle, setting_with, until};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+async fn setting() -> Result<Dom0, Missing> {
+    setting_with(Broker::start().await?, Gateway::with_control).await
+}
+
+/// Waits until the gateway can be asked.
+async fn is_asked(gateway: &Gateway) -> Outcome {
+    until(gateway, "log", &[], |e| e.code == 0).await?;
+    Ok(())
+}
+
+/// What the socket says to these bytes.
+async fn said(gateway: &Gateway, bytes: &[u8]) -> Outcome<String> {
+    let mut stream = UnixStream::connect(gateway.control_socket()).await?;
+    stream.write_all(bytes).await?;
+    let mut reply = Vec::new();
+    // What was not read is why the other side may close with an error.
+    let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut reply)).await?;
+    Ok(String::from_utf8_lossy(&reply).into_owned())
+}
+
+#[tokio::test]
+async fn it_can_be_asked_without_a_broker_and_with_a_broken_mapping() -> Outcome {
+    let mut setting = setting().await?;
+    let mut gui = setting.legacy("vm-gui").await?;
+    setting.broker.kill().await?;
+    setting.gateway.edit("passerelle.toml", "psec.toml\"", "absent.toml\"")?;
+    for _ in 0..2 {
+        gui.ask("vm-nobody", "no_such_command", &json!({}));
+        gui.expect("the refusal", |line| line.tells("erreur")).await?;
+    }
+    let lost = |e: &Ended| e.code == 3 && e.out.contains("broker is out of reach");
+    let ended = until(&setting.gateway, "status", &[], lost).await?;
+    assert!(ended.out.contains("\nvm-gui: refused: not_mapped 2\n"), "{ended}");
+    assert!(!ended.out.contains("may be 10 s old"), "{ended}");
+    let ended = passerelle(&setting.gateway, "status", &["--json"]).await?;
+    let whole: Value = serde_json::from_str(&ended.out)?;
+    assert_eq!(whole["domains"]["vm-gui"]["counters"]["received"], 2, "{ended}");
+    assert!(whole["gateway"]["broker_error"].is_string(), "{ended}");
+    let ended = passerelle(&setting.gateway, "ready", &[]).await?;
+    assert_eq!(ended.code, 1, "{ended}");
+    assert!(ended.out.contains("commande no_such_command: 2 in all"), "{ended}");
+
+    // Without the gateway the broker is asked, as if there were no socket.
+    setting.gateway.kill().await?;
+    let ended = passerelle(&setting.gateway, "status", &[]).await?;
+    assert_eq!((ended.code, ended.out.as_str()), (3, ""), "{ended}");
+    let ended = passerelle(&setting.gateway, "log", &[]).await?;
+    assert_eq!(ended.code, 2, "{ended}");
+    assert!(ended.err.contains("control.sock: ") && ended.err.contains("does the gateway run"));
+    // One that is left behind is no obstacle.
+    assert!(setting.gateway.control_socket().exists());
+    setting.gateway.edit("passerelle.toml", "absent.toml\"", "psec.toml\"")?;
+    setting.gateway.run_as_it_is()?;
+    is_asked(&setting.gateway).await?;
+    setting.gateway.terminate()?;
+    setting.gateway.ended().await?;
+    assert!(!setting.gateway.control_socket().exists());
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_its_owner_and_its_group_may_ask() -> Outcome {
+    let setting = setting().await?;
+    is_asked(&setting.gateway).await?;
+    let mode = fs::metadata(setting.gateway.control_socket())?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_level_of_the_log_changes_until_the_next_reload() -> Outcome {
+    let setting = setting().await?;
+    is_asked(&setting.gateway).await?;
+    let level = async |more: &[&str]| -> Outcome<String> {
+        Ok(passerelle(&setting.gateway, "log", more).await?.out)
+    };
+    assert_eq!(level(&[]).await?, "info\n");
+    assert_eq!(level(&["debug"]).await?, "debug\n");
+    let gui = setting.legacy("vm-gui").await?;
+    gui.ask("sys-usb", "liste_disques", &json!({}));
+    setting.gateway.logged("DEBUG publish", 1).await?;
+    assert_eq!(passerelle(&setting.gateway, "reload", &[]).await?.code, 0);
+    assert_eq!(level(&[]).await?, "info\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reload_says_on_the_terminal_what_is_wrong() -> Outcome {
+    let setting = setting().await?;
+    is_asked(&setting.gateway).await?;
+    let ended = passerelle(&setting.gateway, "reload", &[]).await?;
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended}");
+    assert!(ended.out.starts_with("reloaded: the mapping has "), "{ended}");
+    setting.gateway.edit("passerelle.toml", "psec.toml\"", "absent.toml\"")?;
+    let ended = passerelle(&setting.gateway, "reload", &[]).await?;
+    assert_eq!((ended.code, ended.err.as_str()), (1, ""), "{ended}");
+    assert!(ended.out.contains("absent.toml"), "{ended}");
+    assert!(ended.out.ends_with("not reloaded: 1 finding: the gateway goes on as before\n"));
+    setting.gateway.logged("not reloaded", 1).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_domain_whose_old_program_waits_to_be_asked_is_a_legacy_one_again() -> Outcome {
+    let setting = setting().await?;
+    is_asked(&setting.gateway).await?;
+    let console = setting.console("sys-usb").await?;
+    let mut port = console.open().await?;
+    let hello = Hello { level: 5, id: "sys-usb", ..Hello::default() };
+    port.write_all(&hello.packet()).await?;
+    setting.gateway.logged("speaks MQTT", 1).await?;
+    let on_mqtt = |e: &Ended| e.out.contains("sys-usb  ") && e.out.contains(" mqtt ");
+    until(&setting.gateway, "status", &[], on_mqtt).await?;
+    let ended = passerelle(&setting.gateway, "legacy", &["sys-usb"]).await?;
+    assert_eq!(ended.code, 1, "{ended}");
+    assert!(ended.err.contains("stop its new program first"), "{ended}");
+    // Its new program says good-bye.
+    port.write_all(&[0xE0, 0]).await?;
+    let taken = until(&setting.gateway, "legacy", &["sys-usb"], |e| e.code == 0).await?;
+    assert_eq!(taken.out, "sys-usb is taken for a legacy domain again\n");
+    let ended = passerelle(&setting.gateway, "legacy", &["sys-usb"]).await?;
+    assert_eq!((ended.code, ended.out.as_str()), (0, "sys-usb is a legacy domain already\n"));
+    let ended = passerelle(&setting.gateway, "legacy", &["vm-nobody"]).await?;
+    assert_eq!(ended.code, 1, "{ended}");
+    assert!(ended.err.contains("vm-nobody: no domain of this name has been here"), "{ended}");
+    let gui = setting.legacy("vm-gui").await?;
+    gui.ask("sys-usb", "liste_disques", &json!({}));
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains("liste_disques") {
+        let more = tokio::time::timeout(DEADLINE, port.read_buf(&mut read)).await;
+        assert_ne!(more.map_err(|_| Missing::new("the old program is asked nothing"))??, 0);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn whatever_a_client_does_costs_nobody_anything() -> Outcome {
+    let setting = setting().await?;
+    is_asked(&setting.gateway).await?;
+    for odd in ["\n", "{}\n", "[]\n", "{\"ask\":\"\u{1b}[2J\"}\n", "{\"ask\":\"legacy\"}\n"] {
+        let reply = said(&setting.gateway, odd.as_bytes()).await?;
+        assert!(reply.starts_with("{\"error\":\"no question: "), "{odd:?}: {reply}");
+    }
+    let long = format!("{{\"ask\":\"status\",\"x\":\"{}\"}}\n", "x".repeat(1 << 20));
+    let mut stream = UnixStream::connect(setting.gateway.control_socket()).await?;
+    // It is closed on before it has said all.
+    let _ = stream.write_all(long.as_bytes()).await;
+    drop(stream);
+    let reply =
+        said(&setting.gateway, b"{\"ask\":\"status\",\"state_dir\":\"/elsewhere\"}\n").await?;
+    assert!(reply.contains("this is the gateway with the `state_dir` "), "{reply}");
+
+    // Many clients that say nothing hold up the others for a while, and messages not at all.
+    let mut idle = Vec::new();
+    for _ in 0..16 {
+        idle.push(UnixStream::connect(setting.gateway.control_socket()).await?);
+    }
+    let mut gui = setting.legacy("vm-gui").await?;
+    gui.ask("vm-nobody", "liste_disques", &json!({}));
+    gui.expect("the refusal", |line| line.tells("erreur")).await?;
+    assert_eq!(passerelle(&setting.gateway, "log", &[]).await?.out, "info\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_stops_nothing() -> Outcome {
+    let elsewhere = |gateway: Gateway| gateway.with_control_at("absent/control.sock");
+    let setting = setting_with(Broker::start().await?, elsewhere).await?;
+    setting.gateway.logged("WARN no control socket", 1).await?;
+    let mut gui = setting.legacy("vm-gui").await?;
+    gui.ask("vm-nobody", "liste_disques", &json!({}));
+    gui.expect("the refusal", |line| line.tells("erreur")).await?;
+    let known = |e: &Ended| e.code == 0 && e.out.contains("vm-gui");
+    until(&setting.gateway, "status", &[], known).await?;
+    Ok(())
+}
