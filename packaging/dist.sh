@@ -87,7 +87,7 @@ tree() {
 # script FILE: what a package runs, with the functions that it uses.
 script() {
 	echo '#!/bin/sh'
-	if grep -qE '^[[:space:]]*(make_user|remove_user|remove_state|restart_if_right)' "$1"; then cat packaging/scripts.sh; fi
+	if grep -qE '^[[:space:]]*(make_user|remove_user|remove_state|remove_empty_store|restart_if_right)' "$1"; then cat packaging/scripts.sh; fi
 	cat "$1"
 }
 

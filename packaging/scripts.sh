@@ -24,7 +24,7 @@ make_user() {
 # it, the gateway that runs goes on.
 restart_if_right() {
 	user=$(systemctl show --property User --value passerelle.service)
-	if found=$(runuser -u "${user:-root}" -- /usr/bin/passerelle check 2>&1); then
+	if found=$(runuser -u "${user:-root}" -- passerelle check 2>&1); then
 		systemctl try-restart passerelle.service
 	else
 		printf '%s\npasserelle: the gateway goes on as it was: mend that, then systemctl restart passerelle\n' "$found" >&2
@@ -38,6 +38,15 @@ remove_user() {
 	done
 	return 0
 } 2>/dev/null
+
+# remove_empty_store: before the program goes, which can tell. An empty store has its last segments still.
+remove_empty_store() {
+	store=/var/lib/passerelle/store
+	if kept=$(passerelle store list --dir "$store" 2>/dev/null) &&
+		echo "$kept" | awk 'NR > 1 && $2 + $3 + $4 > 0 { full = 1 } END { exit full }'; then
+		rm -rf "$store"
+	fi
+}
 
 # remove_state: the broker has not had all that is in the store if there is a segment in it; then the store stays, and
 # that is said.

@@ -82,6 +82,7 @@ check "an upgrade starts the gateway anew" other_than "$before"
 check "what was edited stays" grep -q '^# mine' /etc/passerelle/mappings/psec.toml
 wait "$gui" || fail "calls were lost"
 cat gui.out
+check "an upgrade ends no call before its time" grep -q ' told=0 ' gui.out
 check "every event arrives" sh -c '[ "$(grep -o "event-[0-9]*-" events.out | sort -u | wc -l)" = 2000 ]'
 kill "$sub"
 
@@ -90,7 +91,7 @@ dpkg --purge passerelle >dpkg.out 2>&1 || { fail "purge"; cat dpkg.out; }
 files after 2>/dev/null
 grep -q passerelle /etc/passwd /etc/group /etc/shadow && fail "its user is left"
 pgrep passerelle >/dev/null && fail "it still runs"
-same_as_before ' (/etc/mosquitto(/mosquitto.conf)?|/etc/systemd/system(/mosquitto.service.d.*)?|/var/lib/mosquitto(/.*)?|/var/log(/.*)?|/var/lib/dpkg(/.*)?|/var/lib/systemd(/.*)?|/var/cache(/.*)?|/etc/(passwd|group|shadow|gshadow|subuid|subgid)-)( |$)'
+same_as_before ' (/etc/mosquitto(/mosquitto.conf)?|/etc/systemd/system(/mosquitto.service.d.*)?|/var/lib/mosquitto(/.*)?|/var/log(/.*)?|/var/tmp/systemd-private-.*|/var/lib/dpkg(/.*)?|/var/lib/systemd(/.*)?|/var/cache(/.*)?|/etc/(passwd|group|shadow|gshadow|subuid|subgid)-)( |$)'
 
 [ "$failed" -eq 0 ] || systemctl status --no-pager mosquitto
 [ "$failed" -eq 0 ] || journalctl --quiet --unit passerelle --no-pager | tail -n 60

@@ -139,6 +139,8 @@ echo "      events: $(grep -o 'event-[0-9]*-' events.out | sort | uniq -d | wc -
 kill "$sub"
 check "status" passerelle status
 
+cp /var/log/passerelle.log last.log
+
 # --- Removed ---------------------------------------------------------------------------------------------------------
 
 document "Remove"
@@ -148,7 +150,7 @@ grep -q passerelle /etc/passwd /etc/group /etc/shadow && fail "its user is left"
 same_as_before ' (/etc/mosquitto/mosquitto.conf|/var/lib/mosquitto(/.*)?|/var/log(/messages)?|/etc/runlevels/default(/mosquitto)?|(/usr)?/lib/apk/db(/.*)?|/etc/(passwd|group|shadow)-|/etc/mosquitto|/var/log/apk.log)( |$)'
 pgrep passerelle >/dev/null && fail "it still runs"
 
-[ "$failed" -eq 0 ] || { echo "--- its log:"; tail -n 60 /var/log/passerelle.log 2>/dev/null; }
+[ "$failed" -eq 0 ] || { echo "--- its log:"; tail -n 60 last.log; }
 echo "END $failed"
 sync
 poweroff -f

@@ -150,5 +150,5 @@ fn talk(listener: UnixListener, name: &str, count: usize) -> Result<(), Error> {
         "calls={count} answered={answered} told={told} again={again} lost={lost} events={count}"
     );
     // The socket stays, for what is still to be said to this domain.
-    if lost == 0 { Ok(()) } else { Err(Error::other("calls were lost")) }
+    if lost == 0 { Ok(()) } else { Err(Error::other(format!("calls were lost: {open:?}"))) }
 }
