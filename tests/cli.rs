@@ -277,6 +277,23 @@ fn check_shows_every_finding_of_a_mapping_at_once() {
 }
 
 #[test]
+fn check_says_where_dialects_contradict_each_other() {
+    let event = |head: &str, value: i32| {
+        format!(
+            "{head}\n[[event]]\nname = \"E\"\nlegacy = \"e\"\ntopic = \"t\"\nadd.mqtt.m = {value}\n"
+        )
+    };
+    let older = event("dialect = \"older\"", 1);
+    let newer = event("dialect = \"newer\"\nsupersedes = \"older\"", 2);
+    let here = folder(&[("older.toml", &older), ("newer.toml", &newer)]);
+    let shown = passerelle(here.path(), &["check", "older.toml", "newer.toml"], "");
+    let warning = "warning: older.toml:2: E and E (newer.toml:3) give `m` on \"t/notification\" another value \
+                   each, and the newer one's is published; help: let both say the same, or give one of them a \
+                   topic of its own\n";
+    assert_eq!(shown, ended(0, "2 files, 0 commands, 2 events: nothing wrong\n", warning));
+}
+
+#[test]
 fn check_shows_every_finding_of_a_configuration_at_once() {
     let here = folder(&[("passerelle.toml", WRONG_CONFIG)]);
     let shown = passerelle(here.path(), &["check", "passerelle.toml"], "");

@@ -87,37 +87,39 @@ fn whole_config() -> String {
 }
 
 /// A value everywhere: replaced by one of another kind, removed, or with a key beside it that nobody knows.
-fn mutations(of: &Value) -> Vec<Value> {
+fn mutations(of: &Value) -> impl Iterator<Item = Value> {
     let mut paths = Vec::new();
     walk(of, String::new(), &mut paths);
-    let mut all = Vec::new();
-    for path in paths {
-        for other in [
-            json!(7),
-            json!(-1),
-            json!(true),
-            json!("?"),
-            json!(""),
-            json!([]),
-            json!({}),
-            json!(["x", 1]),
-        ] {
-            let mut changed = of.clone();
-            *changed.pointer_mut(&path).unwrap() = other;
-            all.push(changed);
-        }
-        let (parent, key) = path.rsplit_once('/').unwrap();
+    paths.into_iter().flat_map(|path| mutations_at(of, &path))
+}
+
+fn mutations_at(of: &Value, path: &str) -> Vec<Value> {
+    let others = [
+        json!(7),
+        json!(-1),
+        json!(true),
+        json!("?"),
+        json!(""),
+        json!([]),
+        json!({}),
+        json!(["x", 1]),
+    ];
+    let replaced = others.into_iter().map(|other| {
         let mut changed = of.clone();
-        let parent = changed.pointer_mut(parent).unwrap();
-        if let Some(table) = parent.as_object_mut() {
-            table.remove(&key.replace("~1", "/").replace("~0", "~"));
-            all.push(changed);
-        }
-        let mut changed = of.clone();
-        if let Some(table) = changed.pointer_mut(&path).unwrap().as_object_mut() {
-            table.insert("nobody_knows_this".into(), json!("x"));
-            all.push(changed);
-        }
+        *changed.pointer_mut(path).unwrap() = other;
+        changed
+    });
+    let mut all: Vec<_> = replaced.collect();
+    let (parent, key) = path.rsplit_once('/').unwrap();
+    let mut changed = of.clone();
+    if let Some(table) = changed.pointer_mut(parent).unwrap().as_object_mut() {
+        table.remove(&key.replace("~1", "/").replace("~0", "~"));
+        all.push(changed);
+    }
+    let mut changed = of.clone();
+    if let Some(table) = changed.pointer_mut(path).unwrap().as_object_mut() {
+        table.insert("nobody_knows_this".into(), json!("x"));
+        all.push(changed);
     }
     all
 }
