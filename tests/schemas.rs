@@ -182,7 +182,8 @@ fn the_configurations_schema_says_what_the_program_says() {
 #[test]
 fn the_mappings_schema_says_what_the_program_says() {
     let schema = jsonschema::validator_for(&schema("mapping")).unwrap();
-    for file in ["psec", "psec-extended", "psec-lib-1.1", "psec-lib-2024", "safecor-1.2"] {
+    // What is written in psec-lib-1.1.toml is in the last of these too.
+    for file in ["psec", "psec-extended", "psec-lib-2024", "safecor-1.2"] {
         let text = read(&format!("mappings/{file}.toml"));
         agree_on_mutations(&schema, check_mapping, &text, 50);
     }
