@@ -59,7 +59,8 @@ impl Grounds<'_> {
     fn serial(&mut self, key: &str, port: &Path) {
         let shown = port.display();
         if let Some(kind) = is_no_port(port) {
-            let help = "name the port of the messages: most likely /dev/hvc2";
+            let help =
+                "name the port of the messages: /dev/hvc2 on most images, /dev/hvc1 on others";
             self.add(key, format!("{shown} is {kind}, and no serial port"), help);
         } else if port.exists() && !is_permitted(port) {
             let help = "let the gateway's user read and write it: add it to the group of the port";
