@@ -102,6 +102,7 @@ fn help_is_as_kept() {
         ("run", &["run", "--help"]),
         ("status", &["status", "--help"]),
         ("ready", &["ready", "--help"]),
+        ("tap", &["tap", "--help"]),
         ("reload", &["reload", "--help"]),
         ("log", &["log", "--help"]),
         ("legacy", &["legacy", "--help"]),

@@ -12,6 +12,7 @@ pub mod reload;
 pub mod run;
 pub mod status;
 pub mod store;
+pub mod tap;
 pub mod test;
 pub mod translate;
 

@@ -83,6 +83,14 @@ impl Out {
         self.stdout.get_ref().is_terminal()
     }
 
+    /// How wide the terminal is, in characters; 80 if nobody can tell.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        const USUAL: usize = 80;
+        let size = rustix::termios::tcgetwinsize(self.stdout.get_ref()).ok();
+        size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(USUAL)
+    }
+
     /// The end: with this code, also if whoever read it has seen enough; with 2 if it could not be written.
     #[must_use]
     pub fn end(mut self, code: ExitCode) -> ExitCode {

@@ -5,9 +5,11 @@
 
 use super::clock::Clock;
 use super::store::Log;
+use super::taps::{Taps, Watcher};
 use crate::engine::clock::Now;
 use crate::engine::gateway::{Effect, Gateway, Pump};
 use crate::engine::name::DomainName;
+use crate::engine::tap::Wanted;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -28,6 +30,21 @@ struct Inner {
     left: VecDeque<(DomainName, Log)>,
     /// Wakes whoever starts pumps.
     births: Arc<Notify>,
+    /// Whoever watches what crosses, while anybody does.
+    taps: Option<Taps>,
+}
+
+impl Inner {
+    /// Shows what has crossed to whoever watches, for as long as anybody does.
+    fn show(&mut self) {
+        let Some(taps) = &mut self.taps else { return };
+        let mut crossings = self.gateway.take_crossings().into_iter();
+        if !crossings.all(|crossing| taps.give(crossing)) {
+            self.taps = None;
+            self.gateway.watch(false);
+            tracing::debug!("nobody watches what crosses any more");
+        }
+    }
 }
 
 impl Handle {
@@ -38,6 +55,7 @@ impl Handle {
             born: Vec::new(),
             left: VecDeque::new(),
             births: Arc::default(),
+            taps: None,
         };
         Arc::new(Self { inner: Mutex::new(inner), clock })
     }
@@ -57,6 +75,9 @@ impl Handle {
         let now = self.clock.now();
         let mut inner = self.lock();
         let result = tell(&mut inner.gateway, now);
+        if inner.taps.is_some() {
+            inner.show();
+        }
         let mut others = false;
         for pump in inner.gateway.take_woken() {
             if Some(&pump) == me {
@@ -75,6 +96,18 @@ impl Handle {
             }
         }
         (result, others)
+    }
+
+    /// Somebody watches what crosses from now on.
+    ///
+    /// # Errors
+    /// As many do as may.
+    pub fn watch(&self, wanted: Wanted) -> Result<Watcher, String> {
+        let mut inner = self.lock();
+        let watcher = inner.taps.get_or_insert_default().add(wanted)?;
+        inner.gateway.watch(true);
+        tracing::debug!("somebody watches what crosses");
+        Ok(watcher)
     }
 
     /// The next effect of a pump.

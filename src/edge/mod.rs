@@ -35,6 +35,7 @@ pub mod session;
 pub mod signals;
 mod stderr;
 pub mod store;
+mod taps;
 pub mod watch;
 
 pub use run::run;

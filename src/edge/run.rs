@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::confine::Confined;
-use super::control::{self, Answer, Asked, Request};
+use super::control::{self, Answer, Asked, Reply, Request};
 use super::handle::Handle;
 use super::lock::{Lock, NotTaken};
 use super::log::Log;
@@ -281,27 +281,26 @@ impl Gate {
     /// What a client of the control socket is told.
     async fn answer(&self, request: &Request, reload: &mut Reload) -> Answer {
         let engine = &self.shared.engine;
-        match request {
-            Request::Status => Ok(engine.tell(None, Gateway::status).0),
+        let value = match request {
+            Request::Status => engine.tell(None, Gateway::status).0,
             Request::Ready => {
                 let (record, _) = engine.tell(None, Gateway::record);
-                serde_json::to_value(record).map_err(|error| error.to_string())
+                serde_json::to_value(record).map_err(|error| error.to_string())?
             }
-            Request::Coverage => Err("the gateway does not observe".to_owned()),
+            Request::Coverage => return Err("the gateway does not observe".to_owned()),
             Request::Legacy { domain } => {
                 let (taken, _) =
                     engine.tell(None, |gateway, now| gateway.take_for_legacy(domain, now));
-                taken.map(|is_new| json!({"new": is_new})).map_err(|why| format!("{domain}: {why}"))
+                json!({"new": taken.map_err(|why| format!("{domain}: {why}"))?})
             }
-            Request::Log { level } => reload.log().set_level(*level),
-            Request::Reload => {
-                let reloaded = reload.reload("asked for", &self.config, engine).await;
-                Ok(match reloaded {
-                    Ok(rows) => json!({"rows": rows}),
-                    Err(findings) => json!({"findings": findings}),
-                })
-            }
-        }
+            Request::Log { level } => reload.log().set_level(*level)?,
+            Request::Reload => match reload.reload("asked for", &self.config, engine).await {
+                Ok(rows) => json!({"rows": rows}),
+                Err(findings) => json!({"findings": findings}),
+            },
+            Request::Tap(wanted) => return engine.watch(wanted.clone()).map(Reply::Watcher),
+        };
+        Ok(value.into())
     }
 
     fn changed(&mut self, change: Change) {

@@ -27,4 +27,5 @@ pub mod status;
 pub mod steps;
 pub mod store;
 pub mod subscriptions;
+pub mod tap;
 pub mod tunnel;

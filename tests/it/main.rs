@@ -37,6 +37,7 @@ mod setting;
 mod status;
 mod store;
 mod store_disk;
+mod tap;
 mod tunnel;
 mod tunnel_observed;
 mod tunnel_packets;

@@ -4,9 +4,9 @@ use super::{LONGEST, Question, Request, real};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Take, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a gateway may take: a mapping is compiled at a reload.
@@ -47,19 +47,72 @@ enum Reply {
 /// # Errors
 /// Nobody answers there, or the gateway says why it has no answer.
 pub fn ask(socket: Option<&Path>, state_dir: &Path, request: Request) -> Result<Value, NoAnswer> {
-    let Some(socket) = socket else {
-        return Err(NoAnswer::Nobody("`control.socket` is \"\"".to_owned()));
-    };
-    let nobody = |error: io::Error| NoAnswer::Nobody(format!("{}: {error}", socket.display()));
-    let reply = exchange(socket, state_dir, request).map_err(nobody)?;
-    match serde_json::from_slice(&reply) {
+    let mut lines = Lines::ask(socket, state_dir, request)?;
+    let reply = lines.next()?.ok_or_else(|| lines.nobody(&"it does not answer"))?;
+    match serde_json::from_str(&reply) {
         Ok(Reply::Answer(value)) => Ok(value),
         Ok(Reply::Error(why)) => Err(NoAnswer::Refused(why)),
-        Err(error) => Err(nobody(error.into())),
+        Err(error) => Err(lines.nobody(&error)),
     }
 }
 
-fn exchange(socket: &Path, state_dir: &Path, request: Request) -> io::Result<Vec<u8>> {
+/// Asks likewise, and gives what follows the answer.
+///
+/// # Errors
+/// As for [`ask`].
+pub fn follow(
+    socket: Option<&Path>,
+    state_dir: &Path,
+    request: Request,
+) -> Result<Lines, NoAnswer> {
+    let mut lines = Lines::ask(socket, state_dir, request)?;
+    let reply = lines.next()?.ok_or_else(|| lines.nobody(&"it does not answer"))?;
+    match serde_json::from_str(&reply) {
+        Ok(Reply::Answer(_)) => {
+            let forever = lines.reader.get_ref().get_ref().set_read_timeout(None);
+            forever.map_err(|error| lines.nobody(&error))?;
+            Ok(lines)
+        }
+        Ok(Reply::Error(why)) => Err(NoAnswer::Refused(why)),
+        Err(error) => Err(lines.nobody(&error)),
+    }
+}
+
+/// What the gateway says, line by line.
+#[derive(Debug)]
+pub struct Lines {
+    reader: BufReader<Take<UnixStream>>,
+    socket: PathBuf,
+}
+
+impl Lines {
+    fn ask(socket: Option<&Path>, state_dir: &Path, request: Request) -> Result<Self, NoAnswer> {
+        let Some(socket) = socket else {
+            return Err(NoAnswer::Nobody("`control.socket` is \"\"".to_owned()));
+        };
+        let stream = exchange(socket, state_dir, request);
+        let stream =
+            stream.map_err(|error| NoAnswer::Nobody(format!("{}: {error}", socket.display())))?;
+        Ok(Self { reader: BufReader::new(stream.take(0)), socket: socket.to_owned() })
+    }
+
+    fn nobody(&self, why: &dyn fmt::Display) -> NoAnswer {
+        NoAnswer::Nobody(format!("{}: {why}", self.socket.display()))
+    }
+
+    /// The next line without its end; `None`: there is no more.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn next(&mut self) -> Result<Option<String>, NoAnswer> {
+        self.reader.get_mut().set_limit(LARGEST);
+        let mut line = String::new();
+        let read = self.reader.read_line(&mut line).map_err(|error| self.nobody(&error))?;
+        Ok((read > 0).then(|| line.trim_end_matches('\n').to_owned()))
+    }
+}
+
+fn exchange(socket: &Path, state_dir: &Path, request: Request) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -70,7 +123,5 @@ fn exchange(socket: &Path, state_dir: &Path, request: Request) -> io::Result<Vec
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the question is too long"));
     }
     stream.write_all(&line)?;
-    let mut reply = Vec::new();
-    stream.take(LARGEST).read_to_end(&mut reply)?;
-    Ok(reply)
+    Ok(stream)
 }

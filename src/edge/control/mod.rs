@@ -5,11 +5,13 @@
 
 mod ask;
 
-pub use ask::{NoAnswer, ask};
+pub use ask::{NoAnswer, ask, follow};
 
 use super::offered::Offered;
+use super::taps::Watcher;
 use crate::config::LogLevel;
 use crate::engine::name::DomainName;
+use crate::engine::tap::Wanted;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fs;
@@ -18,8 +20,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Take};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -57,6 +60,8 @@ pub enum Request {
     },
     /// Configuration and mapping are to be loaded anew.
     Reload,
+    /// What crosses from now on, a line for each message.
+    Tap(Wanted),
 }
 
 /// A request, and whom it is for.
@@ -69,7 +74,22 @@ struct Question {
 }
 
 /// What is answered: what was asked for, or why it cannot be had.
-pub(super) type Answer = Result<Value, String>;
+pub(super) type Answer = Result<Reply, String>;
+
+/// What was asked for.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// One line.
+    Value(Value),
+    /// Lines, until the client or the gateway goes.
+    Watcher(Watcher),
+}
+
+impl From<Value> for Reply {
+    fn from(value: Value) -> Self {
+        Self::Value(value)
+    }
+}
 
 /// A request that waits for its answer.
 #[derive(Debug)]
@@ -160,11 +180,31 @@ async fn client_of(
         Err(why) => Err(why),
     };
     let answer = match answer {
-        Ok(value) => json!({"answer": value}),
+        Ok(Reply::Value(value)) => json!({"answer": value}),
+        Ok(Reply::Watcher(watcher)) => return show(watcher, reader, writer).await,
         Err(why) => json!({"error": why}),
     };
     let text = format!("{answer}\n");
     timeout(PATIENCE, writer.write_all(text.as_bytes())).await?
+}
+
+/// Shows a client what crosses, for as long as it likes. One that does not read holds up nobody.
+async fn show(
+    mut watcher: Watcher,
+    mut reader: BufReader<Take<OwnedReadHalf>>,
+    mut writer: OwnedWriteHalf,
+) -> io::Result<()> {
+    writer.write_all(b"{\"answer\":\"watching\"}\n").await?;
+    let mut more = [0; 1];
+    loop {
+        let line = tokio::select! {
+            line = watcher.next() => line,
+            // It has asked: whatever else it says, or that it goes, is the end.
+            _ = reader.read(&mut more) => None,
+        };
+        let Some(line) = line else { return Ok(()) };
+        writer.write_all(format!("{line}\n").as_bytes()).await?;
+    }
 }
 
 fn question(line: &[u8], state_dir: &Path) -> Result<Request, String> {

@@ -129,17 +129,19 @@ impl Observer {
             Request::Status => {
                 let gateway = json!({"state": "observing", "since": since, "pid": pid});
                 let instance = &self.config.instance;
-                Ok(json!({"instance": instance, "gateway": gateway, "domains": {}}))
+                Ok(json!({"instance": instance, "gateway": gateway, "domains": {}}).into())
             }
             Request::Coverage => {
                 let book = self.learner.book();
                 // What is still to be learnt before holds up nobody.
-                tokio::spawn(async move { asked.answer(book.await.map(Value::String)) });
+                tokio::spawn(async move {
+                    asked.answer(book.await.map(|text| Value::String(text).into()))
+                });
                 return;
             }
-            Request::Log { level } => self.log.set_level(*level),
+            Request::Log { level } => self.log.set_level(*level).map(Into::into),
             Request::Reload => Err(NOTHING_TO_RELOAD.to_owned()),
-            Request::Ready | Request::Legacy { .. } => {
+            Request::Ready | Request::Legacy { .. } | Request::Tap(_) => {
                 Err("the gateway observes: the old router is in charge".to_owned())
             }
         };

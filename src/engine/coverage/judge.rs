@@ -80,6 +80,7 @@ pub fn judge(
             | Action::Over(_)
             | Action::Ignored(..)
             | Action::PutRight
+            | Action::Crossed(_)
             | Action::Retire => {}
         }
     }

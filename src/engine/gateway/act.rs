@@ -161,6 +161,7 @@ impl Gateway {
             Action::Refused(refusal) => self.refused(&pump, refusal, now),
             Action::Ignored(why, from) => self.effects.push(&pump, Effect::Ignored(why, from)),
             Action::PutRight => self.effects.push(&pump, Effect::PutRight),
+            Action::Crossed(crossing) => self.watch.crossed(*crossing),
             Action::Retire => self.retire_soon(name),
         }
     }
@@ -234,6 +235,7 @@ impl Gateway {
     }
 
     pub(super) fn refused(&mut self, pump: &Pump, refusal: Refusal, now: Now) {
+        self.watch.refused(&refusal, now);
         self.effects.push(pump, Effect::Refused(refusal.clone()));
         self.own.hub.refused(refusal, now);
         self.run_own(now);
@@ -325,6 +327,7 @@ impl Gateway {
                     self.own.hub.nobody_there(&passed);
                 }
             }
+            Action::Crossed(crossing) => self.watch.crossed(*crossing),
             Action::Acknowledge(delivery) => self.own.session.acknowledge(Delivery::of(delivery)),
             Action::Refused(refusal) => self.refused(&Pump::Own, refusal, now),
             Action::Ignored(why, from) => self.effects.push(&Pump::Own, Effect::Ignored(why, from)),

@@ -15,6 +15,7 @@ mod own;
 mod share;
 mod skipped;
 mod stored;
+mod watch;
 
 pub use channel::OpenError;
 pub use control::NotLegacy;
@@ -45,6 +46,7 @@ use own::Own;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use watch::Watch;
 
 /// What a gateway is made of, and cannot be reloaded.
 #[derive(Debug)]
@@ -135,6 +137,7 @@ pub struct Gateway {
     /// Messages that were left behind at the end.
     left_behind: usize,
     effects: Effects,
+    watch: Watch,
     /// Domains to which something has happened, whose modes are looked at when all actions are done.
     touched: BTreeSet<DomainName>,
     following_up: bool,
@@ -192,6 +195,7 @@ impl Gateway {
             gone: Counters::default(),
             left_behind: 0,
             effects: Effects::new(parts.held),
+            watch: Watch::default(),
             touched: BTreeSet::new(),
             following_up: false,
         };
@@ -659,6 +663,7 @@ impl Gateway {
         });
         for proxy in self.domains.values_mut().filter_map(Domain::proxy_mut) {
             proxy.set_roster(Arc::clone(&roster));
+            proxy.set_watched(self.watch.is_on());
         }
         self.own.hub.set_roster(Arc::clone(&roster));
         self.roster = roster;

@@ -16,6 +16,8 @@ use super::queue::Delivery;
 use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
 use super::roster::Roster;
 use super::subscriptions;
+use super::tap::{Crossing, Form, Outcome};
+use bytes::Bytes;
 use handed::Handed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,6 +48,8 @@ pub struct Hub {
     notices: BTreeMap<(DomainName, Reason), Notices>,
     handed: Handed,
     next: u64,
+    /// Whether anybody watches what crosses.
+    watched: bool,
     actions: Vec<Action>,
     counters: Counters,
 }
@@ -67,6 +71,7 @@ impl Hub {
             notices: BTreeMap::new(),
             handed: Handed::default(),
             next: 0,
+            watched: false,
             actions: Vec::new(),
             counters: Counters::default(),
         }
@@ -138,11 +143,18 @@ impl Hub {
             match self.translate(message, named, now) {
                 Ok(passed) => {
                     self.counters.delivered += u64::from(!self.is_behind());
+                    let line = match &passed {
+                        Passed::Event { line, .. } => Some(line.clone()),
+                        _ => None,
+                    };
+                    self.crossed(message, (from, line), Outcome::Crossed, now);
                     self.actions.push(Action::PassAll(passed));
                 }
                 Err((reason, detail)) => {
                     *self.counters.refused.entry(reason).or_default() += 1;
                     let (detail, head) = (brief(detail), head(&message.payload));
+                    let outcome = Outcome::Refused(reason, detail.clone());
+                    self.crossed(message, (from.clone(), None), outcome, now);
                     self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
                 }
             }
@@ -163,6 +175,27 @@ impl Hub {
             *self.counters.refused.entry(reason).or_default() += 1;
             let detail = "nobody is behind the serial port".to_owned();
             self.actions.push(Action::Refused(Refusal { reason, from, detail, head: head(line) }));
+        }
+    }
+
+    /// From now on what crosses is told, by [`Action::Crossed`]; or no more.
+    pub fn set_watched(&mut self, watched: bool) {
+        self.watched = watched;
+    }
+
+    fn crossed(
+        &mut self,
+        message: &Received,
+        (from, line): (DomainName, Option<Bytes>),
+        outcome: Outcome,
+        now: Now,
+    ) {
+        if self.watched {
+            let came = Form::received(message);
+            let depth = self.setting.limits.depth;
+            let became = line.iter().map(|line| Form::line(line, depth)).collect();
+            let crossing = Crossing { at: now.wall, from, came, became, took: None, outcome };
+            self.actions.push(Action::Crossed(Box::new(crossing)));
         }
     }
 

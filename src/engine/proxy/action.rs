@@ -6,6 +6,7 @@ use crate::engine::publish::{Publish, Token};
 use crate::engine::queue::Delivery;
 use crate::engine::refusal::{Refusal, Why};
 use crate::engine::store::Message;
+use crate::engine::tap::Crossing;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub enum Action {
     Ignored(Why, DomainName),
     /// What came over the serial port may be an echo, or torn: look at its settings.
     PutRight,
+    /// Tell whoever watches. If it was refused, what follows is that refusal.
+    Crossed(Box<Crossing>),
     /// The domain has been away for too long: its proxy is to be ended.
     Retire,
 }

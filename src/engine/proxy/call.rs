@@ -193,6 +193,14 @@ impl IncomingCall {
         self.requester.clone().unwrap_or_else(DomainName::anonymous)
     }
 
+    /// Since when its handler has had it.
+    pub fn since(&self) -> Option<Duration> {
+        match self.state {
+            State::Open { since, .. } => Some(since),
+            State::Held(_) | State::Queued => None,
+        }
+    }
+
     /// Whether that is its requester's name.
     pub fn is_from(&self, name: &DomainName) -> bool {
         match &self.requester {

@@ -23,12 +23,19 @@ pub(super) struct CallBook {
     /// No call is over before this.
     earliest: Option<Duration>,
     last: u64,
+    /// Since when the call was pending that has been answered last.
+    pub answered_since: Option<Duration>,
 }
 
 impl CallBook {
     /// A number that nothing else of this proxy has: of a call, or of a publish.
     pub fn number(&mut self) -> u64 {
         self.last += 1;
+        self.last
+    }
+
+    /// The last number that was given.
+    pub fn last(&self) -> u64 {
         self.last
     }
 
@@ -204,7 +211,7 @@ impl CallBook {
 
     /// One of them has been answered.
     pub fn forget_unanswered(&mut self, at: usize) {
-        self.unanswered.remove(at);
+        self.answered_since = self.unanswered.remove(at).and_then(|call| call.since());
     }
 
     /// All of them; none is left.

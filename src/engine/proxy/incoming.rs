@@ -20,8 +20,7 @@ use std::sync::Arc;
 
 impl Proxy {
     /// A message from the session: a request or a response, by its topic.
-    #[allow(clippy::wrong_self_convention, reason = "where it comes from, not what it becomes")]
-    pub(super) fn from_mqtt(&mut self, message: Received, delivery: Delivery, now: Now) {
+    pub(super) fn take_message(&mut self, message: Received, delivery: Delivery, now: Now) {
         match Topic::parse(&message.topic) {
             Topic::Request(root, suffix) => {
                 let (root, suffix) = (root.to_owned(), suffix.map(str::to_owned));

@@ -83,8 +83,8 @@ impl Proxy {
         self.line(line, now);
     }
 
-    /// A whole line, counted as received.
-    pub(super) fn line(&mut self, line: Bytes, now: Now) {
+    /// What a whole line is, and where it goes.
+    pub(super) fn take_line(&mut self, line: Bytes, now: Now) {
         let message = match legacy::parse(&line, self.rules.limits.depth) {
             Ok(message) => message,
             Err((reason, detail)) => return self.no_message(reason, detail, &line, now),

@@ -25,6 +25,7 @@ mod rules;
 mod status;
 mod store;
 mod suspend;
+mod tap;
 mod tell;
 mod time;
 mod unacked;
@@ -69,6 +70,8 @@ pub struct Proxy {
     surplus: BTreeSet<String>,
     /// The most bytes that this proxy may hold for now, while all of them together hold too many.
     level: Option<usize>,
+    /// Whether anybody watches what crosses.
+    watched: bool,
     actions: Vec<Action>,
     counters: Counters,
 }
@@ -110,6 +113,7 @@ impl Proxy {
             store: None,
             surplus: BTreeSet::new(),
             level: None,
+            watched: false,
             actions: Vec::new(),
             counters: Counters::default(),
             rules: Rules::new(identity, setting),

@@ -276,6 +276,7 @@ impl Proxy {
     /// An answered call is remembered, so that one more answer is known for what it is.
     pub(super) fn end_outgoing(&mut self, at: usize, now: Now) {
         let Some(call) = self.withdraw_outgoing(at) else { return };
+        self.calls.answered_since = Some(call.deadline.saturating_sub(call.row.timeout));
         if !call.extra {
             self.counters.answered += 1;
         }
