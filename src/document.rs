@@ -111,12 +111,24 @@ impl<'d> Fields<'d> {
 
     /// A time span such as `"30s"` or `"10m"`, if the key is there.
     pub fn duration(&mut self, key: &'static str, found: &mut Findings) -> Option<Duration> {
+        let span = self.duration_or_zero(key, found)?;
+        if span.is_zero() {
+            let value = self.get(key)?;
+            self.wrong_kind(key, value, "a time span", duration_way(key), found);
+        }
+        Some(span)
+    }
+
+    /// A time span such as `"30s"`, or `"0s"` for none, if the key is there.
+    pub fn duration_or_zero(
+        &mut self,
+        key: &'static str,
+        found: &mut Findings,
+    ) -> Option<Duration> {
         let value = self.get(key)?;
         let span = value.get_ref().as_str().and_then(|s| humantime::parse_duration(s).ok());
-        if span.is_none_or(|d| d.is_zero()) {
-            let way = format!(
-                "write `{key} = \"30s\"`, or the like: \"500ms\", \"10m\", \"12h\", \"7d\""
-            );
+        if span.is_none() {
+            let way = duration_way(key);
             self.wrong_kind(key, value, "a time span", way, found);
         }
         span
@@ -204,6 +216,11 @@ impl<'d> Fields<'d> {
         }
         all
     }
+}
+
+/// How a time span is written.
+fn duration_way(key: &str) -> String {
+    format!("write `{key} = \"30s\"`, or the like: \"500ms\", \"10m\", \"12h\", \"7d\"")
 }
 
 /// The key that was meant by an unknown one: one that is spelt much like it, or what it is called here.

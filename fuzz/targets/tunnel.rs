@@ -119,7 +119,7 @@ impl Play {
                     }
                     self.link = Link::None;
                 }
-                Order::Arrived(_) => {}
+                Order::Arrived(_) | Order::Healing(_) => {}
                 Order::Refused(refusal) => {
                     if refusal.reason == Reason::SpoofedSource {
                         self.uncounted = true;
@@ -208,12 +208,12 @@ impl Play {
                 self.closed();
                 match kind {
                     7 => self.link = Link::Open,
-                    _ => self.tunnel.not_opened(),
+                    _ => self.tunnel.not_opened(self.now),
                 }
             }
             7..=8 if !self.closing.is_empty() => self.closed(),
             7 if self.link == Link::Open => self.from_broker(u)?,
-            8 if self.link == Link::Open => self.tunnel.broker_gone(),
+            8 if self.link == Link::Open => self.tunnel.broker_gone(self.now),
             9..=10 if self.link == Link::Open => self.write_to_broker(u.int_in_range(0..=900)?),
             11..=12 if self.there => self.write_to_domain(u.int_in_range(0..=900)?),
             13 if !self.there => {

@@ -249,6 +249,7 @@ impl Reader<'_, '_> {
         ] {
             *place = table.duration(key, self.found).unwrap_or(*place);
         }
+        limits.heal = table.duration_or_zero("heal", self.found).unwrap_or(limits.heal);
         limits.mirror = table.flag("mirror", self.found).unwrap_or(limits.mirror);
         table.finish(self.found);
         limits

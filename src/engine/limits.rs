@@ -29,6 +29,8 @@ pub struct Limits {
     /// How long a domain that went away is still a legacy domain, and one on MQTT that begins no connection while
     /// there is a broker still is on MQTT. 60 s.
     pub away: Duration,
+    /// How long a domain on MQTT is kept while its broker is away; 0: not at all. 5 min.
+    pub heal: Duration,
     /// How long an ended call is remembered. 10 s.
     pub remember: Duration,
     /// Whether answers between legacy domains are published too, for observers.
@@ -100,6 +102,7 @@ impl Default for Limits {
             outbox: 8 * MIB,
             memory: 48 * MIB,
             away: Duration::from_secs(60),
+            heal: Duration::from_secs(300),
             remember: Duration::from_secs(10),
             mirror: true,
             mirror_size: 64 * 1024,

@@ -1,6 +1,7 @@
 //! The engine: bytes, events and the time in, effects out. No IO, no clock, no task.
 
 pub mod acl;
+mod backoff;
 pub mod bucket;
 pub mod clock;
 pub mod coverage;

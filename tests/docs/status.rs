@@ -5,7 +5,7 @@ use crate::page::Page;
 use passerelle::engine::clock::Now;
 use passerelle::engine::name::DomainName;
 use passerelle::engine::refusal::Counters;
-use passerelle::engine::status::{About, Board, Report, State};
+use passerelle::engine::status::{About, Board, Losses, Report, State};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -42,6 +42,7 @@ fn every_member_of_the_status_is_explained_and_no_other() {
         calls: 0,
         counters,
         dropped: 0,
+        losses: Losses::default(),
         heard: Vec::new(),
         ended: false,
     };

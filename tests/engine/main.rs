@@ -16,6 +16,7 @@
 mod carrier;
 mod coverage;
 mod cuts;
+mod healing;
 mod kit;
 mod ledger;
 mod loader;

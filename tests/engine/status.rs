@@ -8,7 +8,7 @@ use passerelle::engine::proxy::Proxy;
 use passerelle::engine::publish::Publish;
 use passerelle::engine::refusal::{Counters, Reason};
 use passerelle::engine::status::{
-    About, Board, MappingFile, Memory, Record, Reloaded, Report, Spoke, State, Utterance,
+    About, Board, Losses, MappingFile, Memory, Record, Reloaded, Report, Spoke, State, Utterance,
 };
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -27,7 +27,16 @@ fn seconds(n: u64) -> Option<Duration> {
 
 fn report(state: State, received: u64) -> Report {
     let counters = Counters { received, ..Counters::default() };
-    Report { state, cause: None, calls: 0, counters, dropped: 0, heard: Vec::new(), ended: false }
+    Report {
+        state,
+        cause: None,
+        calls: 0,
+        counters,
+        dropped: 0,
+        losses: Losses::default(),
+        heard: Vec::new(),
+        ended: false,
+    }
 }
 
 fn board() -> Board {
@@ -69,6 +78,8 @@ fn a_state_goes_at_once_and_figures_every_ten_seconds() {
             json!({"state": "legacy", "since": "2026-01-01T00:00:02Z", "cause": null,
                    "last_legacy": "T1", "calls_pending": 0,
                    "mqtt_bytes_dropped": 0,
+                   "mqtt_losses": {"healed": 0, "told": 0, "why": null, "repeated": 0,
+                                   "subscribed": 0},
                    "counters": {"received": 1, "delivered": 0, "answered": 0, "stored": 0,
                                 "ignored": {}, "refused": {}}})
         )
@@ -127,6 +138,7 @@ fn counters_go_on_when_a_proxy_begins_anew() {
     last.ended = true;
     last.counters.refused.insert(Reason::Expired, 2);
     last.dropped = 7;
+    last.losses = Losses { healed: 2, told: 1, why: Some("why"), repeated: 3, subscribed: 4 };
     board.report(&gui, &last, None, at(0));
     board.report(&gui, &report(State::Silent, 0), None, at(20));
     board.report(&gui, &report(State::Legacy, 3), None, at(40));
@@ -135,6 +147,7 @@ fn counters_go_on_when_a_proxy_begins_anew() {
     assert_eq!(counts, [Some(5), Some(5), Some(8)]);
     assert_eq!(all[2].1["counters"]["refused"], json!({"expired": 2}));
     assert_eq!(all[2].1["mqtt_bytes_dropped"], 7);
+    assert_eq!(all[2].1["mqtt_losses"], json!(last.losses));
 }
 
 #[test]

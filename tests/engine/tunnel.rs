@@ -76,7 +76,7 @@ fn what_follows_a_silence_begins_anew_once_the_broker_is_gone() {
         let mut begun = [&connect(4, "vm-gui")[..], &packet(0x30, &[b'x'; 500])].concat();
         begun.truncate(begun.len() - 100);
         receive(&mut tunnel, &begun, SECOND);
-        tunnel.broker_gone();
+        tunnel.broker_gone(SECOND);
         tunnel.closed();
         tunnel.take_orders();
         receive(&mut tunnel, &harm, SECOND + STALL);
@@ -145,7 +145,7 @@ fn storm(company: &[u8], closes_in: Duration) -> usize {
                     closed_at = None;
                     break;
                 }
-                Order::Arrived(_) | Order::Refused(_) => {}
+                Order::Arrived(_) | Order::Refused(_) | Order::Healing(_) => {}
             }
         }
         let held = tunnel.held();

@@ -39,6 +39,8 @@ mod store;
 mod store_disk;
 mod tap;
 mod tunnel;
+
+mod tunnel_heals;
 mod tunnel_observed;
 mod tunnel_packets;
 mod tunnel_switch;

@@ -97,11 +97,16 @@ async fn a_domain_is_told_that_the_broker_has_gone_where_it_can_be() -> Outcome 
     setting.broker.kill().await?;
     let size = five.read(&mut buffer).await?;
     assert_eq!(buffer[..size], [0xE0, 1, 0x8B]);
-    // Until it connects again, what it sends goes nowhere; then it is told how things are.
+    // The broker had chosen its client id, so another connection could not go on with it. Until it connects
+    // again, what it sends goes nowhere; then it is told how things are.
     five.write_all(&[&[0xC0, 0][..], &connect(5, "")].concat()).await?;
     let size = five.read(&mut buffer).await?;
     assert_eq!(buffer[..size], [0x20, 3, 0, 0x88, 0]);
-    old.write_all(&[&[0xC0, 0][..], &connect(4, "")].concat()).await?;
+    // The other one is kept, and answered, until it begins anew by itself.
+    old.write_all(&[0xC0, 0]).await?;
+    let size = old.read(&mut buffer).await?;
+    assert_eq!(buffer[..size], [0xD0, 0]);
+    old.write_all(&connect(4, "")).await?;
     let size = old.read(&mut buffer).await?;
     assert_eq!(buffer[..size], [0x20, 2, 0, 3]);
     setting.broker.run().await?;

@@ -159,6 +159,11 @@ impl RawMqtt {
         }
     }
 
+    /// What has come and nobody has expected: the first bytes of these packets.
+    pub fn unexpected(&self) -> Vec<u8> {
+        self.1.iter().map(|(first, _)| *first).collect()
+    }
+
     /// Says hello; gives what the CONNACK says after its length.
     pub async fn hello(&mut self, hello: &Hello<'_>) -> Result<Vec<u8>, Missing> {
         self.write(&hello.packet()).await?;

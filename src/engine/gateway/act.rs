@@ -10,7 +10,7 @@ use crate::engine::publish::Publish;
 use crate::engine::refusal::Refusal;
 use crate::engine::session::{self, Delivery, Event, Filter, Session};
 use crate::engine::status::{Report, State};
-use crate::engine::tunnel::Order;
+use crate::engine::tunnel::{Healing, Order};
 
 impl Gateway {
     /// Everything that follows from what has happened to a domain. What this does to others is followed
@@ -251,6 +251,7 @@ impl Gateway {
                 self.only_with(name, now, |domain| domain.arrived = there);
                 self.new_roster();
             }
+            Order::Healing(how) => tell_healing(name, how),
             Order::Legacy(bytes) => self.become_legacy_again(name, &bytes, now),
         }
     }
@@ -376,6 +377,18 @@ impl Gateway {
         if let Some(at) = retry {
             let after = at.saturating_sub(now.monotonic);
             self.effects.push(&Pump::Domain(name.clone()), Effect::Retry(after));
+        }
+    }
+}
+
+fn tell_healing(domain: &DomainName, how: Healing) {
+    match how {
+        Healing::Begins => tracing::info!(%domain, "kept while its broker is away"),
+        Healing::Healed { away, repeated, subscribed } => {
+            tracing::info!(%domain, ?away, repeated, subscribed, "connected again: it has noticed nothing");
+        }
+        Healing::Failed(why) => {
+            tracing::warn!(%domain, why, "its connection is lost, and it is told: it has to connect again");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::proxy::Proxy;
 use crate::engine::publish::Publish;
 use crate::engine::refusal::Counters;
 use crate::engine::session::{Session, SessionLog};
-use crate::engine::status::{Carries, Report, Reporter, State, View};
+use crate::engine::status::{Carries, Losses, Report, Reporter, State, View};
 use crate::engine::tunnel::Tunnel;
 use crate::engine::tunnel::carrier::Carrier;
 use crate::engine::tunnel::connect::Connect;
@@ -213,6 +213,7 @@ impl Domain {
             calls: 0,
             counters: none,
             dropped: 0,
+            losses: Losses::default(),
         };
         match &self.mode {
             Mode::Gone => idle,
@@ -228,6 +229,7 @@ impl Domain {
                     false => Carries::Mqtt,
                 },
                 dropped: tunnel.dropped(),
+                losses: tunnel.losses(),
                 ..idle
             },
         }
@@ -266,9 +268,10 @@ impl Domain {
         let none = Counters::default();
         let heard = self.proxy_mut().map(Proxy::take_heard).unwrap_or_default();
         let view = self.view(&none);
-        let (calls, counters, dropped) = (view.calls, view.counters.clone(), view.dropped);
+        let (calls, counters) = (view.calls, view.counters.clone());
+        let (dropped, losses) = (view.dropped, view.losses);
         let state = self.told.unwrap_or(State::Absent);
-        Report { state, cause: None, calls, counters, dropped, heard, ended: true }
+        Report { state, cause: None, calls, counters, dropped, losses, heard, ended: true }
     }
 
     /// When [`Gateway::wake`](super::Gateway::wake) has something to do for it.

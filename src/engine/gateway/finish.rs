@@ -34,10 +34,10 @@ impl Gateway {
         }
         if let Mode::Mqtt(tunnel) = &mut domain.mode
             && !tunnel.waits_for_connect()
-            && tunnel.to_broker().is_none()
+            && (tunnel.is_healing() || tunnel.to_broker().is_none())
         {
             // The domain is told, if it can be.
-            tunnel.broker_gone();
+            tunnel.gateway_ends();
             self.run(name, now);
         }
         if let Some(domain) = self.domains.get_mut(name) {

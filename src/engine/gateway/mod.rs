@@ -488,10 +488,13 @@ impl Gateway {
 
     /// The domain's own connection to the broker could not be made.
     pub fn not_dialled(&mut self, name: &DomainName, why: &str, now: Now) {
-        tracing::warn!(domain = %name, error = why, "the broker is out of reach");
-        self.with_tunnel(name, now, |tunnel, _| {
+        self.with_tunnel(name, now, |tunnel, at| {
+            match tunnel.is_healing() {
+                true => tracing::debug!(domain = %name, error = why, "the broker is out of reach"),
+                false => tracing::warn!(domain = %name, error = why, "the broker is out of reach"),
+            }
             tunnel.closed();
-            tunnel.not_opened();
+            tunnel.not_opened(at);
         });
     }
 
@@ -518,7 +521,7 @@ impl Gateway {
     /// The broker has closed a domain's own connection, or it is lost.
     pub fn broker_gone(&mut self, name: &DomainName, now: Now) {
         tracing::info!(domain = %name, "the broker has closed the domain's connection");
-        self.with_tunnel(name, now, |tunnel, _| tunnel.broker_gone());
+        self.with_tunnel(name, now, |tunnel, at| tunnel.broker_gone(at));
     }
 
     // -- Time and configuration --------------------------------------------------------------------
@@ -575,6 +578,7 @@ impl Gateway {
                     | Mode::Leaving(domain::Leaving { proxy, .. }) => proxy.reload(&setting, now),
                     Mode::Mqtt(tunnel) => {
                         tunnel.set_away(limits.away);
+                        tunnel.set_heal(limits.heal);
                         tunnel.set_password(password);
                     }
                 }
@@ -602,6 +606,7 @@ impl Gateway {
     fn tunnel(&self, name: &DomainName, carrier: Carrier) -> Tunnel {
         let limits = &self.setting.limits;
         let mut tunnel = Tunnel::new(name.clone(), carrier, limits.outbox, limits.away);
+        tunnel.set_heal(limits.heal);
         tunnel.set_password(self.logins.password(name));
         tunnel
     }

@@ -2,7 +2,7 @@
 
 use super::Proxy;
 use crate::engine::name::DomainName;
-use crate::engine::status::{Carries, Utterance, View};
+use crate::engine::status::{Carries, Losses, Utterance, View};
 
 impl Proxy {
     /// Whom the status shows for this channel: its domain; behind a serial line, Dom0, through whose
@@ -24,6 +24,7 @@ impl Proxy {
             calls: self.calls.counted(),
             counters: &self.counters,
             dropped: 0,
+            losses: Losses::default(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! A connection is lost, or could not be made.
 
-use super::backoff::{End, How, has_lasted};
 use super::code::{self, NO_QOS, NO_RETAIN, TAKEN_OVER};
 use super::{Cause, Effect, Event, Phase, Session, Settings};
+use crate::engine::backoff::{End, How, has_lasted};
 use crate::engine::publish::Qos;
 use std::time::Duration;
 

@@ -12,7 +12,6 @@
 //! Whoever owns a session calls its methods with the monotonic time of the call, carries out what
 //! [`Session::next_effect`] gives, in its order, and calls [`Session::wake`] at [`Session::deadline`].
 
-mod backoff;
 mod check;
 mod code;
 mod connected;
@@ -29,9 +28,9 @@ pub use effect::{Cause, Connack, Connect, Delivery, Effect, Event, Input, Packet
 pub use log::SessionLog;
 pub use settings::{Filter, Replay, Settings, WINDOW, Will, whole_seconds};
 
+use super::backoff::Backoff;
 use super::password::Credentials;
 use super::publish::{Publish, Qos, Received, Token};
-use backoff::Backoff;
 use connected::Connected;
 use held::Held;
 use outbox::Outbox;

@@ -1,6 +1,6 @@
 //! The retained messages that say how the gateway and each of its domains are doing.
 
-use super::{Report, State};
+use super::{Losses, Report, State};
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Qos, Token};
@@ -65,9 +65,11 @@ struct Entry {
     calls: usize,
     counters: Counters,
     dropped: u64,
+    losses: Losses,
     /// Those of proxies and tunnels of this name that have ended.
     before: Counters,
     dropped_before: u64,
+    losses_before: Losses,
     /// Figures wait to be published.
     changed: bool,
     /// Not before then.
@@ -78,6 +80,8 @@ impl Entry {
     fn shown(&self) -> Value {
         let mut counters = self.before.clone();
         counters.add(&self.counters);
+        let mut losses = self.losses_before;
+        losses.add(&self.losses);
         json!({
             "state": self.state,
             "since": self.since,
@@ -85,6 +89,7 @@ impl Entry {
             "last_legacy": self.last_legacy,
             "calls_pending": self.calls,
             "mqtt_bytes_dropped": self.dropped_before.saturating_add(self.dropped),
+            "mqtt_losses": losses,
             "counters": shown(&counters),
         })
     }
@@ -218,8 +223,10 @@ impl Board {
                 calls: 0,
                 counters: Counters::default(),
                 dropped: 0,
+                losses: Losses::default(),
                 before: Counters::default(),
                 dropped_before: 0,
+                losses_before: Losses::default(),
                 changed: false,
                 next: Duration::ZERO,
             }
@@ -228,11 +235,14 @@ impl Board {
         entry.calls = report.calls;
         entry.counters = report.counters.clone();
         entry.dropped = report.dropped;
+        entry.losses = report.losses;
         if report.ended {
             entry.before.add(&report.counters);
             entry.counters = Counters::default();
             entry.dropped_before = entry.dropped_before.saturating_add(report.dropped);
             entry.dropped = 0;
+            entry.losses_before.add(&report.losses);
+            entry.losses = Losses::default();
         }
         if std::mem::replace(&mut entry.state, report.state) != report.state {
             entry.since = now.rfc3339();

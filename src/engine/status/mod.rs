@@ -75,6 +75,32 @@ impl State {
     }
 }
 
+/// What has become of a domain's own connections that the broker has lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Losses {
+    /// How many have gone on by another one, and the domain noticed nothing.
+    pub healed: u64,
+    /// How many the domain was told of.
+    pub told: u64,
+    /// Why it was told last.
+    pub why: Option<&'static str>,
+    /// How many packets were said again.
+    pub repeated: u64,
+    /// How many subscriptions were made again.
+    pub subscribed: u64,
+}
+
+impl Losses {
+    /// Counts these as well.
+    pub fn add(&mut self, other: &Self) {
+        self.healed = self.healed.saturating_add(other.healed);
+        self.told = self.told.saturating_add(other.told);
+        self.repeated = self.repeated.saturating_add(other.repeated);
+        self.subscribed = self.subscribed.saturating_add(other.subscribed);
+        self.why = other.why.or(self.why);
+    }
+}
+
 /// What a channel reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -88,6 +114,8 @@ pub struct Report {
     pub counters: Counters,
     /// Bytes of its MQTT that went nowhere since its tunnel began.
     pub dropped: u64,
+    /// What has become of its connections that the broker has lost since then.
+    pub losses: Losses,
     /// What was heard of it since the last report.
     pub heard: Vec<Utterance>,
     /// Whether its proxy or tunnel has ended: another one of the same name counts from 0.

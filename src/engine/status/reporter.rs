@@ -1,7 +1,7 @@
 //! When a channel has something to report: a new state at once, figures once a second, and nothing
 //! while nothing changes.
 
-use super::{Report, State, Utterance};
+use super::{Losses, Report, State, Utterance};
 use crate::engine::refusal::Counters;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub struct View<'v> {
     pub counters: &'v Counters,
     /// Bytes of MQTT that went nowhere.
     pub dropped: u64,
+    /// What has become of connections that the broker has lost.
+    pub losses: Losses,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,7 @@ struct Told {
     calls: usize,
     counters: Counters,
     dropped: u64,
+    losses: Losses,
 }
 
 /// Decides when a channel reports.
@@ -123,7 +126,8 @@ impl Reporter {
         if self.due.is_none() {
             let same = told.calls == view.calls
                 && told.counters == *view.counters
-                && told.dropped == view.dropped;
+                && told.dropped == view.dropped
+                && told.losses == view.losses;
             let changed = !same || view.has_news;
             self.due = changed.then(|| now.saturating_add(EVERY));
         }
@@ -133,12 +137,12 @@ impl Reporter {
     /// The report, with what was heard since the last one.
     pub fn report(&mut self, view: View<'_>, heard: Vec<Utterance>, now: Duration) -> Report {
         let (state, calls, counters) = (self.state(view, now), view.calls, view.counters.clone());
-        let dropped = view.dropped;
+        let (dropped, losses) = (view.dropped, view.losses);
         let cause = view.fault.map(str::to_owned);
-        self.told =
-            Some(Told { state, cause: cause.clone(), calls, counters: counters.clone(), dropped });
+        let told = (cause.clone(), counters.clone());
+        self.told = Some(Told { state, cause: told.0, calls, counters: told.1, dropped, losses });
         self.due = None;
-        Report { state, cause, calls, counters, dropped, heard, ended: false }
+        Report { state, cause, calls, counters, dropped, losses, heard, ended: false }
     }
 
     /// When [`Reporter::is_due`] may say something else, though nothing happens.
@@ -184,6 +188,7 @@ mod tests {
                 calls: 0,
                 counters: &self.counters,
                 dropped: 0,
+                losses: Losses::default(),
             };
             let due = self.reporter.is_due(view, seconds(now));
             let report = due.then(|| self.reporter.report(view, self.heard.take(), seconds(now)));

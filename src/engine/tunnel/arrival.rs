@@ -33,6 +33,11 @@ impl Arrival {
         *self = Self { told: self.told, ..Self::default() };
     }
 
+    /// Its connection goes on by another one, with all its subscriptions.
+    pub fn is_back(&mut self) {
+        (self.there, self.due) = (true, None);
+    }
+
     /// A packet of the broker's begins so. With a session that the broker had kept come its subscriptions
     /// (MQTT 5, 3.2.2.1.1).
     pub fn told(&mut self, packet: &[u8], now: Duration) {

@@ -1,12 +1,14 @@
 //! The CONNECT packet (MQTT 5, 3.1): found, read as far as the gateway must, and made to say who it is
 //! from.
 
+use super::packet::{after_properties, field, length, push_field, push_length};
 use crate::engine::name::DomainName;
 use crate::engine::password::Password;
 use crate::engine::steps;
 use bytes::Bytes;
 use std::fmt;
 use std::ops::Range;
+use std::time::Duration;
 
 /// The largest CONNECT that is taken for one. Its five fields have 64 KiB at most, each.
 pub const LARGEST: usize = 512 * 1024;
@@ -104,19 +106,27 @@ pub fn find(bytes: &[u8]) -> Found {
     }
 }
 
-/// Reads a remaining length, or any number of MQTT's that is written so, and how many bytes it takes.
-fn length(bytes: &[u8]) -> Option<(usize, usize)> {
-    let mut value = 0;
-    for (i, byte) in bytes.iter().take(4).enumerate() {
-        value |= usize::from(byte & 0x7F) << (7 * i);
-        if byte & 0x80 == 0 {
-            return Some((value, i + 1));
-        }
-    }
-    None
-}
-
 impl Connect {
+    /// The same, without what it came in, which is larger.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self { packet: Bytes::copy_from_slice(&self.packet), ..self.clone() }
+    }
+
+    /// How long the client may say nothing, by its own word; zero: for ever.
+    #[must_use]
+    pub fn keep_alive(&self) -> Duration {
+        let seconds = self.packet.get(self.flags + 1..).and_then(|rest| rest.first_chunk());
+        Duration::from_secs(u64::from(seconds.map_or(0, |two| u16::from_be_bytes(*two))))
+    }
+
+    /// Whether a CONNACK says if the broker has kept a session (MQTT 3.1 has no such thing).
+    #[must_use]
+    pub fn is_told_of_sessions(&self) -> bool {
+        let level = self.flags.checked_sub(1).and_then(|at| self.packet.get(at));
+        level.is_some_and(|level| level & 0x7F > 3)
+    }
+
     /// Reads a packet that [`find`] found whole. `None`: it is broken.
     #[must_use]
     pub fn read(packet: Bytes) -> Option<Self> {
@@ -203,37 +213,6 @@ fn places(packet: &[u8]) -> Option<Places> {
     Some(Places { version, id: end - id.len()..end, flags, login })
 }
 
-/// What follows MQTT 5's properties.
-fn after_properties(bytes: &[u8]) -> Option<&[u8]> {
-    let (properties, size) = length(bytes)?;
-    bytes.get(size + properties..)
-}
-
-/// Writes a field with its length before it. A name has 64 bytes, and a [`Password`] fits too.
-fn push_field(out: &mut Vec<u8>, bytes: &[u8]) {
-    let size = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
-    out.extend_from_slice(&size.to_be_bytes());
-    out.extend_from_slice(bytes.get(..usize::from(size)).unwrap_or_default());
-}
-
-/// Writes a remaining length (MQTT 5, 1.5.5).
-fn push_length(out: &mut Vec<u8>, mut size: usize) {
-    loop {
-        let digit = u8::try_from(size % 128).unwrap_or_default();
-        size /= 128;
-        out.push(digit | if size > 0 { 0x80 } else { 0 });
-        if size == 0 {
-            return;
-        }
-    }
-}
-
-/// A field with its length before it, and what follows.
-fn field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (size, rest) = bytes.split_first_chunk()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*size)))
-}
-
 /// The CONNACK that denies a connection (MQTT 5, 3.2.2.2; MQTT 3.1.1, 3.2.2.3).
 #[must_use]
 pub fn denial(version: Version, why: Denial) -> Vec<u8> {
@@ -273,6 +252,7 @@ pub(super) mod tests {
                 let read = Connect::read(packet.into()).unwrap();
                 let found = (read.version, read.client_id.as_str(), read.clean_start);
                 assert_eq!(found, (version, "vm-gui", clean));
+                assert_eq!(read.keep_alive(), Duration::from_secs(10));
             }
         }
         let unknown = Connect::read(connect(6, 2, "").into()).unwrap();

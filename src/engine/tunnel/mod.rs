@@ -2,33 +2,36 @@
 //! are from.
 
 mod arrival;
+mod broker;
 mod buffer;
 pub mod carrier;
 pub mod connect;
+mod filters;
+mod heal;
+mod healing;
 pub mod ids;
+mod inlet;
 mod order;
+mod outlet;
+mod packet;
 pub mod packets;
+mod replica;
 
 use super::name::DomainName;
 use super::password::Password;
 use super::refusal::{Reason, Refusal, brief};
+use super::status::Losses;
 use arrival::Arrival;
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use carrier::{Carrier, Piece};
 use connect::{Connect, Denial, Version, denial};
+use heal::Heal;
 use ids::Ids;
-pub use order::Order;
-use packets::{DISCONNECT, Malformed, Packets};
+use inlet::Inlet;
+pub use order::{Healing, Order};
+use outlet::Outlet;
 use std::fmt;
 use std::time::Duration;
-
-/// Why the gateway disconnects an MQTT 5 client (MQTT 5, 3.14.2.1): server shutting down.
-const SERVER_GONE: u8 = 0x8B;
-/// Quota exceeded.
-const QUOTA_EXCEEDED: u8 = 0x97;
-
-/// For so long the broker may take nothing of a full tunnel.
-const STUCK: Duration = Duration::from_secs(5);
 
 /// The connection to the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,14 +54,17 @@ pub struct Tunnel {
     /// Too many CONNECTs have come: nothing happens before then.
     rests_until: Option<Duration>,
     /// What waits for the broker; while it is more than `limit`, nothing more is read.
-    to_broker: BytesMut,
+    outlet: Outlet,
     limit: usize,
     /// It was more, and since then the broker has taken nothing.
     stuck_since: Option<Duration>,
     to_domain: BytesMut,
-    /// Where the broker's stream is, and the first byte of its last packet.
-    packets: Packets,
-    broker_said: u8,
+    /// What the gateway has for the domain between two packets of the broker's.
+    between: BytesMut,
+    inlet: Inlet,
+    /// Whether the broker has said goodbye to the domain.
+    has_goodbye: bool,
+    heal: Heal,
     arrival: Arrival,
     /// Whether the channel is there.
     is_there: bool,
@@ -85,18 +91,20 @@ impl Tunnel {
     #[must_use]
     pub fn new(name: DomainName, carrier: Carrier, limit: usize, away: Duration) -> Self {
         Self {
+            heal: Heal::new(&name),
             name,
             password: None,
             carrier,
             broker: Broker::Gone,
             closing: None,
             rests_until: None,
-            to_broker: BytesMut::new(),
+            outlet: Outlet::default(),
             limit,
             stuck_since: None,
             to_domain: BytesMut::new(),
-            packets: Packets::default(),
-            broker_said: 0,
+            between: BytesMut::new(),
+            inlet: Inlet::default(),
+            has_goodbye: false,
             arrival: Arrival::default(),
             is_there: false,
             silent_since: None,
@@ -143,8 +151,10 @@ impl Tunnel {
         self.rests_until.is_some()
     }
 
-    fn is_full(&self) -> bool {
-        self.to_broker.len() > self.limit
+    /// What has become of the connections that the broker has lost.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.heal.losses
     }
 
     fn goes_on(&self) -> bool {
@@ -154,6 +164,7 @@ impl Tunnel {
     /// Bytes from the channel, cut anywhere.
     pub fn receive(&mut self, bytes: &[u8], ids: &mut Ids, now: Duration) {
         self.silent_since = None;
+        self.heal.heard = now;
         // A program may stop within a packet and go on with a payload that looks like anything. Only when
         // nobody waits for it any more can it have been left.
         if self.stuck_since.take().is_some() || self.broker != Broker::Gone {
@@ -209,12 +220,11 @@ impl Tunnel {
             return self.orders.push(Order::Refused(refusal));
         }
         self.broker = Broker::There(connect.version);
-        self.packets = Packets::default();
-        self.broker_said = 0;
+        self.has_goodbye = false;
         self.arrival.begins(now);
         // Who it is, the channel says, and not the client.
-        let packet = connect.as_user(&self.name, self.password.as_ref());
-        self.to_broker.extend_from_slice(&packet);
+        self.outlet = Outlet::begin(&connect.as_user(&self.name, self.password.as_ref()));
+        self.heal.begin(&connect, self.limit, now);
         self.orders.push(Order::Open);
     }
 
@@ -227,96 +237,8 @@ impl Tunnel {
         Some((Denial::ClientId, format!("{name} may not have the client id {id:?}: it is {whose}")))
     }
 
-    fn pass(&mut self, bytes: &[u8]) {
-        match self.broker {
-            Broker::Gone => self.drop_bytes(bytes.len()),
-            Broker::There(_) => self.to_broker.extend_from_slice(bytes),
-        }
-    }
-
-    /// Whether the broker has to take something from here on.
-    fn measure(&mut self, now: Duration) {
-        if self.is_full() {
-            self.stuck_since.get_or_insert(now);
-        }
-    }
-
-    /// A broker that takes nothing is given up: a backend of which nobody reads loses what it is given.
-    fn give_up(&mut self) {
-        let (limit, waits) = (self.limit, STUCK.as_secs());
-        let detail =
-            format!("the broker takes nothing for {waits} s, and more than {limit} bytes wait");
-        let head = format!("{} bytes of MQTT", self.to_broker.len());
-        let reason = Reason::StoreFull;
-        let refusal = Refusal { reason, from: self.name.clone(), detail, head };
-        self.orders.push(Order::Refused(refusal));
-        self.break_off(QUOTA_EXCEEDED);
-    }
-
     fn drop_bytes(&mut self, size: usize) {
         self.dropped = self.dropped.saturating_add(u64::try_from(size).unwrap_or(u64::MAX));
-    }
-
-    /// The domain no longer speaks on the connection to the broker. What it had said goes out first.
-    fn close(&mut self) {
-        if let Broker::There(_) = self.broker {
-            self.broker = Broker::Gone;
-            self.arrival.ends();
-            let left = self.to_broker.split().freeze();
-            self.closing = Some(self.closing.unwrap_or_default() + left.len());
-            self.orders.push(Order::Close(left));
-        }
-    }
-
-    /// The connection before is closed.
-    pub fn closed(&mut self) {
-        self.closing = None;
-    }
-
-    /// The connection to the broker ends without the domain's doing. An MQTT 5 client can be told, where
-    /// no packet to it is under way; others find out by their keep-alive.
-    fn break_off(&mut self, reason: u8) {
-        let Broker::There(version) = self.broker else { return };
-        let goodbye = self.broker_said == DISCONNECT || self.carrier.has_said_goodbye();
-        if version == Version::V5 && self.packets.is_at_boundary() && !goodbye {
-            self.to_domain.extend_from_slice(&[DISCONNECT, 1, reason]);
-        }
-        self.cut();
-    }
-
-    /// Nobody is there any more to take what was for the broker.
-    fn cut(&mut self) {
-        self.not_written_to_broker();
-        self.close();
-    }
-
-    /// The broker cannot be reached.
-    pub fn not_opened(&mut self) {
-        if let Broker::There(version) = self.broker {
-            self.to_domain.extend_from_slice(&denial(version, Denial::Unavailable));
-            self.cut();
-        }
-    }
-
-    /// Bytes from the broker, cut anywhere.
-    pub fn receive_from_broker(&mut self, bytes: &[u8], now: Duration) {
-        let mut rest = bytes;
-        while let Some(&first) = rest.first() {
-            if self.packets.is_at_boundary() {
-                self.broker_said = first;
-                self.arrival.told(rest, now);
-            }
-            match self.packets.advance(rest) {
-                Ok(size) => rest = rest.get(size..).unwrap_or_default(),
-                Err(Malformed) => break,
-            }
-        }
-        self.to_domain.extend_from_slice(bytes);
-    }
-
-    /// The broker has closed the connection, or it is lost.
-    pub fn broker_gone(&mut self) {
-        self.break_off(SERVER_GONE);
     }
 
     /// The channel is there. A program that begins says what it speaks, unless it is a legacy one that speaks
@@ -329,16 +251,12 @@ impl Tunnel {
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         let ends = self.ends_by_silence().into_iter().chain(self.is_stuck_at());
-        ends.chain(self.arrival.deadline()).chain(self.rests_until).min()
+        let others = ends.chain(self.arrival.deadline()).chain(self.heal.deadline());
+        others.chain(self.silent_until()).chain(self.rests_until).min()
     }
 
     fn ends_by_silence(&self) -> Option<Duration> {
         self.silent_since.map(|since| since.saturating_add(self.away))
-    }
-
-    fn is_stuck_at(&self) -> Option<Duration> {
-        let since = self.stuck_since.filter(|_| self.is_full());
-        since.map(|since| since.saturating_add(STUCK))
     }
 
     /// Time has passed. [`Tunnel::go_on`] comes next. Without a broker nobody has to begin a connection.
@@ -347,6 +265,7 @@ impl Tunnel {
         if self.is_stuck_at().is_some_and(|end| end <= now) {
             self.give_up();
         }
+        self.go_on_healing(now);
         if self.ends_by_silence().is_some_and(|end| end <= now) {
             self.silent_since = None;
             if has_broker {
@@ -384,30 +303,17 @@ impl Tunnel {
         self.away = away;
     }
 
+    /// A domain is kept for so long while its broker is away; zero: not at all, from its next CONNECT on.
+    pub fn set_heal(&mut self, limit: Duration) {
+        self.heal.limit = limit;
+    }
+
     /// The channel is gone, and with it whoever spoke.
     pub fn channel_gone(&mut self) {
         self.close();
         (self.is_there, self.silent_since) = (false, None);
         self.to_domain.clear();
         self.carrier = self.carrier.then(Carrier::mqtt());
-    }
-
-    /// The bytes to be written to the broker next, if there are any.
-    #[must_use]
-    pub fn to_broker(&self) -> Option<&[u8]> {
-        (!self.to_broker.is_empty()).then_some(&self.to_broker)
-    }
-
-    /// So many bytes of [`Tunnel::to_broker`] have been written.
-    pub fn written_to_broker(&mut self, count: usize, now: Duration) {
-        written(&mut self.to_broker, count);
-        self.stuck_since = self.stuck_since.map(|_| now);
-    }
-
-    /// The broker takes nothing any more.
-    pub fn not_written_to_broker(&mut self) {
-        self.drop_bytes(self.to_broker.len());
-        self.to_broker.clear();
     }
 
     /// The bytes to be written to the channel next, if there are any. While there are, nothing more is
@@ -421,19 +327,12 @@ impl Tunnel {
     pub fn written_to_domain(&mut self, count: usize) {
         written(&mut self.to_domain, count);
     }
-
-    /// How many bytes are held.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        let closing = self.closing.unwrap_or_default();
-        self.carrier.held() + self.to_broker.len() + self.to_domain.len() + closing
-    }
 }
 
 /// Takes away what was written. What was long, and is empty, keeps no room.
 fn written(bytes: &mut BytesMut, count: usize) {
     const LONG: usize = 64 * 1024;
-    bytes.advance(count.min(bytes.len()));
+    bytes::Buf::advance(bytes, count.min(bytes.len()));
     if bytes.is_empty() && bytes.capacity() > LONG {
         *bytes = BytesMut::new();
     }
