@@ -149,8 +149,7 @@ impl<'d> Fields<'d> {
         let value = self.get(key)?;
         let table = value.get_ref().as_table();
         if table.is_none() {
-            let way = format!("write `{key} = {{ name = value }}`");
-            self.wrong_kind(key, value, "a table", way, found);
+            self.wrong_kind(key, value, "a table", format!("write `{}`", form(key)), found);
         }
         table.map(|t| (t, value.span()))
     }
@@ -223,18 +222,38 @@ fn duration_way(key: &str) -> String {
     format!("write `{key} = \"30s\"`, or the like: \"500ms\", \"10m\", \"12h\", \"7d\"")
 }
 
+/// How a table is written, for those that have keys of their own.
+fn form(key: &str) -> String {
+    match key {
+        "add" => "add.mqtt = { name = value }".into(),
+        "default" => "default.mqtt = \"for MQTT\", default.legacy = \"for legacy\"".into(),
+        "ignore" => "ignore.legacy = [\"name\"]".into(),
+        "leave_out" => "leave_out.mqtt = { value = 0 }".into(),
+        "members" | "request" | "each" => {
+            let members = if key == "members" { "members" } else { &format!("{key}.members") };
+            format!("{members} = {{ mqtt_name = \"legacy_name\" }}")
+        }
+        "values" => "values = { mqtt_value = \"legacy value\" }".into(),
+        "when" => "when.mqtt = { name = \"value\" }".into(),
+        _ => format!("{key} = {{ name = value }}"),
+    }
+}
+
 /// The key that was meant by an unknown one: one that is spelt much like it, or what it is called here.
 fn meant<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
     /// How much two words are alike, from 0 to 1, for one to be the other misspelt.
     const ALIKE: f64 = 0.8;
-    const CALLED: [(&str, &str); 4] = [
-        ("event", "evenement"),
-        ("notification", "evenement"),
-        ("response", "reponse"),
-        ("responses", "answer"),
+    /// What is written, the key that has to be known for it, and what is meant.
+    const CALLED: [(&str, &str, &str); 6] = [
+        ("event", "evenement", "evenement"),
+        ("notification", "evenement", "evenement"),
+        ("response", "reponse", "reponse"),
+        ("responses", "answer", "answer"),
+        ("answer", "command", "[[command.answer]]"),
+        ("announced", "command", "[[command.announced]]"),
     ];
-    let called = CALLED.iter().filter(|(other, _)| *other == unknown).map(|(_, ours)| *ours);
-    let called = called.filter_map(|ours| known.iter().find(|key| **key == ours).copied()).next();
+    let called = CALLED.iter().find(|(other, ours, _)| *other == unknown && known.contains(ours));
+    let called = called.map(|(.., meant)| *meant);
     let alike = known.iter().map(|key| (strsim::jaro(unknown, key), *key));
     let alike = alike.filter(|(alike, _)| *alike > ALIKE).max_by(|a, b| a.0.total_cmp(&b.0));
     called.or(alike.map(|(_, key)| key))

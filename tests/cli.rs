@@ -716,7 +716,7 @@ fn explain_names_the_rule_and_its_line() {
         (
             &["vm-gui", "liste_fichiers", "sys-usb"],
             0,
-            &["what Dom0 carries out of it is not allowed"],
+            &["Dom0 carries some of these requests out on MQTT: that is not allowed"],
         ),
         (
             &["vm-gui", "lit_fichier", "sys-usb"],

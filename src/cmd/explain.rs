@@ -114,7 +114,7 @@ impl Answer<'_> {
             let allowed =
                 |row: &&Arc<Command>| policy.allows(&self.args.from, &Said::command(row), handler);
             let word = if rows.iter().all(allowed) { "is allowed" } else { "is not allowed" };
-            self.say(&format!("on MQTT, what {handler} carries out of it {word}"));
+            self.say(&format!("{handler} carries some of these requests out on MQTT: that {word}"));
         }
         if let Some(row) = rows.first() {
             self.who_it_is(&row.request_topic());
@@ -125,7 +125,7 @@ impl Answer<'_> {
             );
         }
         if self.allowed {
-            self.say("so are its answers");
+            self.say("its answers are allowed too");
         }
     }
 
@@ -161,7 +161,7 @@ impl Answer<'_> {
         }
         if !self.config.policy.is_open() && self.config.policy.names == Names::Proved {
             self.say(
-                "on MQTT nobody else may publish it; which of those who may it was is not known",
+                "on MQTT the ACL says who may publish it: nothing proves which of them it was",
             );
         }
         if self.args.to != everyone {

@@ -11,6 +11,7 @@
 //! | `toml body` | a part of an event, with a table of bodies of both sides below it |
 //! | `text` after `<!-- fixture: NAME -->` | what `check` says about that mapping |
 //! | `text` after `<!-- demo -->` | a part of what the demo prints |
+//! | `text` after `<!-- coverage -->`, `<!-- status -->` | what these subcommands print: see `shown`, and the status' own test |
 //! | `toml` alone | a configuration, or a part of one, without a fault |
 //!
 //! MIGRATION.md has its own test, and what it runs (`sh run`) is not looked at here.
@@ -24,12 +25,12 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 /// A block of code, with what stands around it.
-struct Block {
+pub struct Block {
     /// What follows the fence, in words.
-    words: Vec<String>,
-    text: String,
+    pub words: Vec<String>,
+    pub text: String,
     /// The line before it.
-    before: String,
+    pub before: String,
     /// The rows of the table below it, without its head.
     table: Vec<Vec<String>>,
 }
@@ -40,7 +41,7 @@ impl Block {
     }
 }
 
-fn blocks(page: &Page) -> Vec<Block> {
+pub fn blocks(page: &Page) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let (mut lines, mut before) = (page.text.lines(), String::new());
     while let Some(line) = lines.next() {
@@ -63,13 +64,13 @@ fn blocks(page: &Page) -> Vec<Block> {
 }
 
 /// The folder in which a page's blocks are run, with the shipped mappings.
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(format!("{ROOT}/mappings"), folder.path().join("mappings")).unwrap();
     folder
 }
 
-fn sh(script: &str, folder: &Path) -> Output {
+pub fn sh(script: &str, folder: &Path) -> Output {
     let program = Path::new(env!("CARGO_BIN_EXE_passerelle")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     Command::new("sh")
@@ -80,7 +81,7 @@ fn sh(script: &str, folder: &Path) -> Output {
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     text(&output.stdout) + &text(&output.stderr)
 }

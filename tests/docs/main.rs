@@ -15,4 +15,5 @@ mod french;
 mod keys;
 mod links;
 mod page;
+mod shown;
 mod status;

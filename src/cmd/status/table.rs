@@ -223,7 +223,39 @@ fn wrap(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::status::State;
     use serde_json::json;
+
+    /// docs/monitoring.md shows a status as it is.
+    #[test]
+    fn the_page_shows_what_is_printed() {
+        const PAGE: &str = include_str!("../../../docs/monitoring.md");
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10 * 86_400);
+        let ago = |minutes: u64| {
+            let then = now - Duration::from_secs(minutes * 60);
+            humantime::format_rfc3339_seconds(then).to_string()
+        };
+        let mapping = json!({"file": "/etc/passerelle/mappings/psec.toml",
+            "sha256": "5d2c7a0e4b1f9c830000000000000000"});
+        let gateway = json!({"state": "online", "since": ago(180), "version": "0.2.0", "mappings": [mapping]});
+        let domain =
+            |state: State, since: u64, last_legacy: Option<u64>, calls: u64, counters: Value| {
+                json!({"state": state, "since": ago(since), "cause": state.cause(),
+                "last_legacy": last_legacy.map(ago), "calls_pending": calls, "counters": counters})
+            };
+        let legacy =
+            domain(State::Legacy, 180, Some(2), 1, json!({"received": 412, "refused": {}}));
+        let silent = domain(State::Silent, 4, None, 0, json!({"received": 0, "refused": {}}));
+        let refused = json!({"received": 38, "refused": {"not_mapped": 2}});
+        let absent = domain(State::Absent, 9, Some(11), 0, refused);
+        let domains = [("sys-usb", legacy), ("vm-gui", silent), ("vm-old", absent)];
+        let domains = domains.map(|(name, domain)| (name.to_owned(), domain)).into();
+        let printed = table("dom0", Some(&gateway), &domains, now);
+        let printed = anstream::adapter::strip_str(&printed).to_string();
+        let shown =
+            PAGE.split_once("<!-- status -->\n```text\n").unwrap().1.split_once("```").unwrap().0;
+        assert_eq!(printed, shown);
+    }
 
     #[test]
     fn why_something_was_refused_is_told() {

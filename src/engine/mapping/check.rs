@@ -17,13 +17,22 @@ pub fn check(rows: &Rows, found: &mut Findings) {
         for (i, answer) in command.answers.iter().enumerate() {
             body(&answer.shape, &format!("answer.{i}"), &command.origin, found);
             let before = command.answers.get(..i).unwrap_or_default();
-            if let Some(first) = taken_by(before, answer) {
+            if let Some((side, first)) = taken_by(before, answer) {
                 let line = command.origin.source.line(first.span.start);
+                let (from, way) = match side {
+                    None => ("", "`when`"),
+                    Some(Side::Mqtt) => {
+                        ("from MQTT ", "`when.mqtt`, or this one `only = \"to_mqtt\"`")
+                    }
+                    Some(Side::Legacy) => {
+                        ("from legacy ", "`when.legacy`, or this one `only = \"to_legacy\"`")
+                    }
+                };
                 let message = format!(
-                    "{}: this answer is never reached: the answer at line {line} takes everything",
+                    "{}: {from}this answer is never reached: the answer at line {line} takes everything",
                     command.name
                 );
-                let help = "change the order, or give that one a `when`";
+                let help = format!("change the order, or give that one a {way}");
                 found.add(&command.origin.source, answer.span.clone(), message, help);
             }
         }
@@ -42,19 +51,21 @@ fn covers(earlier: &[Condition], later: &[Condition]) -> bool {
     earlier.iter().all(|e| later.iter().any(|l| e.covers(l)))
 }
 
-/// The answer before this one that takes every message which could be taken for it.
-fn taken_by<'a>(before: &'a [Answer], answer: &Answer) -> Option<&'a Answer> {
-    let hidden = |side: &Side| {
-        before.iter().find(|b| {
-            b.direction.goes_from(*side)
-                && (*side == Side::Mqtt || b.wire == answer.wire)
-                && covers(&b.when[*side], &answer.when[*side])
-                && covers(&b.request, &answer.request)
-        })
+/// The answer before this one that takes every message which could be taken for it; with the side on which
+/// it does, unless that is each side that this one comes from.
+fn taken_by<'a>(before: &'a [Answer], answer: &Answer) -> Option<(Option<Side>, &'a Answer)> {
+    let hides = |side: Side, b: &Answer| {
+        b.direction.goes_from(side)
+            && (side == Side::Mqtt || b.wire == answer.wire)
+            && covers(&b.when[side], &answer.when[side])
+            && covers(&b.request, &answer.request)
     };
-    let sides = [Side::Mqtt, Side::Legacy];
-    let sides = sides.iter().filter(|s| answer.direction.goes_from(**s));
-    sides.map(hidden).collect::<Option<Vec<_>>>()?.into_iter().next()
+    let sides =
+        || [Side::Mqtt, Side::Legacy].into_iter().filter(|s| answer.direction.goes_from(*s));
+    let mut taken = sides().filter_map(|s| Some((s, before.iter().find(|b| hides(s, b))?)));
+    let (side, first) = taken.next()?;
+    let everywhere = taken.count() + 1 == sides().count();
+    Some(((!everywhere).then_some(side), first))
 }
 
 fn handlers(command: &Command, found: &mut Findings) {

@@ -70,14 +70,15 @@ fn dialect(
     };
     let name = name?;
     let this = Dialect { name: name.text, named, requester_member, supersedes };
-    if let Some(known) = rows.dialects.iter().position(|d| d.name == this.name) {
-        if rows.dialects.get(known) != Some(&this) {
-            let message =
-                format!("the dialect {:?} is described otherwise in another file", this.name);
-            let help = "say the same of `requesters`, `requester_member` and `supersedes` in each file of a dialect";
-            found.add(source, name.span, message, help);
+    if let Some(at) = rows.dialects.iter().position(|d| d.name == this.name) {
+        if let Some((key, there)) = rows.dialects.get(at).and_then(|known| known.differs(&this)) {
+            let message = format!(
+                "the dialect {:?} has another `{key}` in a file before this one",
+                this.name
+            );
+            found.add(source, name.span, message, format!("{there}, as that one does"));
         }
-        return Some(known);
+        return Some(at);
     }
     rows.dialects.push(this);
     Some(rows.dialects.len() - 1)

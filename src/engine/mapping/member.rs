@@ -26,7 +26,12 @@ impl<'d> Reader<'_, 'd> {
                 leave_out: Both::default(),
             });
         }
-        let table = self.table_of(value, &format!("the member `{mqtt}`"))?;
+        let Some(table) = value.get_ref().as_table() else {
+            let message = format!("the member `{mqtt}` must be a legacy name or a table");
+            let help = format!("write `{mqtt} = \"its name on the legacy wire\"`");
+            self.add(value.span(), message, help);
+            return None;
+        };
         let mut fields = Fields::new(self.source, table, value.span(), format!("member `{mqtt}`"));
         let legacy = fields.texts("legacy", self.found);
         if legacy.is_empty() {

@@ -57,6 +57,28 @@ pub fn newer_than(dialects: &[Dialect], at: usize) -> BTreeSet<usize> {
     newer
 }
 
+impl Dialect {
+    /// The first key that another description of it differs in, and what is to be said there.
+    fn differs(&self, other: &Self) -> Option<(&'static str, String)> {
+        let requesters = |d: &Self| Some(if d.named { "named" } else { "anonymous" });
+        let keys = [
+            ("requesters", requesters(self), requesters(other)),
+            (
+                "requester_member",
+                self.requester_member.as_deref(),
+                other.requester_member.as_deref(),
+            ),
+            ("supersedes", self.supersedes.as_deref(), other.supersedes.as_deref()),
+        ];
+        let (key, here, _) = keys.into_iter().find(|(_, here, there)| here != there)?;
+        let said = match here {
+            Some(value) => format!("write `{key} = {value:?}`"),
+            None => format!("leave `{key}` out"),
+        };
+        Some((key, said))
+    }
+}
+
 /// In which directions a row or an answer travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {

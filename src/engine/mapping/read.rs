@@ -29,14 +29,6 @@ impl<'d> Reader<'_, 'd> {
         }
     }
 
-    pub fn table_of(&mut self, value: &'d Value<'d>, what: &str) -> Option<&'d DeTable<'d>> {
-        let table = value.get_ref().as_table();
-        if table.is_none() {
-            self.add(value.span(), format!("{what} must be a table"), "write `{ name = value }`");
-        }
-        table
-    }
-
     pub fn scalar(&mut self, value: &Value<'_>) -> Option<Scalar> {
         let scalar = match value.get_ref() {
             DeValue::String(text) => Some(Scalar::Text(text.to_string())),
@@ -229,7 +221,12 @@ impl<'d> Reader<'_, 'd> {
             }
             return both;
         }
-        let Some(table) = self.table_of(value, "`repeats`") else { return both };
+        let Some(table) = value.get_ref().as_table() else {
+            let help =
+                "write `repeats = [\"name\"]`, or `repeats.legacy = { name = \"the request's\" }`";
+            self.add(value.span(), "`repeats` must be a list or a table", help);
+            return both;
+        };
         let mut sides = Fields::new(self.source, table, value.span(), "`repeats`");
         for (side, key) in [(Side::Mqtt, "mqtt"), (Side::Legacy, "legacy")] {
             let Some((table, _)) = sides.table(key, self.found) else { continue };
