@@ -11,7 +11,7 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 MUSL := $(HOST:gnu=musl)
 STATIC_TARGET ?= $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)/lib),$(MUSL),$(HOST))
 
-.PHONY: all demo test test-faults soak test-vm test-xen lint bench bench-engine fuzz fuzz-corpus \
+.PHONY: all demo test test-brokers test-faults soak test-vm test-xen lint bench bench-engine fuzz fuzz-corpus \
 	tools test-musl lint-packages pages install uninstall dist dist-packages test-alpine test-deb
 
 # What --version says. A source archive has its commit in a file.
@@ -34,6 +34,14 @@ test:
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then echo "$(CARGO) nextest run"; $(CARGO) nextest run --no-fail-fast; \
 	else echo "$(CARGO) test"; $(CARGO) test --no-fail-fast; fi
+
+# The same with the Mosquittos of other Debian releases, unpacked under target/ and not installed: 2.0.11,
+# 2.0.21 and what forky has, 2.1.2 so far. MOSQUITTO= names the broker of any target here.
+BROKERS = bookworm trixie forky
+test-brokers:
+	@for suite in $(BROKERS); do \
+		program=$$(sh tests/brokers.sh $$suite) && echo "$$suite: $$($$program -h | sed -n 1p)" \
+			&& MOSQUITTO=$$program $(MAKE) --no-print-directory test || exit; done
 
 # One side fails, again and again, and every message is accounted for: some minutes, or with SHORT=1 about
 # one. SEED= repeats a run's random numbers, and ROWS=gateway-killed,clock runs some rows.

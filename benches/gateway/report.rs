@@ -125,7 +125,10 @@ pub fn machine() -> Vec<(&'static str, String)> {
         ("load before", read("/proc/loadavg").trim().to_owned()),
         (
             "broker",
-            said_by("mosquitto", "-h").or(said_by("/usr/sbin/mosquitto", "-h")).unwrap_or_default(),
+            std::env::var("MOSQUITTO")
+                .map_or_else(|_| said_by("mosquitto", "-h"), |program| said_by(&program, "-h"))
+                .or(said_by("/usr/sbin/mosquitto", "-h"))
+                .unwrap_or_default(),
         ),
         ("compiler", said_by("rustc", "--version").unwrap_or_default()),
         ("passerelle", env!("CARGO_PKG_VERSION").to_owned()),

@@ -50,7 +50,8 @@ impl Broker {
     /// Runs it (again), until it accepts connections.
     pub async fn run(&mut self) {
         let _ = std::fs::remove_file(self.socket());
-        let mut command = Command::new("/usr/sbin/mosquitto");
+        let program = std::env::var_os("MOSQUITTO");
+        let mut command = Command::new(program.unwrap_or_else(|| "/usr/sbin/mosquitto".into()));
         command.arg("-c").arg(self.directory.path().join("mosquitto.conf"));
         command.stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().unwrap());

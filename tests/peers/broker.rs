@@ -196,10 +196,11 @@ impl Broker {
 const HOW_TO_INSTALL: &str =
     "install it with `apt-get install mosquitto` (Debian) or `apk add mosquitto` (Alpine)";
 
-/// Debian keeps it out of an ordinary user's path.
-fn program() -> &'static Path {
+/// What `MOSQUITTO` names, or the installed one. Debian keeps that out of an ordinary user's path.
+fn program() -> PathBuf {
     let debian = Path::new("/usr/sbin/mosquitto");
-    if debian.exists() { debian } else { Path::new("mosquitto") }
+    let installed = if debian.exists() { debian } else { Path::new("mosquitto") };
+    std::env::var_os("MOSQUITTO").map_or_else(|| installed.to_owned(), PathBuf::from)
 }
 
 /// Removes a file that may not be there.
