@@ -1,5 +1,6 @@
 //! Pages name every key, flag, code and reason that there is, and none that there is not.
 
+use crate::blocks::blocks;
 use crate::page::Page;
 use passerelle::config::{self, Error};
 use passerelle::diagnostic::{Finding, Source};
@@ -112,6 +113,23 @@ fn every_key_of_a_mapping_is_explained_and_no_other() {
     assert_eq!(known["`each`"], known["`request`"]);
     assert_eq!(known["`mqtt`"], explained(&page, "leave_out"));
     assert_eq!(known.len(), SECTIONS.len() + 6, "{known:?}");
+}
+
+#[test]
+fn every_key_of_a_mapping_has_an_example_that_is_run() {
+    let page = Page::read("docs/mapping.md");
+    let run = ["file", "example", "body"];
+    let blocks = blocks(&page).into_iter().filter(|block| {
+        block.words.first().is_some_and(|word| word == "toml")
+            && block.words.get(1).is_some_and(|word| run.contains(&word.as_str()))
+    });
+    let text: String = blocks.map(|block| block.text).collect();
+    let words: BTreeSet<_> =
+        text.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect();
+    for (what, keys) in known() {
+        let missing: Vec<_> = keys.difference(&words).collect();
+        assert!(missing.is_empty(), "no example has these keys of {what}: {missing:?}");
+    }
 }
 
 /// A configuration with an unknown key in each of its tables.
