@@ -164,7 +164,8 @@ async fn without_passwords_a_tunnel_still_has_its_domains_name() -> Outcome {
     let login = Some(("vm-gui", "password"));
     let hello = Hello { level: 4, id: "app", login, keep_alive: 60, ..Hello::default() };
     assert_eq!(port.hello(&hello).await?[1], 0);
-    setting.broker.logged("as app (p2, c1, k60, u'vm-scan')").await?;
+    // Versions of Mosquitto name the protocol's version differently.
+    setting.broker.logged("c1, k60, u'vm-scan')").await?;
     Ok(())
 }
 

@@ -250,7 +250,7 @@ mod tests {
         let absent = domain(State::Absent, 9, Some(11), 0, refused);
         let domains = [("sys-usb", legacy), ("vm-gui", silent), ("vm-old", absent)];
         let domains = domains.map(|(name, domain)| (name.to_owned(), domain)).into();
-        let printed = table("dom0", Some(&gateway), &domains, now);
+        let printed = table("dom0", Some(&gateway), &domains, true, now);
         let printed = anstream::adapter::strip_str(&printed).to_string();
         let shown =
             PAGE.split_once("<!-- status -->\n```text\n").unwrap().1.split_once("```").unwrap().0;

@@ -60,19 +60,18 @@ pub fn newer_than(dialects: &[Dialect], at: usize) -> BTreeSet<usize> {
 impl Dialect {
     /// The first key that another description of it differs in, and what is to be said there.
     fn differs(&self, other: &Self) -> Option<(&'static str, String)> {
-        let requesters = |d: &Self| Some(if d.named { "named" } else { "anonymous" });
+        let requesters =
+            |d: &Self| Some(if d.named { "\"named\"" } else { "\"anonymous\"" }.into());
+        let member = |d: &Self| d.requester_member.as_ref().map(|name| format!("{name:?}"));
+        let older = |d: &Self| (!d.supersedes.is_empty()).then(|| format!("{:?}", d.supersedes));
         let keys = [
             ("requesters", requesters(self), requesters(other)),
-            (
-                "requester_member",
-                self.requester_member.as_deref(),
-                other.requester_member.as_deref(),
-            ),
-            ("supersedes", self.supersedes.as_deref(), other.supersedes.as_deref()),
+            ("requester_member", member(self), member(other)),
+            ("supersedes", older(self), older(other)),
         ];
         let (key, here, _) = keys.into_iter().find(|(_, here, there)| here != there)?;
         let said = match here {
-            Some(value) => format!("write `{key} = {value:?}`"),
+            Some(value) => format!("write `{key} = {value}`"),
             None => format!("leave `{key}` out"),
         };
         Some((key, said))
