@@ -8,8 +8,18 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 use tokio::time::timeout;
 
-async fn next(watch: &mut Watch) -> Change {
+async fn any(watch: &mut Watch) -> Change {
     timeout(Duration::from_secs(10), watch.next()).await.unwrap().unwrap()
+}
+
+/// The next change of a socket.
+async fn next(watch: &mut Watch) -> Change {
+    loop {
+        match any(watch).await {
+            Change::Failing(..) => {}
+            change => return change,
+        }
+    }
 }
 
 #[tokio::test]
@@ -105,9 +115,12 @@ async fn a_directory_that_another_takes_the_place_of_is_watched_anew() {
     // Removed, and made anew with what is in it.
     fs::remove_dir_all(at("run")).unwrap();
     assert_eq!(next(&mut watch).await, Change::Disappeared(at("run/a.sock")));
+    let failing = any(&mut watch).await;
+    assert!(matches!(&failing, Change::Failing(run, Some(_)) if *run == at("run")), "{failing:?}");
     fill("new", "b.sock");
     fs::rename(at("new"), at("run")).unwrap();
     assert_eq!(next(&mut watch).await, Change::Appeared(at("run/b.sock")));
+    assert_eq!(any(&mut watch).await, Change::Failing(at("run"), None));
     // Moved away, with another one in its place at once.
     fill("other", "b.sock");
     fs::rename(at("run"), at("old")).unwrap();

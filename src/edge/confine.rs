@@ -152,7 +152,9 @@ fn others(config: &Config) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     let mut all = vec![(config.state_dir.clone(), KEEP)];
     for channel in &config.channels {
         match channel {
-            Channel::Unix(pattern) => all.push((folder_of(pattern).to_owned(), FIND)),
+            Channel::Unix(pattern) => {
+                all.extend(with_above(folder_of(pattern)).map(|folder| (folder, FIND)));
+            }
             Channel::Serial(port, _) => {
                 all.extend(places_of(port).into_iter().map(|place| (place, USE)));
             }
@@ -169,6 +171,13 @@ fn others(config: &Config) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
         all.push((store::BOOT_ID.into(), READ));
     }
     all
+}
+
+/// A folder, and the one above, in which it may be made anew; not if that is the root of all.
+fn with_above(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let real = folder.canonicalize().ok();
+    let above = real.as_deref().and_then(Path::parent).filter(|above| above.parent().is_some());
+    [folder.to_owned()].into_iter().chain(above.map(Path::to_owned)).collect::<Vec<_>>().into_iter()
 }
 
 /// Where a port is, or may be made anew: the device, and the folder that it is in. Of all that is in `/dev` the
@@ -239,13 +248,13 @@ mod tests {
     /// A folder with a configuration in `etc`, which reaches its broker there, and room around it.
     fn setting(url: &str) -> TempDir {
         let place = tempfile::tempdir().unwrap();
-        for folder in ["etc", "state", "sockets", "elsewhere"] {
-            fs::create_dir(place.path().join(folder)).unwrap();
+        for folder in ["etc", "state", "run/sockets", "elsewhere"] {
+            fs::create_dir_all(place.path().join(folder)).unwrap();
         }
         let text = format!(
             "mappings = [\"{}/mappings/psec.toml\"]\nstate_dir = \"../state\"\n[broker]\n\
              url = \"{url}\"\n[store]\ndir = \"../store\"\n\
-             [[channel]]\nunix = \"{}/sockets/*-msg.sock\"\n",
+             [[channel]]\nunix = \"{}/run/sockets/*-msg.sock\"\n",
             env!("CARGO_MANIFEST_DIR"),
             place.path().display()
         );
@@ -287,7 +296,8 @@ mod tests {
                     fs::write(&new, "text").unwrap();
                     fs::write(&new, "less").unwrap();
                     fs::rename(new, kept).unwrap();
-                    fs::read_dir(place.join("sockets")).unwrap();
+                    fs::read_dir(place.join("run/sockets")).unwrap();
+                    fs::read_dir(place.join("run")).unwrap();
                     let (log, left) = (place.join("store/vm-gui@"), place.join("store/vm-gui@0"));
                     fs::create_dir(&log).unwrap();
                     fs::write(log.join("1.log"), "text").unwrap();
@@ -296,7 +306,7 @@ mod tests {
                     assert!(store::boot_id().is_some());
                     assert!(refused(fs::read(&outside).map(drop)));
                     assert!(refused(fs::write(&inside, "text")));
-                    assert!(refused(fs::write(place.join("sockets/vm-gui-msg.sock"), "")));
+                    assert!(refused(fs::write(place.join("run/sockets/vm-gui-msg.sock"), "")));
                     assert!(refused(fs::read_dir(place.join("elsewhere")).map(drop)));
                     // Before Linux 5.19 nothing may change its folder at all, which is another error.
                     fs::rename(place.join("state/kept"), &outside).unwrap_err();

@@ -20,7 +20,7 @@ use crate::engine::identity::Identity;
 use crate::engine::name::DomainName;
 use crate::engine::proxy::Setting;
 use crate::engine::session;
-use crate::engine::status::{About, Memory};
+use crate::engine::status::{About, Memory, Process};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -164,6 +164,7 @@ fn remember(
         mappings: std::mem::take(&mut config.mappings),
         memory_error: None,
         store_error,
+        process: process(config),
     };
     let run = Arc::clone(&setting.nonce);
     let now = clock.now();
@@ -186,6 +187,14 @@ fn remember(
             (about, Memory::new(run, system, None, now), None, false)
         }
     }
+}
+
+/// What tells this gateway from another of its name.
+fn process(config: &Config) -> Process {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let folder = &config.state_dir;
+    let state_dir = folder.canonicalize().unwrap_or_else(|_| folder.clone());
+    Process { id: std::process::id(), host, state_dir: state_dir.display().to_string() }
 }
 
 /// The logs of domains that are not there, or have come over to MQTT.
@@ -313,6 +322,11 @@ impl Gate {
                 if let Some(name) = domain_of(&path) {
                     self.shared.engine.tell(None, |gateway, now| gateway.vanished(&name, now));
                 }
+            }
+            Change::Failing(folder, error) => {
+                let folder = folder.display().to_string();
+                let told = |gateway: &mut Gateway, now| gateway.folder_failing(folder, error, now);
+                self.shared.engine.tell(None, told);
             }
         }
     }

@@ -34,6 +34,8 @@ pub enum Change {
     Appeared(PathBuf),
     /// It is gone. One that was replaced comes as gone and then as there.
     Disappeared(PathBuf),
+    /// The directory cannot be watched for this reason, or can be again.
+    Failing(PathBuf, Option<String>),
 }
 
 /// The paths of one directory that fit a pattern such as `/var/run/*-msg.sock`.
@@ -150,29 +152,38 @@ impl Watch {
         }
         let begun = self.begin();
         let directory = self.directory.display();
-        match begun {
-            Ok(()) => {
-                tracing::info!(%directory, "the folder of sockets is another: watched anew");
-                self.fault = None;
-            }
+        match &begun {
+            Ok(()) => tracing::info!(%directory, "the folder of sockets is another: watched anew"),
             // The gateway is confined to the directory that it began with.
-            Err(error) if self.notifier.is_some() => {
-                tracing::warn!(
-                    %directory, %error,
-                    help = "restart the gateway if one that is new does not appear",
-                    "the folder of sockets is another, and cannot be listed: watched anew"
-                );
-                self.fault = None;
-                self.look_for_seen();
+            Err(error) if self.notifier.is_some() => tracing::warn!(
+                %directory, %error,
+                help = "restart the gateway if one that is new does not appear",
+                "the folder of sockets is another, and cannot be listed: watched anew"
+            ),
+            Err(error) if !self.fault.as_ref().is_some_and(|f| f.ends_with(&error.to_string())) => {
+                tracing::error!(%directory, %error, "the folder of sockets is lost: tried again");
             }
-            Err(error) => {
-                self.look.reset_after(SOON);
-                let fault = error.to_string();
-                if self.fault.as_ref() != Some(&fault) {
-                    tracing::error!(%directory, %error, "the folder of sockets is lost: tried again");
-                }
-                self.fault = Some(fault);
+            Err(_) => {}
+        }
+        if begun.is_err() && self.notifier.is_some() {
+            self.look_for_seen();
+        }
+        if self.notifier.is_none() {
+            self.look.reset_after(SOON);
+        }
+        self.note(begun.err().map(|error| match self.notifier {
+            Some(_) => {
+                format!("cannot be listed: a domain may be missing: restart the gateway: {error}")
             }
+            None => format!("lost, and tried again: {error}"),
+        }));
+    }
+
+    /// Passes on why the directory cannot be watched, if that has changed.
+    fn note(&mut self, fault: Option<String>) {
+        if self.fault != fault {
+            self.fault.clone_from(&fault);
+            self.changes.push_back(Change::Failing(self.directory.clone(), fault));
         }
     }
 

@@ -14,7 +14,7 @@ use super::publish::{Publish, Received};
 use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
 use super::session::Effect as SessionEffect;
 use super::session::{Cause, Connack, Input, Packet, Settings, WINDOW};
-use super::status::{About, Memory, State};
+use super::status::{About, Memory, Process, State};
 use super::subscriptions;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,6 +140,7 @@ impl Rehearsal {
                 mappings: Vec::new(),
                 memory_error: None,
                 store_error: None,
+                process: Process::default(),
             },
             memory: Memory::new(Arc::clone(&setting.nonce), Duration::ZERO, None, now),
             remembers: false,

@@ -5,7 +5,7 @@ use crate::page::Page;
 use passerelle::engine::clock::Now;
 use passerelle::engine::name::DomainName;
 use passerelle::engine::refusal::Counters;
-use passerelle::engine::status::{About, Board, Losses, Report, State};
+use passerelle::engine::status::{About, Board, Losses, Process, Report, State};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -31,6 +31,7 @@ fn every_member_of_the_status_is_explained_and_no_other() {
         mappings: Vec::new(),
         memory_error: None,
         store_error: None,
+        process: Process::default(),
     };
     let mut board = Board::new(about, now);
     board.connected(now);

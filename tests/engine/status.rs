@@ -8,7 +8,8 @@ use passerelle::engine::proxy::Proxy;
 use passerelle::engine::publish::Publish;
 use passerelle::engine::refusal::{Counters, Reason};
 use passerelle::engine::status::{
-    About, Board, Losses, MappingFile, Memory, Record, Reloaded, Report, Spoke, State, Utterance,
+    About, Board, Losses, MappingFile, Memory, Process, Record, Reloaded, Report, Spoke, State,
+    Utterance,
 };
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -46,6 +47,7 @@ fn board() -> Board {
         mappings: vec![MappingFile { file: "psec.toml".into(), sha256: "ab".into() }],
         memory_error: None,
         store_error: None,
+        process: Process::default(),
     };
     let mut board = Board::new(about, at(0));
     board.connected(at(0));

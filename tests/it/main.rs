@@ -27,6 +27,7 @@ mod log;
 mod log_bound;
 mod observe;
 mod ourselves;
+mod ourselves_twice;
 mod private;
 mod ready;
 mod reload;

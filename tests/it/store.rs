@@ -72,6 +72,8 @@ async fn a_gateway_that_is_killed_while_the_broker_is_away_loses_nothing() -> Ou
     tell(&usb, 0..300);
     taken(&usb, &mut gui).await?;
     setting.gateway.kill().await?;
+    usb.disconnected().await?;
+    gui.disconnected().await?;
     setting.gateway.run()?;
     usb.connected().await?;
     gui.connected().await?;

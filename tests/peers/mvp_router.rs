@@ -51,7 +51,7 @@ impl MvpRouter {
                 tokio::select! {
                     Ok(change) = watch.next() => match change {
                         Change::Appeared(path) => routing.connect(path).await,
-                        Change::Disappeared(_) => {}
+                        Change::Disappeared(_) | Change::Failing(..) => {}
                     },
                     Some((from, line)) = incoming.recv() => match line {
                         Some(line) => routing.route(&from, &line).await,

@@ -135,6 +135,13 @@ fn head(out: &mut String, instance: &str, gateway: Option<&Value>, now: SystemTi
             out.push_str(&wrap(&format!("- {}", clean(finding.as_str().unwrap_or("?")))));
         }
     }
+    if let Some(other) = gateway["other_gateway"].as_str() {
+        out.push_str(&wrap(&format!("another gateway of this name is online: {}", clean(other))));
+    }
+    for error in gateway["socket_errors"].as_array().into_iter().flatten() {
+        let error = error.as_str().unwrap_or("?");
+        out.push_str(&wrap(&format!("the folder of sockets {}", clean(error))));
+    }
     for error in gateway["store_errors"].as_array().into_iter().flatten() {
         let error = error.as_str().unwrap_or("?");
         out.push_str(&wrap(&format!("not kept on disk: {}", clean(error))));

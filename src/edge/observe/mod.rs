@@ -158,6 +158,8 @@ impl Observer {
         let (path, control) = match change {
             Change::Appeared(path) => (path, Control::Appeared),
             Change::Disappeared(path) => (path, Control::Disappeared),
+            // The log has it: there is no status while observing.
+            Change::Failing(..) => return,
         };
         let Some(name) = path.file_name().map(OsString::from) else { return };
         match self.running.get(&name) {

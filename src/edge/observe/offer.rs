@@ -50,7 +50,9 @@ impl Folder {
             // Another domain's task was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {
-                let text = format!("{path}: removed, and cannot be made anew: {error}");
+                let confined = error.kind() == io::ErrorKind::PermissionDenied;
+                let help = if confined { ": restart the gateway, which is confined" } else { "" };
+                let text = format!("{path}: removed, and cannot be made anew: {error}{help}");
                 return Err(io::Error::new(error.kind(), text));
             }
         }

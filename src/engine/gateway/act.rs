@@ -294,6 +294,16 @@ impl Gateway {
                 own.board.found(&message.topic, message.payload.is_empty());
                 own.session.acknowledge(delivery);
             }
+            Event::Received(message, delivery) if own.board.is_own(&message.topic) => {
+                if let Some(process) = own.board.found_state(&message.payload, now) {
+                    tracing::warn!(
+                        %process,
+                        help = "stop one of them, or give each its own `instance`",
+                        "another gateway of this name is online"
+                    );
+                }
+                own.session.acknowledge(delivery);
+            }
             // The domains are given nothing more: the broker keeps it.
             Event::Received(..) if self.finishing.is_some() => {}
             Event::Received(message, delivery) => own.hub.deliver(&message, delivery.number(), now),
@@ -320,7 +330,7 @@ impl Gateway {
             Action::Withdraw(token) => drop(self.own.session.withdraw(token)),
             Action::Subscribe(filters) => {
                 let mut filters = Filter::others(filters);
-                filters.push(Filter::each_time(self.own.board.own_filter()));
+                filters.extend(self.own.board.own_filters().map(Filter::each_time));
                 self.own.session.set_filters(filters, now.monotonic);
             }
             Action::PassAll(passed) => {

@@ -27,6 +27,8 @@ pub struct OpenError {
 pub(super) struct Channel {
     open: bool,
     opening: bool,
+    /// It was lost, and whether it is there all the same has not been seen.
+    is_unseen: bool,
     /// When it is tried again.
     retry: Option<Duration>,
     pause: Duration,
@@ -55,6 +57,7 @@ impl Channel {
         Self {
             open: false,
             opening: false,
+            is_unseen: false,
             retry: None,
             pause: PAUSE.0,
             watched,
@@ -66,6 +69,11 @@ impl Channel {
 
     pub fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// Whether it was lost, and nobody has seen yet whether it is there all the same.
+    pub fn is_unseen(&self) -> bool {
+        self.is_unseen
     }
 
     /// Whether somebody tries to open it now.
@@ -100,12 +108,12 @@ impl Channel {
 
     /// It is gone, as far as somebody has seen; one that is open ends by itself.
     pub fn vanished(&mut self) {
-        self.retry = None;
+        (self.retry, self.is_unseen) = (None, false);
         (self.failing, self.fault) = (None, None);
     }
 
     pub fn opened(&mut self, now: Duration) {
-        (self.open, self.opening) = (true, false);
+        (self.open, self.opening, self.is_unseen) = (true, false, false);
         self.settings.look = (!self.watched).then(|| now.saturating_add(LOOK));
         self.pause = PAUSE.0;
         (self.failing, self.fault) = (None, None);
@@ -113,7 +121,7 @@ impl Channel {
 
     /// It could not be opened. Gives the cause if it is a new one, for the log.
     pub fn not_opened(&mut self, error: OpenError, now: Duration) -> Option<String> {
-        self.opening = false;
+        (self.opening, self.is_unseen) = (false, false);
         if error.absent && self.watched {
             self.vanished();
             return None;
@@ -131,7 +139,7 @@ impl Channel {
 
     /// It is lost, and may be there all the same.
     pub fn closed(&mut self, now: Duration) {
-        self.open = false;
+        (self.open, self.is_unseen) = (false, true);
         (self.settings.look, self.settings.note) = (None, None);
         self.pause = PAUSE.0;
         self.retry = Some(now.saturating_add(self.pause));

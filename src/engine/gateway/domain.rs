@@ -212,23 +212,24 @@ impl Domain {
             has_news: false,
             calls: 0,
             counters: none,
-            dropped: 0,
+            dropped: self.skipped.all(),
             losses: Losses::default(),
         };
         match &self.mode {
             Mode::Gone => idle,
             Mode::Leaving(leaving) if leaving.connect.is_some() => {
-                View { carries: Carries::Mqtt, ..leaving.proxy.view(connected) }
+                let dropped = self.skipped.all();
+                View { carries: Carries::Mqtt, dropped, ..leaving.proxy.view(connected) }
             }
             Mode::Legacy(Legacy { proxy, .. }) | Mode::Leaving(Leaving { proxy, .. }) => {
-                View { fault, ..proxy.view(connected) }
+                View { fault, dropped: self.skipped.all(), ..proxy.view(connected) }
             }
             Mode::Mqtt(tunnel) => View {
                 carries: match tunnel.waits_for_connect() {
                     true => Carries::NothingYet,
                     false => Carries::Mqtt,
                 },
-                dropped: tunnel.dropped(),
+                dropped: tunnel.dropped().saturating_add(self.skipped.all()),
                 losses: tunnel.losses(),
                 ..idle
             },
@@ -246,6 +247,9 @@ impl Domain {
 
     /// What there is to report, if it is time.
     pub fn report(&mut self, now: Now) -> Option<Report> {
+        if self.channel.is_unseen() {
+            return None;
+        }
         let none = Counters::default();
         let mut reporter = std::mem::take(&mut self.reporter);
         let due = reporter.is_due(self.view(&none), now.monotonic);
@@ -270,6 +274,7 @@ impl Domain {
         let view = self.view(&none);
         let (calls, counters) = (view.calls, view.counters.clone());
         let (dropped, losses) = (view.dropped, view.losses);
+        self.skipped.count_anew();
         let state = self.told.unwrap_or(State::Absent);
         Report { state, cause: None, calls, counters, dropped, losses, heard, ended: true }
     }
@@ -284,7 +289,8 @@ impl Domain {
         };
         let session = self.session.as_ref().and_then(Session::deadline);
         let (channel, skipped) = (self.channel.deadline(), self.skipped.deadline());
-        let others = [mode, session, channel, skipped, self.reporter.deadline(), self.paused];
+        let reporter = self.reporter.deadline().filter(|_| !self.channel.is_unseen());
+        let others = [mode, session, channel, skipped, reporter, self.paused];
         others.into_iter().flatten().min()
     }
 }

@@ -154,7 +154,7 @@ impl Gateway {
         own.credentials = logins.own();
         own.session_expiry = parts.session_expiry;
         own.filters = session::Filter::others(subscriptions::of_hub(&setting.table));
-        own.filters.push(session::Filter::each_time(Board::domains_filter(&setting.instance)));
+        own.filters.extend(Board::filters(&setting.instance).map(session::Filter::each_time));
         own.will = Some(session::Will {
             topic: Board::state_topic(&setting.instance),
             payload: Board::will().into(),
@@ -353,6 +353,12 @@ impl Gateway {
             // What a domain that is gone has said too fast would be worked off for hours.
             self.effects.push(&Pump::Domain(name.clone()), Effect::Close);
         }
+    }
+
+    /// A folder of sockets cannot be watched for this reason, or can be again.
+    pub fn folder_failing(&mut self, folder: String, error: Option<String>, now: Now) {
+        self.own.board.folder(folder, error);
+        self.run_own(now);
     }
 
     /// A domain's channel is open.

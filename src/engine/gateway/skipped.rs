@@ -9,12 +9,25 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Skipped {
     bytes: usize,
+    /// All that was skipped since this was last counted from 0.
+    all: u64,
     told: Option<Duration>,
 }
 
 impl Skipped {
     pub fn add(&mut self, bytes: usize) {
         self.bytes += bytes;
+        self.all = self.all.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// How much was skipped in all.
+    pub fn all(&self) -> u64 {
+        self.all
+    }
+
+    /// What comes next counts from 0.
+    pub fn count_anew(&mut self) {
+        self.all = 0;
     }
 
     /// When to tell it.

@@ -1,6 +1,7 @@
 //! The retained messages that say how the gateway and each of its domains are doing.
 
-use super::{Losses, Report, State};
+use super::process::Other;
+use super::{Losses, Process, Report, State};
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Qos, Token};
@@ -43,6 +44,8 @@ pub struct About {
     pub memory_error: Option<String>,
     /// Why nothing is kept on disk, if it should be.
     pub store_error: Option<String>,
+    /// Which gateway this is.
+    pub process: Process,
 }
 
 /// How a reload ended.
@@ -77,15 +80,22 @@ struct Entry {
 }
 
 impl Entry {
-    fn shown(&self) -> Value {
+    /// How it is shown. `other` is another gateway of this name.
+    fn shown(&self, other: Option<&Other>) -> Value {
         let mut counters = self.before.clone();
         counters.add(&self.counters);
         let mut losses = self.losses_before;
         losses.add(&self.losses);
+        let held = other.filter(|_| self.state == State::Silent).map(|other| {
+            let process = &other.process;
+            format!(
+                "connected and never heard: another gateway of this name may hold it: {process}"
+            )
+        });
         json!({
             "state": self.state,
             "since": self.since,
-            "cause": self.fault.as_deref().or(self.state.cause()),
+            "cause": self.fault.as_deref().or(held.as_deref()).or(self.state.cause()),
             "last_legacy": self.last_legacy,
             "calls_pending": self.calls,
             "mqtt_bytes_dropped": self.dropped_before.saturating_add(self.dropped),
@@ -105,6 +115,9 @@ pub struct Board {
     reload: Value,
     /// Domains whose logs take nothing, and why.
     unstored: BTreeMap<DomainName, String>,
+    /// Folders of sockets that cannot be watched, and why.
+    lost_folders: BTreeMap<String, String>,
+    other: Option<Other>,
     domains: BTreeMap<DomainName, Entry>,
     connected: bool,
     /// Why the broker is out of reach, while it is.
@@ -124,6 +137,8 @@ impl Board {
             ended: None,
             reload: Value::Null,
             unstored: BTreeMap::new(),
+            lost_folders: BTreeMap::new(),
+            other: None,
             domains: BTreeMap::new(),
             connected: false,
             broker_error: Some("not connected yet".to_owned()),
@@ -145,10 +160,17 @@ impl Board {
         format!("passerelle/{instance}/domains/+")
     }
 
-    /// That of this gateway.
+    /// What the session of a gateway reads of its own status: what earlier runs have left, and whether there is
+    /// another gateway of its name.
     #[must_use]
-    pub fn own_filter(&self) -> String {
-        Self::domains_filter(&self.about.instance)
+    pub fn filters(instance: &str) -> [String; 2] {
+        [Self::state_topic(instance), Self::domains_filter(instance)]
+    }
+
+    /// Those of this gateway.
+    #[must_use]
+    pub fn own_filters(&self) -> [String; 2] {
+        Self::filters(&self.about.instance)
     }
 
     /// What the broker says on [`Board::state_topic`] when the gateway is killed or cut off.
@@ -168,6 +190,10 @@ impl Board {
     pub fn connected(&mut self, now: Now) {
         self.connected = true;
         self.broker_error = None;
+        self.publish_all(now);
+    }
+
+    fn publish_all(&mut self, now: Now) {
         self.publish_state();
         let names: Vec<_> = self.domains.keys().cloned().collect();
         for name in names {
@@ -193,6 +219,28 @@ impl Board {
             None => self.unstored.remove(name),
         };
         self.publish_state();
+    }
+
+    /// A folder of sockets cannot be watched for this reason, or can be again.
+    pub fn folder(&mut self, folder: String, error: Option<String>) {
+        match error {
+            Some(error) => self.lost_folders.insert(folder, error),
+            None => self.lost_folders.remove(&folder),
+        };
+        self.publish_state();
+    }
+
+    /// What the broker has as the state of a gateway of this name. Gives another gateway that is online, if that
+    /// is news.
+    pub fn found_state(&mut self, state: &[u8], now: Now) -> Option<Process> {
+        let other = Other::read(state, &self.about.process, now.monotonic)?;
+        let process = other.process.clone();
+        let before = self.other.replace(other);
+        let is_new = before.is_none_or(|before| before.process != process);
+        if is_new {
+            self.publish_all(now);
+        }
+        is_new.then_some(process)
     }
 
     /// What was heard cannot be written, or can again.
@@ -308,6 +356,12 @@ impl Board {
         }
     }
 
+    /// Whether a topic is that of this gateway's own state.
+    #[must_use]
+    pub fn is_own(&self, topic: &str) -> bool {
+        topic == Self::state_topic(&self.about.instance)
+    }
+
     /// Whether a topic is a domain's state, of this gateway.
     #[must_use]
     pub fn is_domains(&self, topic: &str) -> bool {
@@ -320,11 +374,14 @@ impl Board {
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         let waiting = self.domains.values().filter(|e| e.changed && self.connected);
-        waiting.map(|e| e.next).min()
+        waiting.map(|e| e.next).chain(self.other.as_ref().map(|other| other.until)).min()
     }
 
     /// Time has passed: figures that have waited are published.
     pub fn wake(&mut self, now: Now) {
+        if self.other.take_if(|other| other.until <= now.monotonic).is_some() {
+            self.publish_all(now);
+        }
         let due = |e: &Entry| e.changed && e.next <= now.monotonic;
         let names: Vec<_> =
             self.domains.iter().filter(|(_, e)| due(e)).map(|(n, _)| n.clone()).collect();
@@ -340,7 +397,10 @@ impl Board {
     /// All that is on it, as `passerelle status --json` shows it.
     #[must_use]
     pub fn whole(&self) -> Value {
-        let domains = self.domains.iter().map(|(name, entry)| (name.to_string(), entry.shown()));
+        let domains = self
+            .domains
+            .iter()
+            .map(|(name, entry)| (name.to_string(), entry.shown(self.other.as_ref())));
         json!({
             "instance": self.about.instance,
             "gateway": self.state(),
@@ -356,9 +416,12 @@ impl Board {
     }
 
     fn state(&self) -> Value {
-        let About { instance: _, version, mappings, memory_error, store_error } = &self.about;
+        let About { instance: _, version, mappings, memory_error, store_error, process } =
+            &self.about;
         let unstored = self.unstored.iter().map(|(name, why)| format!("{name}: {why}"));
         let unstored: Vec<_> = store_error.iter().cloned().chain(unstored).collect();
+        let lost = self.lost_folders.iter().map(|(folder, why)| format!("{folder}: {why}"));
+        let sockets: Vec<_> = lost.collect();
         match &self.ended {
             Some(ended) => {
                 json!({"state": "offline", "since": ended, "cause": "it was told to end"})
@@ -367,11 +430,14 @@ impl Board {
                 "state": "online",
                 "since": self.since,
                 "version": version,
+                "process": process,
+                "other_gateway": self.other.as_ref().map(|other| other.process.to_string()),
                 "mappings": mappings,
                 "reload": self.reload,
                 "broker_error": self.broker_error,
                 "memory_error": memory_error,
                 "store_errors": unstored,
+                "socket_errors": sockets,
             }),
         }
     }
@@ -381,7 +447,7 @@ impl Board {
         let Some(entry) = self.domains.get_mut(name).filter(|_| self.connected) else { return };
         entry.changed = false;
         entry.next = now.monotonic.saturating_add(EVERY);
-        let (token, state) = (entry.token, entry.shown());
+        let (token, state) = (entry.token, entry.shown(self.other.as_ref()));
         self.retain(token, topic, state.to_string());
     }
 

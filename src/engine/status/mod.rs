@@ -6,12 +6,14 @@
 mod board;
 mod heard;
 mod memory;
+mod process;
 mod record;
 mod reporter;
 
 pub use board::{About, Board, MappingFile, Reloaded};
 pub use heard::{Heard, Spoke, Utterance};
 pub use memory::Memory;
+pub use process::Process;
 pub use record::{Quiet, Record, Seen, Verdict};
 pub use reporter::{Carries, Reporter, View};
 
