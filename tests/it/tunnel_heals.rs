@@ -5,7 +5,7 @@ use crate::peers::raw_mqtt::{DISCONNECT, LEVELS, PING, packet, publish, subscrib
 use crate::peers::{
     Broker, Dialect, Disks, Dom0, Gateway, Hello, Missing, MqttPeer, MqttServer, RawMqtt,
 };
-use crate::setting::{Ended, Outcome, setting, setting_with, until};
+use crate::setting::{Ended, Outcome, setting, setting_of, setting_with, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -146,10 +146,11 @@ async fn what_is_unacknowledged_at_any_moment_arrives() -> Outcome {
 
 #[tokio::test]
 async fn a_program_of_the_libraries_goes_on_as_if_nothing_had_happened() -> Outcome {
-    let mut setting = setting().await?;
+    let mut setting = setting_of("sys-usb", Dialect::Lib11).await?;
     let mut gui = setting.legacy("vm-gui").await?;
     let console = setting.console("sys-usb").await?;
-    let server = MqttServer::start(console.port(), "sys-usb", Dialect::Psec, Disks::new()?).await?;
+    let _server =
+        MqttServer::start(console.port(), "sys-usb", Dialect::Lib11, Disks::new()?).await?;
     for round in 0..3 {
         gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await?;
         setting.broker.kill().await?;
@@ -159,7 +160,6 @@ async fn a_program_of_the_libraries_goes_on_as_if_nothing_had_happened() -> Outc
     gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await?;
     // It has never begun anew.
     assert_eq!(setting.gateway.log().matches("speaks MQTT").count(), 1);
-    server.finish().await?;
     Ok(())
 }
 
