@@ -40,9 +40,9 @@ impl Buffer {
         }
     }
 
-    /// Whether a CONNECT may begin with this byte, if it looks like that.
+    /// Whether a CONNECT may begin there. A run of bytes that only look like that is passed over as one.
     pub fn may_begin(&self, at: usize) -> bool {
-        at >= self.no_connect
+        at >= self.no_connect && find(self.bytes.get(at..).unwrap_or_default()) != Found::No
     }
 
     /// How many bytes there are before the next that may begin a CONNECT. What begins here was looked at.
