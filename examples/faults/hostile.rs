@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
-use tokio::task::JoinHandle;
+use tokio::runtime::{Builder, Runtime};
 
 /// What the gateway may have in memory: as `tests/it/hostile` has it.
 const MOST_MEMORY: usize = 64 << 20;
@@ -58,7 +58,7 @@ pub async fn beside(setting: Setting, messages: u32) -> Result<Account, Missing>
         let before = Sight::of(&world)?;
         let hostile = attack.start(world.sockets())?;
         world.more(messages).await?;
-        hostile.abort();
+        drop(hostile);
         let _ = fs::remove_file(path(world.sockets()));
         let after = Sight::of(&world)?;
         let cost = after.since(&before);
@@ -82,11 +82,15 @@ fn path(sockets: &Path) -> std::path::PathBuf {
 
 impl Attack {
     /// A domain that does it, until it is told to stop.
-    fn start(&self, sockets: &Path) -> Result<JoinHandle<()>, Missing> {
+    fn start(&self, sockets: &Path) -> Result<Hostile, Missing> {
+        let failed = |e: std::io::Error| Missing::new(format!("vm-hostile: {e}"));
         let Self { bytes, reads, closes, .. } = *self;
-        let listener = UnixListener::bind(path(sockets));
-        let listener = listener.map_err(|e| Missing::new(format!("vm-hostile: {e}")))?;
-        Ok(tokio::spawn(async move {
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().map_err(failed)?;
+        let within = runtime.enter();
+        let listener = UnixListener::bind(path(sockets)).map_err(failed)?;
+        drop(within);
+        runtime.spawn(async move {
             while let Ok((channel, _)) = listener.accept().await {
                 let (mut reader, mut writer) = channel.into_split();
                 let bytes = bytes();
@@ -108,7 +112,20 @@ impl Attack {
                     () = read => {}
                 }
             }
-        }))
+        });
+        Ok(Hostile(Some(runtime)))
+    }
+}
+
+/// The domain, until it is dropped. It has a thread of its own: on the others' it would be they who wait for
+/// their turn, and not the gateway that lets them wait.
+struct Hostile(Option<Runtime>);
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
