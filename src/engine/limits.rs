@@ -19,7 +19,8 @@ pub struct Limits {
     /// As much of that a second as a domain is heard with while others speak too; it waits with the rest.
     /// 5 000.
     pub pace: usize,
-    /// The most calls that may be pending for a domain. 1024.
+    /// The most calls that may be pending for a domain. 1024. Of those to it, one requester has no more than there
+    /// is room left for others.
     pub calls: usize,
     /// The most bytes that wait for the broker (or one message, if larger); while as many of a domain's own
     /// MQTT do, its channel is not read. 8 MiB.

@@ -417,3 +417,35 @@ fn a_call_goes_on_while_its_answer_comes_and_nothing_is_no_part_of_it() {
     }
     assert!(play.elapse(11).concat().contains(r#""refused":"expired""#));
 }
+
+#[test]
+fn one_that_takes_all_calls_that_it_may_leaves_room_for_others() {
+    let mut play = Play::new(&["sys-usb"]);
+    let root = "system/disks/list_disks";
+    let mut ask = |asker: &str, number: usize, payload: &str| {
+        let effects = play.mqtt(&request(root, asker, &number.to_string(), payload));
+        effects.iter().any(|effect| effect.contains("commande"))
+    };
+    let taken = (0..2000).filter(|number| ask("vm-hostile", *number, "{}")).count();
+    assert!((400..1000).contains(&taken), "{taken}");
+    // A second one takes half of what is left.
+    let more = (0..2000).filter(|number| ask("vm-friend", *number, "{}")).count();
+    assert!((200..taken).contains(&more), "{more}");
+    for other in ["vm-a", "vm-b"] {
+        assert!((0..3).all(|number| ask(other, number, "{}")), "{other} is refused");
+    }
+}
+
+#[test]
+fn what_one_has_remembered_leaves_room_for_others() {
+    let mut play = Play::new(&["sys-usb"]);
+    let mut ask = |asker: &str, correlation: &str| {
+        let effects = play.mqtt(&request("system/disks/list_disks", asker, correlation, "{}"));
+        effects.iter().any(|effect| effect.contains("commande"))
+    };
+    // Correlation data is as long as its sender likes.
+    let long = |number: usize| format!("{number:060000}");
+    let taken = (0..400).filter(|number| ask("vm-hostile", &long(*number))).count();
+    assert!((100..200).contains(&taken), "{taken}");
+    assert!(ask("vm-a", &long(0)) && ask("vm-b", &long(0)));
+}

@@ -32,11 +32,10 @@ impl Proxy {
             let message = legacy::parse(without_end(&line), self.rules.limits.depth);
             let arguments = message.map(|m| m.body.as_object().clone()).unwrap_or_default();
             let call = self.direct_call((from, &line), row, &arguments, State::Held(line.clone()));
-            if self.calls.incoming.len() >= self.rules.limits.calls {
-                let detail = format!("{} calls are pending", self.calls.incoming.len());
-                return self.give_up(&call, Reason::DomainStuck, &detail, now);
-            }
-            return self.take_call(call, now);
+            return match self.may_call(call.requester.as_ref()) {
+                Ok(()) => self.take_call(call, now),
+                Err((reason, detail)) => self.give_up(&call, reason, &detail, now),
+            };
         }
         let purpose = Purpose::Message { from, command: is_command };
         if let Err(entry) = self.enqueue(Entry { line, purpose, delivery: None }, now) {

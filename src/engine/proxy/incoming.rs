@@ -138,12 +138,7 @@ impl Proxy {
         if let Some(fault) = &asker.fault {
             return Err(fault.clone());
         }
-        if self.calls.incoming.len() >= self.rules.limits.calls {
-            return Err((
-                Reason::DomainStuck,
-                format!("{} calls are pending", self.calls.incoming.len()),
-            ));
-        }
+        self.may_call(asker.name.as_ref())?;
         if message.retain {
             return Err((Reason::RetainedRequest, "a request is never retained".into()));
         }
@@ -164,19 +159,41 @@ impl Proxy {
         }
     }
 
-    /// Whether one more call may be pending. A request is kept as it came until it is written, and may
-    /// be longer than its line by a third.
+    /// Whether a requester may have one more call pending: it has no more of them than there is room left for
+    /// others, so that whoever comes finds some.
+    pub(super) fn may_call(&self, requester: Option<&DomainName>) -> Result<(), (Reason, String)> {
+        let pending = self.calls.incoming.len();
+        let is_own = |call: &&IncomingCall| call.requester.as_ref() == requester;
+        let own = || self.calls.incoming.iter().filter(is_own).count();
+        match leaves_room(self.rules.limits.calls, (pending, 1), own) {
+            true => Ok(()),
+            false => Err((Reason::DomainStuck, format!("{pending} calls are pending"))),
+        }
+    }
+
+    /// Whether one more call may be remembered, by the same rule. A request is kept as it came until it is
+    /// written, and may be longer than its line by a third.
     fn may_take(&self, call: &IncomingCall) -> bool {
-        let taken = self.calls.incoming.size();
-        let limit = self.rules.limits.queue.saturating_mul(2);
-        let fits = taken == 0 || taken.saturating_add(call.size()) <= limit;
+        let (taken, limit) =
+            (self.calls.incoming.size(), self.rules.limits.queue.saturating_mul(2));
+        let own = || self.of_requester(call).map(IncomingCall::size).sum();
+        let fits = taken == 0 || leaves_room(limit, (taken, call.size()), own);
         fits && !self.is_over_level(call.size())
     }
 
-    /// Whether one more line may wait for its handler: what waits has the limit of a queue.
+    /// Whether one more line may wait for its handler, by the same rule: what waits has the limit of a queue.
     fn may_hold(&self, call: &IncomingCall) -> bool {
         let waiting = self.calls.waiting();
-        waiting == 0 || waiting + call.waiting() <= self.rules.limits.queue
+        let own = || self.of_requester(call).map(IncomingCall::waiting).sum();
+        waiting == 0 || leaves_room(self.rules.limits.queue, (waiting, call.waiting()), own)
+    }
+
+    /// The pending calls of a call's requester.
+    fn of_requester<'c>(
+        &'c self,
+        call: &'c IncomingCall,
+    ) -> impl Iterator<Item = &'c IncomingCall> {
+        self.calls.incoming.iter().filter(|other| other.requester == call.requester)
     }
 
     fn write_call(&mut self, at: usize, now: Now) {
@@ -244,4 +261,11 @@ impl Proxy {
         self.actions.push(Action::HandOver(Box::new(call)));
         None
     }
+}
+
+/// Whether `more` finds room beside what is taken, and who has `own` of that has no more than what is left. It
+/// need not be asked while less than half is taken: the sum takes longer than the rest of a request.
+fn leaves_room(limit: usize, (taken, more): (usize, usize), own: impl Fn() -> usize) -> bool {
+    let left = limit.saturating_sub(taken);
+    more <= left && (taken <= left || own() <= left)
 }
