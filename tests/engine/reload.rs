@@ -210,7 +210,7 @@ fn a_call_waits_for_a_notification_that_only_an_earlier_mapping_has() {
 #[test]
 fn a_notification_of_before_ends_its_call_and_is_no_fault() {
     let rows = format!(
-        "{}[[command.answer]]\nevenement = \"fini\"\nrepeats.legacy = {{ fichier = \"file\" }}\n{EVENT}",
+        "{}[[command.answer]]\nevenement = \"fini\"\nonly = \"to_mqtt\"\nrepeats.legacy = {{ fichier = \"file\" }}\n{EVENT}",
         scan("old", "")
     );
     let mut play = play(&rows, &["vm-scan"]);
