@@ -8,7 +8,7 @@ use crate::engine::mapping::Table;
 use crate::engine::name::DomainName;
 use crate::engine::proxy::Setting;
 use crate::engine::publish::{Publish, Qos, Received};
-use crate::engine::rehearsal::{Direction, Effect, Rehearsal};
+use crate::engine::rehearsal::{Observed, Rehearsal, Towards};
 use crate::engine::status::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -258,7 +258,7 @@ pub fn apply(
     gateway: &mut Rehearsal,
     input: Input,
     load: impl Fn(&[String]) -> Result<Table, String>,
-) -> Result<Vec<Effect>, String> {
+) -> Result<Vec<Observed>, String> {
     match input {
         Input::Legacy(name, bytes) => {
             if !gateway.receive(&name, &bytes) {
@@ -289,42 +289,44 @@ pub fn apply(
 
 /// Writes an effect. Payloads and messages are the very bytes that would be sent.
 #[must_use]
-pub fn render(effect: &Effect) -> String {
+pub fn render(effect: &Observed) -> String {
     let mut out = Vec::new();
     match effect {
-        Effect::Published(client, publish) => render_publish(client, publish, &mut out),
-        Effect::Written(name, line) => {
+        Observed::Published(client, publish) => render_publish(client, publish, &mut out),
+        Observed::Written(name, line) => {
             field(&mut out, "write", name.as_str());
             out.extend_from_slice(b",\"message\":");
             out.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
         }
-        Effect::Refused(refusal) => {
+        Observed::Refused(refusal) => {
             field(&mut out, "refused", refusal.reason.as_str());
             field(&mut out, "from", refusal.from.as_str());
             field(&mut out, "detail", &refusal.detail);
         }
-        Effect::Ignored(why, from) => {
+        Observed::Ignored(why, from) => {
             field(&mut out, "ignored", why.as_str());
             field(&mut out, "from", from.as_str());
         }
-        Effect::Mode(name, state) => {
+        Observed::Mode(name, state) => {
             let state = if *state == State::Silent { State::Legacy } else { *state };
             field(&mut out, "mode", state.as_str());
             field(&mut out, "of", name.as_str());
         }
-        Effect::Tunnelled(name, direction, bytes) => {
-            let to = if *direction == Direction::ToBroker { "broker" } else { "domain" };
+        Observed::Tunnelled(name, direction, bytes) => {
+            let to = if *direction == Towards::ToBroker { "broker" } else { "domain" };
             field(&mut out, "tunnel", name.as_str());
             field(&mut out, "to", to);
             field(&mut out, "base64", &BASE64.encode(bytes));
         }
-        Effect::Retry(name, after) => {
+        Observed::Retry(name, after) => {
             let after = humantime::format_duration(Duration::from_millis(millis(*after)));
             field(&mut out, "retry", name.as_str());
             field(&mut out, "in", &after.to_string());
         }
-        Effect::Subscribed(client, topics) => topics_of(&mut out, "subscribe", topics, client),
-        Effect::Unsubscribed(client, topics) => topics_of(&mut out, "unsubscribe", topics, client),
+        Observed::Subscribed(client, topics) => topics_of(&mut out, "subscribe", topics, client),
+        Observed::Unsubscribed(client, topics) => {
+            topics_of(&mut out, "unsubscribe", topics, client)
+        }
     }
     out.push(b'}');
     String::from_utf8_lossy(&out).into_owned()

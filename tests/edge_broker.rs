@@ -9,7 +9,7 @@ use edge_support::{Broker, PATIENCE, Session, next, publish, ready};
 use passerelle::config::Address;
 use passerelle::engine::publish::Token;
 use passerelle::engine::refusal::Reason;
-use passerelle::engine::session::{Event, Will};
+use passerelle::engine::session::{SessionEvent, Will};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -87,7 +87,7 @@ impl Peer {
 }
 
 /// Polls a session while the broker does something.
-async fn with<T>(session: &mut Session, broker: impl Future<Output = T>) -> (T, Vec<Event>) {
+async fn with<T>(session: &mut Session, broker: impl Future<Output = T>) -> (T, Vec<SessionEvent>) {
     let mut events = Vec::new();
     let poll = async {
         loop {
@@ -106,11 +106,11 @@ async fn with<T>(session: &mut Session, broker: impl Future<Output = T>) -> (T, 
 async fn lost(session: &mut Session) -> String {
     loop {
         match next(session).await {
-            Event::Lost { why, contested, .. } => {
+            SessionEvent::Lost { why, contested, .. } => {
                 assert!(!contested, "{why}");
                 return why;
             }
-            Event::Ready => {}
+            SessionEvent::Ready => {}
             other => panic!("{other:?}"),
         }
     }
@@ -124,7 +124,7 @@ async fn a_broker_that_ends_every_connection_at_once_is_tried_less_and_less() {
     for _ in 0..8 {
         let end = async { fake.accept(NEW).await.say(&[0xE0, 2, 0x97, 0]).await };
         let ((), events) = with(&mut session, end).await;
-        let unheard = !events.iter().any(|event| matches!(event, Event::Lost { .. }));
+        let unheard = !events.iter().any(|event| matches!(event, SessionEvent::Lost { .. }));
         if unheard {
             let why = lost(&mut session).await;
             assert!(why.contains("quota exceeded"), "{why}");
@@ -152,17 +152,19 @@ async fn each_answer_to_a_publish_has_its_meaning_and_the_connection_goes_on() {
             }
         };
         let ((), mut events) = with(&mut session, answer).await;
-        events.retain(|event| *event != Event::Ready);
+        events.retain(|event| *event != SessionEvent::Ready);
         let event = match events.pop() {
             Some(event) => event,
             None => match next(&mut session).await {
-                Event::Ready => next(&mut session).await,
+                SessionEvent::Ready => next(&mut session).await,
                 event => event,
             },
         };
         let token = Token(token);
         let refused = |reason: Reason| match &event {
-            Event::Refused { token: of, reason: found, .. } => (*of, *found) == (token, reason),
+            SessionEvent::Refused { token: of, reason: found, .. } => {
+                (*of, *found) == (token, reason)
+            }
             _ => false,
         };
         assert!(
@@ -170,7 +172,7 @@ async fn each_answer_to_a_publish_has_its_meaning_and_the_connection_goes_on() {
                 0x80 | 0xE1 => refused(Reason::BrokerRefused),
                 0x95 => refused(Reason::LineTooLong),
                 0x87 => refused(Reason::NotAllowed),
-                code => event == Event::Acknowledged { token, matched: code != 0x10 },
+                code => event == SessionEvent::Acknowledged { token, matched: code != 0x10 },
             },
             "{code:#x}: {event:?}"
         );
@@ -209,7 +211,7 @@ async fn why_there_is_no_connection_is_said_in_words() {
         let mut session = fake.session().await;
         let (_peer, events) = with(&mut session, fake.accept(answer)).await;
         let why = match events.into_iter().find_map(|event| match event {
-            Event::Lost { why, .. } => Some(why),
+            SessionEvent::Lost { why, .. } => Some(why),
             _ => None,
         }) {
             Some(why) => why,
@@ -231,12 +233,12 @@ async fn a_broker_that_keeps_no_messages_has_the_will_and_the_others_all_the_sam
     let mut retained = publish(1, "t", "x");
     retained.retain = true;
     session.publish(retained);
-    let taken = Event::Acknowledged { token: Token(1), matched: true };
+    let taken = SessionEvent::Acknowledged { token: Token(1), matched: true };
     assert_eq!(next(&mut session).await, taken);
     drop(session);
     for expected in ["x", "gone"] {
         match next(&mut other).await {
-            Event::Received(message, delivery) => {
+            SessionEvent::Received(message, delivery) => {
                 assert_eq!(message.payload, expected);
                 other.acknowledge(delivery);
             }
@@ -259,8 +261,8 @@ async fn a_broker_of_qos_0_is_no_contest() {
     let (mut taken, mut received) = (0, 0);
     while taken < 200 || received < 200 {
         match next(&mut session).await {
-            Event::Acknowledged { .. } => taken += 1,
-            Event::Received(..) => received += 1,
+            SessionEvent::Acknowledged { .. } => taken += 1,
+            SessionEvent::Received(..) => received += 1,
             other => panic!("{other:?}"),
         }
     }

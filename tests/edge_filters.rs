@@ -6,7 +6,7 @@ mod edge_support;
 
 use edge_support::{Broker, Session, next, publish, ready};
 use passerelle::engine::publish::Token;
-use passerelle::engine::session::{Event, Filter, Replay};
+use passerelle::engine::session::{Filter, Replay, SessionEvent};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn filters(names: &[&str]) -> Vec<Filter> {
 async fn is_heard(by: &mut Session, topic: &str) -> bool {
     by.publish(publish(u64::MAX, topic, "?"));
     loop {
-        if let Event::Acknowledged { token: Token(u64::MAX), matched } = next(by).await {
+        if let SessionEvent::Acknowledged { token: Token(u64::MAX), matched } = next(by).await {
             return matched;
         }
     }
@@ -48,15 +48,15 @@ async fn subscriptions_change_on_a_live_connection_and_publishes_wait_for_them()
     let (mut got, mut acknowledged, mut readies) = (BTreeSet::new(), 0, 0);
     while got.len() < 600 || acknowledged < 600 {
         match next(&mut session).await {
-            Event::Received(message, delivery) => {
+            SessionEvent::Received(message, delivery) => {
                 session.acknowledge(delivery);
                 assert!(got.insert(message.payload), "twice");
             }
-            Event::Acknowledged { matched, .. } => {
+            SessionEvent::Acknowledged { matched, .. } => {
                 assert!(matched, "it was published before the subscription");
                 acknowledged += 1;
             }
-            Event::Ready => readies += 1,
+            SessionEvent::Ready => readies += 1,
             other => panic!("{other:?}"),
         }
     }

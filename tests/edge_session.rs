@@ -10,7 +10,7 @@ use passerelle::config::Address;
 use passerelle::engine::name::DomainName;
 use passerelle::engine::publish::{Qos, Received, Token};
 use passerelle::engine::refusal::Reason;
-use passerelle::engine::session::{Event, Will};
+use passerelle::engine::session::{SessionEvent, Will};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -18,11 +18,13 @@ use std::time::Duration;
 async fn receive(session: &mut Session) -> Received {
     loop {
         match next(session).await {
-            Event::Received(message, delivery) => {
+            SessionEvent::Received(message, delivery) => {
                 session.acknowledge(delivery);
                 return message;
             }
-            Event::Acknowledged { .. } | Event::Ready | Event::Lost { contested: false, .. } => {}
+            SessionEvent::Acknowledged { .. }
+            | SessionEvent::Ready
+            | SessionEvent::Lost { contested: false, .. } => {}
             other => panic!("{other:?}"),
         }
     }
@@ -40,7 +42,7 @@ async fn everything_of_a_message_arrives() {
     sent.mark = Some("dom0".into());
     sent.expiry = Some(Duration::from_secs(30));
     client.publish(sent.clone());
-    let taken = Event::Acknowledged { token: Token(1), matched: true };
+    let taken = SessionEvent::Acknowledged { token: Token(1), matched: true };
     assert_eq!(next(&mut client).await, taken);
     let message = receive(&mut server).await;
     assert_eq!(message.topic, sent.topic);
@@ -63,7 +65,7 @@ async fn a_publish_that_nobody_subscribes_to_says_so() {
     let broker = Broker::start("").await;
     let mut session = broker.session("alone", &["other"]).await;
     session.publish(publish(5, "nobody", "?"));
-    let expected = Event::Acknowledged { token: Token(5), matched: false };
+    let expected = SessionEvent::Acknowledged { token: Token(5), matched: false };
     assert_eq!(next(&mut session).await, expected);
 }
 
@@ -104,19 +106,19 @@ async fn survives_a_kill(config: &str) {
     }
     // Some are answered, some are on their way, most wait.
     for _ in 0..10 {
-        assert!(matches!(next(&mut sender).await, Event::Acknowledged { .. }));
+        assert!(matches!(next(&mut sender).await, SessionEvent::Acknowledged { .. }));
     }
     broker.kill();
-    while !matches!(next(&mut sender).await, Event::Lost { .. }) {}
+    while !matches!(next(&mut sender).await, SessionEvent::Lost { .. }) {}
     let left = sender.outbox().0;
     assert!(left > 0 && left <= 290, "{left}");
     broker.run().await;
-    while !matches!(next(&mut receiver).await, Event::Ready) {}
+    while !matches!(next(&mut receiver).await, SessionEvent::Ready) {}
     let mut tokens = Vec::new();
     while sender.outbox().0 > 0 {
         match next(&mut sender).await {
-            Event::Acknowledged { token: Token(token), .. } => tokens.push(token),
-            Event::Lost { contested, .. } => assert!(!contested),
+            SessionEvent::Acknowledged { token: Token(token), .. } => tokens.push(token),
+            SessionEvent::Lost { contested, .. } => assert!(!contested),
             _ => {}
         }
     }
@@ -151,7 +153,7 @@ async fn two_clients_with_one_id_end_as_contested() {
                 event = next(&mut first) => event,
                 event = next(&mut second) => event,
             };
-            if matches!(event, Event::Lost { contested: true, .. }) {
+            if matches!(event, SessionEvent::Lost { contested: true, .. }) {
                 return;
             }
         }
@@ -184,8 +186,8 @@ async fn cancelling_next_loses_nothing() {
             () = tokio::task::yield_now() => { spins += 1; continue }
         };
         match event {
-            Event::Acknowledged { token: Token(token), .. } => acknowledged.push(token),
-            Event::Received(message, delivery) => {
+            SessionEvent::Acknowledged { token: Token(token), .. } => acknowledged.push(token),
+            SessionEvent::Received(message, delivery) => {
                 session.acknowledge(delivery);
                 match message.topic.as_str() {
                     "big" => whole = message.payload == big,
@@ -252,10 +254,10 @@ async fn what_the_broker_never_takes_is_refused_and_the_rest_goes_on() {
         let (mut refused, mut taken) = (Vec::new(), Vec::new());
         while refused.len() + taken.len() < 4 {
             match next(&mut session).await {
-                Event::Refused { token, .. } => refused.push(token.0),
-                Event::Acknowledged { token, .. } => taken.push(token.0),
-                Event::Received(_, delivery) => session.acknowledge(delivery),
-                Event::Ready | Event::Lost { contested: false, .. } => {}
+                SessionEvent::Refused { token, .. } => refused.push(token.0),
+                SessionEvent::Acknowledged { token, .. } => taken.push(token.0),
+                SessionEvent::Received(_, delivery) => session.acknowledge(delivery),
+                SessionEvent::Ready | SessionEvent::Lost { contested: false, .. } => {}
                 other => panic!("{config}: {other:?}"),
             }
         }
@@ -274,7 +276,7 @@ async fn what_the_broker_does_not_allow_is_refused() {
     }
     for token in (0..250).map(Token) {
         match next(&mut session).await {
-            Event::Refused { token: refused, reason, .. } => {
+            SessionEvent::Refused { token: refused, reason, .. } => {
                 assert_eq!((refused, reason), (token, Reason::NotAllowed));
             }
             other => panic!("{other:?}"),
@@ -294,11 +296,11 @@ async fn what_expired_while_there_was_no_broker_is_not_sent() {
     session.publish(publish(2, "t", "long"));
     session.publish(publish(3, "t", "withdrawn"));
     assert!(session.withdraw(Token(3)) && !session.withdraw(Token(3)));
-    assert!(matches!(next(&mut session).await, Event::Lost { contested: false, .. }));
+    assert!(matches!(next(&mut session).await, SessionEvent::Lost { contested: false, .. }));
     broker.run().await;
     let mut received = None;
     while received.is_none() || session.outbox().0 > 1 {
-        if let Event::Received(message, delivery) = next(&mut session).await {
+        if let SessionEvent::Received(message, delivery) = next(&mut session).await {
             session.acknowledge(delivery);
             assert_eq!(received.replace(message.payload), None);
         }
@@ -312,7 +314,7 @@ async fn a_message_without_an_acknowledgement_comes_again() {
     let broker = Broker::start("").await;
     let mut session = broker.session("keeper", &["t"]).await;
     session.publish(publish(1, "t", "again"));
-    while !matches!(next(&mut session).await, Event::Received(..)) {}
+    while !matches!(next(&mut session).await, SessionEvent::Received(..)) {}
     session.close().await;
     let mut session = Session::new(broker.settings("keeper", &["t"]));
     assert_eq!(receive(&mut session).await.payload, "again");
@@ -330,7 +332,7 @@ async fn closing_keeps_the_session_and_sends_no_will() {
     session.close().await;
     other.publish(publish(1, "t", "x"));
     let answer = next(&mut other).await;
-    assert_eq!(answer, Event::Acknowledged { token: Token(1), matched: true });
+    assert_eq!(answer, SessionEvent::Acknowledged { token: Token(1), matched: true });
     // A session that is cut off has its will sent.
     let mut settings = broker.settings("dropped", &[]);
     let payload = Bytes::from_static(b"gone");

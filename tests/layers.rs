@@ -145,6 +145,34 @@ fn modules_use_each_other_as_shown_and_in_no_circle() {
 }
 
 #[test]
+fn a_type_name_stands_for_one_thing() {
+    let mut places: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    for (module, code) in modules() {
+        let Some(layer) = module.first().filter(|layer| ["engine", "edge"].contains(&&***layer))
+        else {
+            continue;
+        };
+        // What is indented belongs to a function or to a trait.
+        let defined = code.lines().filter_map(|line| {
+            let line = line.strip_prefix("pub").map_or(line, |rest| {
+                rest.strip_prefix('(').and_then(|r| r.split_once(')')).map_or(rest, |(_, r)| r)
+            });
+            let (kind, rest) = line.trim_start_matches(' ').split_once(' ')?;
+            let is_indented = line.starts_with("    ");
+            let is_type = ["struct", "enum", "trait", "type"].contains(&kind) && !is_indented;
+            is_type.then(|| rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default())
+        });
+        for name in defined {
+            let key = (layer.clone(), name.to_owned());
+            places.entry(key).or_default().insert(module.join("::"));
+        }
+    }
+    assert!(places.len() > 200, "{} types", places.len());
+    let twice: Vec<_> = places.iter().filter(|(_, modules)| modules.len() > 1).collect();
+    assert!(twice.is_empty(), "{twice:#?}");
+}
+
+#[test]
 fn the_engine_knows_no_runtime_no_library_of_mqtt_no_files_and_no_edge() {
     let forbidden = ["tokio", "rumqttc", "std::fs", "std::net", "std::os", "std::thread", "rustix"];
     let inside =

@@ -6,7 +6,7 @@ use crate::watched::Step;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use passerelle::engine::name::DomainName;
 use passerelle::engine::publish::Received;
-use passerelle::engine::rehearsal::Effect;
+use passerelle::engine::rehearsal::Observed;
 use std::time::Duration;
 
 /// The domains that may be legacy ones.
@@ -202,9 +202,9 @@ pub struct World {
 
 impl World {
     /// Takes note of what the gateway asks on MQTT, as far as it is ever looked at again.
-    pub fn look_at(&mut self, effects: &[Effect]) {
+    pub fn look_at(&mut self, effects: &[Observed]) {
         for effect in effects {
-            let Effect::Published(_, publish) = effect else { continue };
+            let Observed::Published(_, publish) = effect else { continue };
             if let Some(topic) = &publish.response_topic {
                 self.requests.push(Received {
                     topic: topic.clone(),

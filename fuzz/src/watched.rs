@@ -12,7 +12,7 @@ use passerelle::engine::name::DomainName;
 use passerelle::engine::proxy::Setting;
 use passerelle::engine::publish::{Publish, Received};
 use passerelle::engine::refusal::{HEAD, Refusal};
-use passerelle::engine::rehearsal::{Effect, Rehearsal};
+use passerelle::engine::rehearsal::{Observed, Rehearsal};
 use serde::de::IgnoredAny;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::RangeInclusive;
@@ -40,6 +40,8 @@ pub enum Step {
     Unavailable(DomainName),
     /// A domain no longer reads.
     Stall(DomainName),
+    /// A domain is to be taken for a legacy one again.
+    TakeForLegacy(DomainName),
     /// The broker's answer to the next publish on a topic.
     Puback(String, u8),
     /// The connections to the broker are lost: all, or those of one client id.
@@ -86,6 +88,8 @@ pub fn apply(gateway: &mut Rehearsal, step: &Step, limits: &Limits) {
         Step::Disconnect(name) => gateway.disconnect(name),
         Step::Unavailable(name) => gateway.make_unavailable(name, "Permission denied"),
         Step::Stall(name) => gateway.stall(name),
+        // Whether it can be is the engine's to say.
+        Step::TakeForLegacy(name) => drop(gateway.take_for_legacy(name)),
         Step::Puback(topic, code) => gateway.answer_with(topic.clone(), *code),
         Step::Lost(client) => gateway.lose_broker(client.as_deref()),
         Step::Back(kept, client) => gateway.broker_is_back(*kept, client.as_deref()),
@@ -174,7 +178,7 @@ impl Watched {
     }
 
     /// Takes a step, and looks at everything that comes of it.
-    pub fn step(&mut self, step: &Step) -> Vec<Effect> {
+    pub fn step(&mut self, step: &Step) -> Vec<Observed> {
         let came = self.note(step);
         apply(&mut self.gateway, step, &self.limits);
         if let Step::Bytes(name, bytes) = step {
@@ -243,6 +247,7 @@ impl Watched {
                 self.always.remove(name);
             }
             Step::Stall(_)
+            | Step::TakeForLegacy(_)
             | Step::Puback(..)
             | Step::Lost(_)
             | Step::Back(..)
@@ -272,20 +277,22 @@ impl Watched {
         assert!(held <= stations * most, "{held} bytes are held");
     }
 
-    fn check(&self, effect: &Effect) {
+    fn check(&self, effect: &Observed) {
         let shown = conversation::render(effect);
         match effect {
-            Effect::Published(client, publish) => self.check_publish(client, publish),
-            Effect::Written(name, line) => self.check_line(name, line),
-            Effect::Refused(refusal) => check_refusal(refusal),
-            Effect::Mode(name, _) | Effect::Retry(name, _) => {
+            Observed::Published(client, publish) => self.check_publish(client, publish),
+            Observed::Written(name, line) => self.check_line(name, line),
+            Observed::Refused(refusal) => check_refusal(refusal),
+            Observed::Mode(name, _) | Observed::Retry(name, _) => {
                 assert!(self.readers.contains_key(name) || !self.always.contains(name), "{shown}");
             }
-            Effect::Tunnelled(name, _, bytes) => {
+            Observed::Tunnelled(name, _, bytes) => {
                 assert!(self.mixed.contains(name) && !bytes.is_empty(), "{shown}");
             }
-            Effect::Subscribed(..) | Effect::Unsubscribed(..) => panic!("nobody asked: {shown}"),
-            Effect::Ignored(..) => {}
+            Observed::Subscribed(..) | Observed::Unsubscribed(..) => {
+                panic!("nobody asked: {shown}")
+            }
+            Observed::Ignored(..) => {}
         }
         assert!(conversation::is_effect(&shown).expect("an effect"), "{shown}");
     }
@@ -339,10 +346,10 @@ fn starts(bytes: &[u8]) -> u64 {
 }
 
 /// The effects with what goes through a tunnel in one piece.
-fn joined(effects: Vec<Effect>) -> Vec<Effect> {
-    let mut joined: Vec<Effect> = Vec::new();
+fn joined(effects: Vec<Observed>) -> Vec<Observed> {
+    let mut joined: Vec<Observed> = Vec::new();
     for effect in effects {
-        if let (Some(Effect::Tunnelled(before, way, first)), Effect::Tunnelled(name, to, more)) =
+        if let (Some(Observed::Tunnelled(before, way, first)), Observed::Tunnelled(name, to, more)) =
             (joined.last_mut(), &effect)
             && (&*before, &*way) == (name, to)
         {

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use passerelle::engine::tunnel::carrier::{Carrier, Piece, STALL};
 use passerelle::engine::tunnel::connect::{Connect, FIRST, Found, LARGEST, find};
+use passerelle::engine::tunnel::detector::{Detector, Piece, STALL};
 use passerelle::engine::tunnel::packets::{Malformed, Packets};
 use passerelle_fuzz::cuts::Cuts;
 use passerelle_fuzz::packets::ends;
@@ -68,7 +68,7 @@ impl Heard {
 
 /// Gives the pieces of a stream to a carrier, with a silence before each so many of them.
 fn carry<'b>(stream: &[u8], pieces: impl Iterator<Item = &'b [u8]>, silences: u8) -> Heard {
-    let (mut carrier, mut heard) = (Carrier::new(), Heard::default());
+    let (mut carrier, mut heard) = (Detector::new(), Heard::default());
     let (mut pushed, mut at, mut now) = (0, 0, Duration::ZERO);
     let mut is_mqtt = false;
     for (i, piece) in pieces.enumerate() {

@@ -35,6 +35,7 @@ fn step(input: Input) -> Step {
         Input::Disconnect(name) => Step::Disconnect(name),
         Input::Unavailable(name, _) => Step::Unavailable(name),
         Input::Stall(name) => Step::Stall(name),
+        Input::TakeForLegacy(name) => Step::TakeForLegacy(name),
         Input::Puback(topic, code) => Step::Puback(topic, code),
         Input::BrokerLost(client) => Step::Lost(client),
         Input::BrokerConnected(kept, client) => Step::Back(kept, client),

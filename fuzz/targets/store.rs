@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use passerelle::engine::store::{self, Entry, Step};
+use passerelle::engine::store::{self, LogEntry, Step};
 
 /// Everything up to the end: the records, and whether the end is one.
-fn all(bytes: &[u8], start: usize) -> (Vec<Entry>, bool) {
+fn all(bytes: &[u8], start: usize) -> (Vec<LogEntry>, bool) {
     let (mut at, mut entries) = (start, Vec::new());
     loop {
         let next = match store::read(bytes, at) {

@@ -7,8 +7,8 @@ use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use passerelle::engine::name::DomainName;
 use passerelle::engine::refusal::Reason;
-use passerelle::engine::tunnel::carrier::Carrier;
 use passerelle::engine::tunnel::connect::{Connect, FIRST, Found, LARGEST, find};
+use passerelle::engine::tunnel::detector::Detector;
 use passerelle::engine::tunnel::ids::Ids;
 use passerelle::engine::tunnel::{Order, Tunnel};
 use passerelle_fuzz::cuts::Cuts;
@@ -60,7 +60,7 @@ struct Play {
 
 impl Play {
     fn new() -> Self {
-        let carrier = Carrier::mqtt();
+        let carrier = Detector::mqtt();
         let domains = BTreeSet::from(["vm-gui", "sys-usb", "vm-scan"].map(name));
         let mut ids = Ids::default();
         ids.know(domains.clone());

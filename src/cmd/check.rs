@@ -5,7 +5,7 @@ use crate::config::{self, Config, Error, meant};
 use crate::diagnostic::{Finding, Source};
 use crate::edge::grounds::grounds;
 use crate::engine::mapping::table::Speaks;
-use crate::engine::mapping::{Origin, Table};
+use crate::engine::mapping::{RowOrigin, Table};
 use crate::engine::policy::Names;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ impl Checked {
     }
 
     fn table(&mut self, table: &Table) {
-        let place = |o: &Origin| (real(&o.source.name), o.span.start);
+        let place = |o: &RowOrigin| (real(&o.source.name), o.span.start);
         self.commands.extend(table.commands().iter().map(|row| place(&row.origin)));
         self.events.extend(table.events().iter().map(|row| place(&row.origin)));
     }

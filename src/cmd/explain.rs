@@ -2,7 +2,7 @@
 
 use super::{ConfigFile, GOOD, Out, bad, load, trouble};
 use crate::config::Config;
-use crate::engine::mapping::{Command, Event, Origin};
+use crate::engine::mapping::{Command, Event, RowOrigin};
 use crate::engine::name::DomainName;
 use crate::engine::policy::{Names, Said};
 use std::collections::BTreeSet;
@@ -169,7 +169,7 @@ impl Answer<'_> {
         }
     }
 
-    fn row(&mut self, origin: &Origin, what: &str) {
+    fn row(&mut self, origin: &RowOrigin, what: &str) {
         let (file, line) = (&origin.source.name, origin.source.line(origin.span.start));
         self.say(&format!("  row {file}:{line}, {what}"));
     }

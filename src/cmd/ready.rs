@@ -3,8 +3,8 @@
 use super::{ConfigFile, GOOD, Out, ask, bad, load_bare, trouble};
 use crate::edge::control::Request;
 use crate::edge::lock::Holder;
-use crate::edge::memory::{Kept, look, monotonic};
-use crate::engine::status::{Record, Verdict};
+use crate::edge::memory::{KeptMemory, look, monotonic};
+use crate::engine::status::{Readiness, SeenRecord};
 use crate::printable;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -72,13 +72,13 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     tell(record, kept.running.is_some(), args.quiet_for, out)
 }
 
-fn tell(record: &Record, running: bool, quiet_for: Duration, out: &mut Out) -> ExitCode {
+fn tell(record: &SeenRecord, running: bool, quiet_for: Duration, out: &mut Out) -> ExitCode {
     let verdict = record.verdict(running.then(monotonic), quiet_for);
     out.say(answer(record, &verdict, running, quiet_for));
     if running && verdict.is_ready() { GOOD } else { bad() }
 }
 
-fn nothing_kept(kept: &Kept, folder: &Path) -> String {
+fn nothing_kept(kept: &KeptMemory, folder: &Path) -> String {
     let folder = folder.display();
     match kept.running.is_some() {
         true => format!("the gateway has just begun to watch; nothing is in {folder} yet"),
@@ -86,7 +86,7 @@ fn nothing_kept(kept: &Kept, folder: &Path) -> String {
     }
 }
 
-fn answer(record: &Record, verdict: &Verdict, running: bool, quiet_for: Duration) -> String {
+fn answer(record: &SeenRecord, verdict: &Readiness, running: bool, quiet_for: Duration) -> String {
     let mut out = String::new();
     let wanted = spoken(quiet_for);
     if running && verdict.is_ready() {

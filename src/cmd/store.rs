@@ -1,9 +1,9 @@
 //! `passerelle store`: what is kept on disk, without a gateway or beside one.
 
 use super::{ConfigFile, GOOD, Out, bad, load_bare, trouble};
-use crate::edge::store::{Content, Kept, drop_domain, list};
+use crate::edge::store::{Content, KeptLog, drop_domain, list};
 use crate::engine::name::DomainName;
-use crate::engine::store::{Message, Purpose, Record, State};
+use crate::engine::store::{IncomingState, LinePurpose, MessageRecord, Record};
 use crate::printable;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -131,7 +131,7 @@ fn show_list(dir: &Path, out: &mut Out) -> Result<ExitCode, String> {
     Ok(GOOD)
 }
 
-fn tell_faults(domains: &[Kept], out: &mut Out) {
+fn tell_faults(domains: &[KeptLog], out: &mut Out) {
     for fault in domains.iter().flat_map(|kept| &kept.faults) {
         out.complain(format_args!("damaged: {}\n", printable::text(fault)));
     }
@@ -157,16 +157,16 @@ fn line(domain: &DomainName, content: &Content) -> Value {
         Record::Message(message) => message_line(message, *landed, *untimely),
         Record::Given(call) => {
             let state = match call.state {
-                State::Held | State::Queued => "not given yet",
-                State::Open | State::Unanswered => "waits for its answer",
+                IncomingState::Held | IncomingState::Queued => "not given yet",
+                IncomingState::Open | IncomingState::Unanswered => "waits for its answer",
             };
             json!({"is": "call", "row": call.row, "from": call.requester, "to": call.handler,
                 "state": state, "over": untimely, "head": call.head})
         }
         Record::Line(line) => {
             let from = match &line.purpose {
-                Purpose::Message { from, .. } => Some(from),
-                Purpose::Call(_) | Purpose::Notice => None,
+                LinePurpose::Message { from, .. } => Some(from),
+                LinePurpose::Call(_) | LinePurpose::Notice => None,
             };
             json!({"is": "line", "from": from, "line": text(&line.line)})
         }
@@ -180,7 +180,7 @@ fn line(domain: &DomainName, content: &Content) -> Value {
     value
 }
 
-fn message_line(message: &Message, landed: bool, untimely: bool) -> Value {
+fn message_line(message: &MessageRecord, landed: bool, untimely: bool) -> Value {
     let made =
         std::time::SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(message.made));
     let made = made.map(|made| humantime::format_rfc3339_seconds(made).to_string());

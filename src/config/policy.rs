@@ -2,7 +2,7 @@
 
 use super::Reader;
 use crate::document::{Fields, Text};
-use crate::engine::policy::{About, Otherwise, Pattern, Place, Policy, Rule};
+use crate::engine::policy::{AllowRule, FileLine, Otherwise, Pattern, Policy, Subject};
 use std::ops::Range;
 
 impl Reader<'_, '_> {
@@ -28,11 +28,11 @@ impl Reader<'_, '_> {
         Policy { otherwise, place, rules, ..Policy::default() }
     }
 
-    fn place(&self, span: &Range<usize>) -> Place {
-        Place { file: self.source.name.clone(), line: self.source.line(span.start) }
+    fn place(&self, span: &Range<usize>) -> FileLine {
+        FileLine { file: self.source.name.clone(), line: self.source.line(span.start) }
     }
 
-    fn rule(&mut self, table: &mut Fields<'_>) -> Rule {
+    fn rule(&mut self, table: &mut Fields<'_>) -> AllowRule {
         let from = table.text("from", self.found);
         let to = table.text("to", self.found);
         let command = table.text("command", self.found);
@@ -59,11 +59,11 @@ impl Reader<'_, '_> {
         }
         let pattern = |text: Text| Pattern::new(&text.text);
         let about = match (command, event) {
-            (Some(name), _) => About::Command(pattern(name)),
-            (None, Some(name)) => About::Event(pattern(name)),
-            (None, None) => About::Anything,
+            (Some(name), _) => Subject::Command(pattern(name)),
+            (None, Some(name)) => Subject::Event(pattern(name)),
+            (None, None) => Subject::Anything,
         };
         let place = self.place(&table.span());
-        Rule { from: from.map(pattern), about, to: to.map(pattern), place }
+        AllowRule { from: from.map(pattern), about, to: to.map(pattern), place }
     }
 }

@@ -4,7 +4,7 @@
 //! the same, for a task of the runtime has to be `Send`; taking it costs some nanoseconds.
 
 use super::clock::Clock;
-use super::store::Log;
+use super::store::StoreLog;
 use super::taps::{Taps, Watcher};
 use crate::engine::clock::Now;
 use crate::engine::gateway::{Effect, Gateway, Pump};
@@ -27,7 +27,7 @@ struct Inner {
     /// Domains that have no pump yet.
     born: Vec<DomainName>,
     /// Logs that their domains have left, on the way to the pump that sends what is in them.
-    left: VecDeque<(DomainName, Log)>,
+    left: VecDeque<(DomainName, StoreLog)>,
     /// Wakes whoever starts pumps.
     births: Arc<Notify>,
     /// Whoever watches what crosses, while anybody does.
@@ -148,7 +148,7 @@ impl Handle {
     }
 
     /// A domain has left its log.
-    pub fn leave_log(&self, name: DomainName, log: Log) {
+    pub fn leave_log(&self, name: DomainName, log: StoreLog) {
         let mut inner = self.lock();
         inner.left.push_back((name, log));
         if let Some(own) = inner.pumps.get(&Pump::Own) {
@@ -157,7 +157,7 @@ impl Handle {
     }
 
     /// A log that its domain has left.
-    pub fn take_left_log(&self) -> Option<(DomainName, Log)> {
+    pub fn take_left_log(&self) -> Option<(DomainName, StoreLog)> {
         self.lock().left.pop_front()
     }
 

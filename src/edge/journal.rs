@@ -1,10 +1,10 @@
 //! A domain's log, as its pump writes it.
 
-use super::store::{Log, Shelf, since_boot};
+use super::store::{Shelf, StoreLog, since_boot};
 use crate::config::Sync;
 use crate::engine::proxy::Room;
 use crate::engine::publish::Token;
-use crate::engine::store::{Message, Record};
+use crate::engine::store::{MessageRecord, Record};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -66,7 +66,7 @@ pub(super) struct Written {
 }
 
 impl Journal {
-    pub fn new(log: Log, sync: Sync) -> Self {
+    pub fn new(log: StoreLog, sync: Sync) -> Self {
         Self {
             shelf: Shelf::new(log),
             sync,
@@ -132,7 +132,7 @@ impl Journal {
     }
 
     /// A message goes into the log: into it alone, or unless something before it could not be written.
-    pub fn keep(&mut self, token: Token, message: Box<Message>, only: bool) {
+    pub fn keep(&mut self, token: Token, message: Box<MessageRecord>, only: bool) {
         let known = self.has(token) || self.unwritten.iter().any(|u| u.token == token);
         let record = Record::Message(message);
         if only {

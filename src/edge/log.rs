@@ -3,7 +3,7 @@
 use super::memory::monotonic;
 use super::stderr::Stderr;
 use crate::config::{Config, LogFormat, LogLevel};
-use crate::engine::quota::{Kind, Quota, Unwritten, Weight};
+use crate::engine::quota::{LineKind, Quota, Unwritten, Weight};
 use crate::printable;
 use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
@@ -113,10 +113,10 @@ fn as_lines(format: LogFormat) -> Lines {
 /// What keeps anybody from filling the disk with log lines: lines beyond the [`Quota`] are counted instead,
 /// and a line says so within a second.
 #[derive(Debug, Clone)]
-pub struct Bound(Arc<Inner>);
+pub struct Bound(Arc<Quotas>);
 
 #[derive(Debug)]
-struct Inner {
+struct Quotas {
     quota: Mutex<Quota>,
     /// Something was not written.
     some: Notify,
@@ -124,7 +124,7 @@ struct Inner {
 
 impl Bound {
     fn new(rate: usize) -> Self {
-        Self(Arc::new(Inner { quota: Mutex::new(Quota::new(rate)), some: Notify::new() }))
+        Self(Arc::new(Quotas { quota: Mutex::new(Quota::new(rate)), some: Notify::new() }))
     }
 
     fn set_rate(&self, rate: usize) {
@@ -181,7 +181,7 @@ impl<S: Subscriber> Layer<S> for Bound {
 
 /// Finds the message, and the domain that it is about.
 #[derive(Default)]
-struct KindOf(Kind);
+struct KindOf(LineKind);
 
 impl Visit for KindOf {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

@@ -6,7 +6,7 @@
 
 use super::lock::{self, Holder, Lock, unusable};
 use super::{private, regular};
-use crate::engine::status::Record;
+use crate::engine::status::SeenRecord;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,45 +30,45 @@ pub(crate) fn monotonic() -> Duration {
 }
 
 /// What an earlier run has left.
-pub(super) struct Found {
-    pub record: Option<Record>,
+pub(super) struct FoundMemory {
+    pub record: Option<SeenRecord>,
     /// Where a file that could not be read was put.
     pub set_aside: Option<String>,
 }
 
 /// The folder, locked for this run.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct MemoryFolder {
     path: PathBuf,
     lock: Lock,
     run: Arc<str>,
 }
 
-impl Folder {
+impl MemoryFolder {
     /// Reads what is in the folder that is locked for a run. A file that cannot be understood is put aside.
     ///
     /// # Errors
     /// What keeps it from being used, and the way out.
-    pub fn open(path: &Path, lock: Lock, run: Arc<str>) -> Result<(Self, Found), String> {
+    pub fn open(path: &Path, lock: Lock, run: Arc<str>) -> Result<(Self, FoundMemory), String> {
         let folder = Self { path: path.to_owned(), lock, run };
         let found = folder.read().map_err(|e| unusable(&path.join(FILE), &e))?;
         Ok((folder, found))
     }
 
-    fn read(&self) -> io::Result<Found> {
+    fn read(&self) -> io::Result<FoundMemory> {
         let file = self.path.join(FILE);
         let record = match regular::read(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Found { record: None, set_aside: None });
+                return Ok(FoundMemory { record: None, set_aside: None });
             }
             Err(error) if regular::is_none(&error) => {
                 tracing::error!(file = %file.display(), "no regular file: it is replaced");
-                return Ok(Found { record: None, set_aside: None });
+                return Ok(FoundMemory { record: None, set_aside: None });
             }
-            text => Record::parse(&text?),
+            text => SeenRecord::parse(&text?),
         };
         match record {
-            Ok(record) => Ok(Found { record: Some(record), set_aside: None }),
+            Ok(record) => Ok(FoundMemory { record: Some(record), set_aside: None }),
             Err(error) => {
                 let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                 let now = since.unwrap_or_default().as_millis();
@@ -81,7 +81,7 @@ impl Folder {
                     kept_as = place,
                     "the memory of who has spoken legacy cannot be read: it is set aside, and begins anew"
                 );
-                Ok(Found { record: None, set_aside: Some(place) })
+                Ok(FoundMemory { record: None, set_aside: Some(place) })
             }
         }
     }
@@ -98,13 +98,13 @@ impl Folder {
 /// Writes the newest record that it is given. Dropping it ends the task, which writes what it has.
 #[derive(Debug)]
 pub(super) struct Saver {
-    records: watch::Sender<Option<Arc<Record>>>,
+    records: watch::Sender<Option<Arc<SeenRecord>>>,
     error: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
 }
 
 impl Saver {
-    pub fn start(folder: Folder) -> Self {
+    pub fn start(folder: MemoryFolder) -> Self {
         let (records, newest) = watch::channel(None);
         let (failed, error) = watch::channel(None);
         Self { records, error, task: tokio::spawn(save(folder, newest, failed)) }
@@ -118,7 +118,7 @@ impl Saver {
         self.error.borrow_and_update().clone()
     }
 
-    pub fn save(&self, record: Record) {
+    pub fn save(&self, record: SeenRecord) {
         self.records.send_replace(Some(Arc::new(record)));
     }
 
@@ -132,8 +132,8 @@ impl Saver {
 }
 
 async fn save(
-    mut folder: Folder,
-    mut records: watch::Receiver<Option<Arc<Record>>>,
+    mut folder: MemoryFolder,
+    mut records: watch::Receiver<Option<Arc<SeenRecord>>>,
     told: watch::Sender<Option<String>>,
 ) {
     let mut failed = false;
@@ -170,14 +170,14 @@ async fn save(
 
 /// What `passerelle ready` finds.
 #[derive(Debug)]
-pub struct Kept {
+pub struct KeptMemory {
     /// The memory, if there is one.
-    pub record: Option<Record>,
+    pub record: Option<SeenRecord>,
     /// The gateway that runs, if one does and if it could say so.
     pub running: Option<Option<Holder>>,
 }
 
-impl Kept {
+impl KeptMemory {
     /// Whether the gateway that runs has written all that it has heard, but for the last seconds; or has just
     /// begun.
     #[must_use]
@@ -201,7 +201,7 @@ impl Kept {
 ///
 /// # Errors
 /// A line that names the file, what is wrong and the way out.
-pub fn look(folder: &Path) -> Result<Kept, String> {
+pub fn look(folder: &Path) -> Result<KeptMemory, String> {
     let file = folder.join(FILE);
     let at = |error: String| format!("{}: {error}", file.display());
     let running = lock::look(folder)?;
@@ -210,8 +210,8 @@ pub fn look(folder: &Path) -> Result<Kept, String> {
         Err(error) => return Err(at(error.to_string())),
         Ok(text) => {
             let unreadable = |e| at(format!("{e}; the gateway sets it aside when it starts"));
-            Some(Record::parse(&text).map_err(unreadable)?)
+            Some(SeenRecord::parse(&text).map_err(unreadable)?)
         }
     };
-    Ok(Kept { record, running })
+    Ok(KeptMemory { record, running })
 }

@@ -6,7 +6,7 @@ use super::memory::Saver;
 use super::pump::Shared;
 use super::refusals;
 use super::session::SessionPump;
-use super::store::{Folder, Found, Log, Shelf};
+use super::store::{FoundLog, Shelf, StoreFolder, StoreLog};
 use crate::engine::gateway::{Effect, Gateway, Pump};
 use crate::engine::name::DomainName;
 use crate::engine::store::Record;
@@ -21,7 +21,7 @@ const LAST: Duration = Duration::from_secs(2);
 
 /// Logs that no channel takes up.
 pub(super) struct Left {
-    pub folder: Folder,
+    pub folder: StoreFolder,
     pub logs: Vec<(DomainName, PathBuf)>,
 }
 
@@ -153,7 +153,7 @@ impl OwnPump {
         }
     }
 
-    fn take_log(&mut self, name: DomainName, mut log: Log) {
+    fn take_log(&mut self, name: DomainName, mut log: StoreLog) {
         tracing::info!(domain = %name, records = log.live(), "sent from the store, for its domain has left");
         log.rewind();
         let id = self.tell(|gateway, _| gateway.take_log(name));
@@ -164,7 +164,7 @@ impl OwnPump {
     /// was read.
     async fn read_log(&mut self) -> bool {
         let wanted = self.engine().ask(Gateway::wants_from_log);
-        let dirty = |shelf: &Shelf| shelf.here().is_some_and(Log::is_dirty);
+        let dirty = |shelf: &Shelf| shelf.here().is_some_and(StoreLog::is_dirty);
         let id = wanted.or_else(|| self.logs.iter().find(|(_, s)| dirty(s)).map(|(id, _)| *id));
         let Some((id, shelf)) = id.and_then(|id| Some((id, self.logs.get_mut(&id)?))) else {
             return false;
@@ -192,7 +192,7 @@ impl OwnPump {
 }
 
 /// What an earlier run was about: nobody waits any more for what was asked; events and answers stay.
-fn give_up(name: &DomainName, log: &mut Log, found: Found) -> Vec<(DomainName, String)> {
+fn give_up(name: &DomainName, log: &mut StoreLog, found: FoundLog) -> Vec<(DomainName, String)> {
     for fault in found.faults {
         tracing::warn!(domain = %name, fault, "the store was damaged");
     }

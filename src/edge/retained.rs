@@ -4,7 +4,7 @@ use super::secrets;
 use super::session::Retained;
 use crate::config::{Address, Bare};
 use crate::engine::publish::Received;
-use crate::engine::session::Connect;
+use crate::engine::session::ConnectPacket;
 use crate::engine::status::Board;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -29,7 +29,7 @@ impl Look {
     pub async fn begin(config: &Bare) -> Result<(Self, Vec<Received>), String> {
         let credentials = secrets::read(&config.broker, &config.state_dir)?.own();
         let address = config.broker.address.clone();
-        let connect = Connect {
+        let connect = ConnectPacket {
             client_id: format!("passerelle-{}-look-{}", config.instance, std::process::id()),
             clean_start: true,
             keep_alive: config.broker.keep_alive.as_secs().try_into().unwrap_or(u16::MAX),

@@ -12,7 +12,7 @@ use super::pump::{DomainPump, Place, Shared};
 use super::reload::Reload;
 use super::secrets;
 use super::session::{ReadRoom, load};
-use super::store::Folder;
+use super::store::StoreFolder;
 use super::watch::{Change, Watch};
 use crate::config::{Channel, Config, domain_of};
 use crate::engine::gateway::{Gateway, Parts};
@@ -138,9 +138,9 @@ fn watch(config: &Config) -> Result<mpsc::Receiver<Change>, String> {
 }
 
 /// Opens the store, if there is to be one. Says why it cannot be used.
-async fn open_store(config: &Config) -> (Option<Folder>, Option<String>) {
+async fn open_store(config: &Config) -> (Option<StoreFolder>, Option<String>) {
     let Some(store) = &config.store else { return (None, None) };
-    match Folder::open(store).await {
+    match StoreFolder::open(store).await {
         Ok(folder) => (Some(folder), None),
         Err(error) => {
             tracing::error!("{error}");
@@ -170,7 +170,7 @@ fn remember(
     let now = clock.now();
     let system = monotonic().saturating_sub(now.monotonic);
     let opened =
-        lock.and_then(|lock| memory::Folder::open(&config.state_dir, lock, Arc::clone(&run)));
+        lock.and_then(|lock| memory::MemoryFolder::open(&config.state_dir, lock, Arc::clone(&run)));
     match opened {
         Ok((folder, found)) => {
             let fresh = found.record.is_none() && found.set_aside.is_none();
@@ -198,7 +198,7 @@ fn process(config: &Config) -> Process {
 }
 
 /// The logs of domains that are not there, or have come over to MQTT.
-fn find_left(config: &Config, folder: Folder, on_mqtt: &BTreeSet<DomainName>) -> Option<Left> {
+fn find_left(config: &Config, folder: StoreFolder, on_mqtt: &BTreeSet<DomainName>) -> Option<Left> {
     match folder.left(|name| is_there(config, on_mqtt, name)) {
         Ok(logs) => Some(Left { folder, logs }),
         Err(error) => {

@@ -107,7 +107,7 @@ const BEGINNING: &[u8] = b"{\"type\":\"";
 
 /// A part of a line that is not JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
+pub struct Fragment {
     /// Where it stands.
     pub range: Range<usize>,
     /// Whether it is a message of its own, though it need not be a good one.
@@ -119,7 +119,7 @@ pub struct Piece {
 /// echo that raw mode cuts off all leave a piece of a message before the next one. Within a message no text
 /// looks like another's beginning: its quotes would be escaped.
 #[must_use]
-pub fn pieces(line: &[u8], max_depth: usize) -> Vec<Piece> {
+pub fn pieces(line: &[u8], max_depth: usize) -> Vec<Fragment> {
     /// What follows so many is one more, so that a long line does not become millions.
     const MOST: usize = 1000;
     // So many beginnings may turn out to be none: each may take going through the rest of the line.
@@ -131,7 +131,7 @@ pub fn pieces(line: &[u8], max_depth: usize) -> Vec<Piece> {
         let torn = || before_a_message(rest, max_depth, &mut tries);
         let size = if all.len() < MOST { whole.or_else(torn) } else { None };
         at = start + size.unwrap_or(rest.len());
-        all.push(Piece { range: start..at, whole: whole.is_some() && size == whole });
+        all.push(Fragment { range: start..at, whole: whole.is_some() && size == whole });
     }
     all
 }

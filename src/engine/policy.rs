@@ -40,14 +40,14 @@ impl Pattern {
 
 /// Where something is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct FileLine {
     /// The file, as it was named.
     pub file: String,
     /// The line, counted from 1.
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FileLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
@@ -55,7 +55,7 @@ impl fmt::Display for Place {
 
 /// What a rule is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum About {
+pub enum Subject {
     /// Commands and events.
     Anything,
     /// Commands of such a name.
@@ -66,18 +66,18 @@ pub enum About {
 
 /// `[[allow]]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct AllowRule {
     /// Who says it; `None` is anybody.
     pub from: Option<Pattern>,
     /// What is said.
-    pub about: About,
+    pub about: Subject,
     /// Who is told or asked; `None` is anybody, and everyone.
     pub to: Option<Pattern>,
     /// Where it stands.
-    pub place: Place,
+    pub place: FileLine,
 }
 
-impl Rule {
+impl AllowRule {
     fn allows(&self, from: &DomainName, said: &Said<'_>, to: &DomainName) -> bool {
         let from_them = self.from.as_ref().is_none_or(|p| p.matches(from.as_str()));
         from_them && self.allows_somebody(said, to)
@@ -85,9 +85,9 @@ impl Rule {
 
     fn allows_somebody(&self, said: &Said<'_>, to: &DomainName) -> bool {
         let about = match &self.about {
-            About::Anything => true,
-            About::Command(name) => !said.is_event && said.is_called(name),
-            About::Event(name) => said.is_event && said.is_called(name),
+            Subject::Anything => true,
+            Subject::Command(name) => !said.is_event && said.is_called(name),
+            Subject::Event(name) => said.is_event && said.is_called(name),
         };
         about && self.to.as_ref().is_none_or(|p| p.matches(to.as_str()))
     }
@@ -106,13 +106,13 @@ impl Rule {
     }
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for AllowRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[[allow]]")?;
         let (command, event) = match &self.about {
-            About::Anything => (None, None),
-            About::Command(name) => (Some(name), None),
-            About::Event(name) => (None, Some(name)),
+            Subject::Anything => (None, None),
+            Subject::Command(name) => (Some(name), None),
+            Subject::Event(name) => (None, Some(name)),
         };
         let keys = [
             ("from", self.from.as_ref()),
@@ -207,21 +207,21 @@ pub struct Policy {
     /// `policy`
     pub otherwise: Otherwise,
     /// Where that is said, if it is.
-    pub place: Option<Place>,
+    pub place: Option<FileLine>,
     /// `[[allow]]`, in their order.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<AllowRule>,
 }
 
 /// What the policy says of a message, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict<'p> {
+pub enum Decision<'p> {
     /// It is allowed by this rule, the first that fits.
-    Rule(&'p Rule),
+    Rule(&'p AllowRule),
     /// No rule fits.
-    Otherwise(Otherwise, Option<&'p Place>),
+    Otherwise(Otherwise, Option<&'p FileLine>),
 }
 
-impl Verdict<'_> {
+impl Decision<'_> {
     /// Whether it may go.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
@@ -229,7 +229,7 @@ impl Verdict<'_> {
     }
 }
 
-impl fmt::Display for Verdict<'_> {
+impl fmt::Display for Decision<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rule(rule) => write!(f, "{}: {rule}", rule.place),
@@ -248,10 +248,10 @@ impl fmt::Display for Verdict<'_> {
 impl Policy {
     /// What holds for something that `from` says to `to`, which may be everyone.
     #[must_use]
-    pub fn judge(&self, from: &DomainName, said: &Said<'_>, to: &DomainName) -> Verdict<'_> {
+    pub fn judge(&self, from: &DomainName, said: &Said<'_>, to: &DomainName) -> Decision<'_> {
         match self.rules.iter().find(|rule| rule.allows(from, said, to)) {
-            Some(rule) => Verdict::Rule(rule),
-            None => Verdict::Otherwise(self.otherwise, self.place.as_ref()),
+            Some(rule) => Decision::Rule(rule),
+            None => Decision::Otherwise(self.otherwise, self.place.as_ref()),
         }
     }
 
@@ -311,24 +311,24 @@ mod tests {
         }
     }
 
-    fn rule(from: &str, about: About, to: &str, line: usize) -> Rule {
-        let place = Place { file: "p.toml".into(), line };
+    fn rule(from: &str, about: Subject, to: &str, line: usize) -> AllowRule {
+        let place = FileLine { file: "p.toml".into(), line };
         let pattern = |text: &str| (!text.is_empty()).then(|| Pattern::new(text));
-        Rule { from: pattern(from), about, to: pattern(to), place }
+        AllowRule { from: pattern(from), about, to: pattern(to), place }
     }
 
     #[test]
     fn the_first_rule_that_fits_decides_and_is_named() {
-        let lists = About::Command(Pattern::new("liste_*"));
-        let place = Some(Place { file: "p.toml".into(), line: 1 });
+        let lists = Subject::Command(Pattern::new("liste_*"));
+        let place = Some(FileLine { file: "p.toml".into(), line: 1 });
         let policy = Policy {
             names: Names::Said,
             otherwise: Otherwise::Deny,
             place,
             rules: vec![
                 rule("vm-gui", lists, "sys-usb", 3),
-                rule("sys-*", About::Event(Pattern::new("*")), "", 7),
-                rule("", About::Anything, "vm-log", 9),
+                rule("sys-*", Subject::Event(Pattern::new("*")), "", 7),
+                rule("", Subject::Anything, "vm-log", 9),
             ],
         };
         let name = |text: &str| DomainName::parse(text).unwrap();

@@ -12,7 +12,7 @@ use std::time::Duration;
 const REMEMBERED: usize = 1024;
 
 /// Names a received publish that is to be acknowledged to the broker.
-pub type Delivery = u64;
+pub type DeliveryId = u64;
 
 /// Why a line is written, and so what happens when it is, or when it never will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,13 +32,13 @@ pub enum Purpose {
 
 /// A line to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct QueuedLine {
     /// The line with its `\n`.
     pub line: Bytes,
     /// Why.
     pub purpose: Purpose,
     /// What the broker is to be told once it is written.
-    pub delivery: Option<Delivery>,
+    pub delivery: Option<DeliveryId>,
 }
 
 /// Lines in order, the first perhaps written in part.
@@ -46,7 +46,7 @@ pub struct Entry {
 pub struct Queue {
     /// What may wait, in bytes.
     limit: usize,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<QueuedLine>,
     /// What the entries weigh against the limit.
     weight: usize,
     bytes: usize,
@@ -81,7 +81,7 @@ impl Queue {
     }
 
     /// Adds a line.
-    pub fn push(&mut self, entry: Entry, now: Duration) {
+    pub fn push(&mut self, entry: QueuedLine, now: Duration) {
         if self.entries.is_empty() {
             self.progress = now;
         }
@@ -97,7 +97,7 @@ impl Queue {
     }
 
     /// Takes note that so many bytes of [`Queue::chunk`] have been written; gives a line that is done.
-    pub fn written(&mut self, count: usize, now: Duration) -> Option<Entry> {
+    pub fn written(&mut self, count: usize, now: Duration) -> Option<QueuedLine> {
         self.progress = now;
         self.stuck = false;
         self.written += count;
@@ -135,14 +135,14 @@ impl Queue {
 
     /// Gives up all lines of a domain that does not read. A line that was begun stays, and the domain stays
     /// stuck until it takes more of it.
-    pub fn give_up_stuck(&mut self, now: Duration) -> Vec<Entry> {
+    pub fn give_up_stuck(&mut self, now: Duration) -> Vec<QueuedLine> {
         self.progress = now;
         self.stuck = true;
         self.give_up()
     }
 
     /// Gives up all lines but one that was written in part, for the rest of it has to follow.
-    pub fn give_up(&mut self) -> Vec<Entry> {
+    pub fn give_up(&mut self) -> Vec<QueuedLine> {
         let keep = usize::from(self.written > 0);
         let given_up: Vec<_> = self.entries.drain(keep.min(self.entries.len())..).collect();
         self.weight = self.entries.iter().map(|e| weight(e.line.len(), self.limit)).sum();
@@ -176,7 +176,7 @@ impl Queue {
     }
 
     /// The lines that wait, and of each what has not been written.
-    pub fn unwritten(&self) -> impl Iterator<Item = (&Entry, Bytes)> {
+    pub fn unwritten(&self) -> impl Iterator<Item = (&QueuedLine, Bytes)> {
         self.entries.iter().enumerate().map(|(at, entry)| {
             let written = if at == 0 { self.written.min(entry.line.len()) } else { 0 };
             (entry, entry.line.slice(written..))
@@ -184,7 +184,7 @@ impl Queue {
     }
 
     /// The lines that wait.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub fn iter(&self) -> impl Iterator<Item = &QueuedLine> {
         self.entries.iter()
     }
 }

@@ -21,7 +21,7 @@ pub enum Weight {
 }
 
 /// What a line says, without its particulars, and of which domain; of none, that is empty.
-pub type Kind = (String, String);
+pub type LineKind = (String, String);
 
 /// Lines that were not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub struct Quota {
     rate: usize,
     errors: Bucket,
     all: Bucket,
-    kinds: BTreeMap<Kind, Bucket>,
-    unwritten: BTreeMap<Kind, u64>,
+    kinds: BTreeMap<LineKind, Bucket>,
+    unwritten: BTreeMap<LineKind, u64>,
     /// Of kinds beyond [`KINDS`].
     others: u64,
     errors_unwritten: bool,
@@ -65,7 +65,7 @@ impl Quota {
     }
 
     /// Whether a line may be written. One that may not is counted.
-    pub fn take(&mut self, weight: Weight, kind: Kind, now: Duration) -> bool {
+    pub fn take(&mut self, weight: Weight, kind: LineKind, now: Duration) -> bool {
         let taken = match weight {
             Weight::Error => self.errors.take(now) || self.all.take(now),
             Weight::Usual => self.take_kind(&kind, now) && self.all.take(now),
@@ -81,7 +81,7 @@ impl Quota {
         taken
     }
 
-    fn take_kind(&mut self, kind: &Kind, now: Duration) -> bool {
+    fn take_kind(&mut self, kind: &LineKind, now: Duration) -> bool {
         if let Some(bucket) = self.kinds.get_mut(kind) {
             return bucket.take(now);
         }
@@ -124,7 +124,7 @@ mod tests {
 
     const RATE: usize = 100;
 
-    fn kind(what: &str, domain: &str) -> Kind {
+    fn kind(what: &str, domain: &str) -> LineKind {
         (what.to_owned(), domain.to_owned())
     }
 

@@ -98,7 +98,7 @@ impl fmt::Display for Reason {
 
 /// Why a message needs nothing done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Why {
+pub enum IgnoreReason {
     /// It came back from the broker and has gone the direct way already.
     Own,
     /// The gateway's own line came back.
@@ -117,7 +117,7 @@ pub enum Why {
     Cleared,
 }
 
-impl Why {
+impl IgnoreReason {
     /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -182,7 +182,7 @@ pub struct Counters {
     /// Kept for later, on disk.
     pub stored: u64,
     /// Nothing to be done, by why.
-    pub ignored: BTreeMap<Why, u64>,
+    pub ignored: BTreeMap<IgnoreReason, u64>,
     /// Refused, by reason.
     pub refused: BTreeMap<Reason, u64>,
 }

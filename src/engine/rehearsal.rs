@@ -11,9 +11,9 @@ use super::password::Logins;
 use super::policy::Policy;
 use super::proxy::Setting;
 use super::publish::{Publish, Received};
-use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
-use super::session::Effect as SessionEffect;
-use super::session::{Cause, Connack, Input, Packet, Settings, WINDOW};
+use super::refusal::{Counters, IgnoreReason, Reason, Refusal, brief, head};
+use super::session::SessionEffect;
+use super::session::{Cause, Connack, Packet, SessionInput, Settings, WINDOW};
 use super::status::{About, Memory, Process, State};
 use super::subscriptions;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
 
 /// Something that the gateway has done, as it can be seen from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub enum Observed {
     /// It publishes, in the session of this client id.
     Published(String, Publish),
     /// It writes a line to a domain.
@@ -34,11 +34,11 @@ pub enum Effect {
     /// It refuses a message.
     Refused(Refusal),
     /// It has nothing to do.
-    Ignored(Why, DomainName),
+    Ignored(IgnoreReason, DomainName),
     /// What a domain's channel does has changed; [`State::Silent`] is not told from legacy.
     Mode(DomainName, State),
     /// A domain's own MQTT goes through: to the broker, or to the domain.
-    Tunnelled(DomainName, Direction, Bytes),
+    Tunnelled(DomainName, Towards, Bytes),
     /// A channel or a session is tried again after so long.
     Retry(DomainName, Duration),
     /// A session subscribes to these filters.
@@ -49,7 +49,7 @@ pub enum Effect {
 
 /// Whither a domain's own MQTT goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
+pub enum Towards {
     /// From the domain to the broker.
     ToBroker,
     /// From the broker to the domain.
@@ -80,7 +80,7 @@ pub struct Rehearsal {
     gateway: Gateway,
     setting: Setting,
     now: Now,
-    effects: Vec<Effect>,
+    effects: Vec<Observed>,
     sessions: BTreeMap<Pump, Known>,
     /// The order of the domains.
     names: Vec<DomainName>,
@@ -170,7 +170,7 @@ impl Rehearsal {
     }
 
     /// What has been done since the last call.
-    pub fn take_effects(&mut self) -> Vec<Effect> {
+    pub fn take_effects(&mut self) -> Vec<Observed> {
         std::mem::take(&mut self.effects)
     }
 
@@ -285,7 +285,7 @@ impl Rehearsal {
             let Some(known) = self.sessions.get_mut(&pump) else { continue };
             if known.connected && client_id.is_none_or(|id| known.client_id == id) {
                 known.connected = false;
-                self.gateway.session(&pump, Input::Lost(Cause::Closed), self.now);
+                self.gateway.session(&pump, SessionInput::Lost(Cause::Closed), self.now);
             }
         }
         let lost = |name: &DomainName| client_id.is_none_or(|id| id == name.as_str());
@@ -347,7 +347,7 @@ impl Rehearsal {
     fn deliver(&mut self, pump: &Pump, message: Received) {
         let Some(known) = self.sessions.get_mut(pump) else { return };
         known.next_id = known.next_id.checked_add(1).unwrap_or(1);
-        let input = Input::Received(Box::new(message), known.next_id, 1);
+        let input = SessionInput::Received(Box::new(message), known.next_id, 1);
         self.gateway.session(pump, input, self.now);
         self.carry_out();
     }
@@ -360,12 +360,12 @@ impl Rehearsal {
         let root_is_known = |root: &str| table.commands().iter().any(|c| c.root == root);
         let effect = match Topic::parse(&message.topic) {
             Topic::Request(root, _) if root_is_known(root) => {
-                Effect::Ignored(Why::OtherHandler, from)
+                Observed::Ignored(IgnoreReason::OtherHandler, from)
             }
             Topic::Response(root, _) if root_is_known(root) => {
-                Effect::Ignored(Why::OtherRequester, from)
+                Observed::Ignored(IgnoreReason::OtherRequester, from)
             }
-            _ => Effect::Refused(Refusal {
+            _ => Observed::Refused(Refusal {
                 reason: Reason::NotMapped,
                 from,
                 detail: brief(format!("no row has the topic {:?}", message.topic)),
@@ -438,22 +438,22 @@ impl Rehearsal {
         };
         match (effect, domain) {
             (gateway::Effect::Session(effect), _) => self.session(pump, effect),
-            (gateway::Effect::Refused(refusal), _) => self.effects.push(Effect::Refused(refusal)),
+            (gateway::Effect::Refused(refusal), _) => self.effects.push(Observed::Refused(refusal)),
             (gateway::Effect::Ignored(why, from), _) => {
-                self.effects.push(Effect::Ignored(why, from))
+                self.effects.push(Observed::Ignored(why, from))
             }
             (gateway::Effect::Open, Some(name)) => self.open(&name),
             (gateway::Effect::Write, Some(name)) => drop(self.write_one(&name)),
             (gateway::Effect::Mode(state), Some(name)) => {
-                self.effects.push(Effect::Mode(name, state))
+                self.effects.push(Observed::Mode(name, state))
             }
             (gateway::Effect::Retry(after), Some(name)) => {
-                self.effects.push(Effect::Retry(name, after));
+                self.effects.push(Observed::Retry(name, after));
             }
             (gateway::Effect::Dial, Some(name)) => self.dial(&name),
             (gateway::Effect::HangUp(left), Some(name)) => {
                 if self.tunnels.remove(&name) && !left.is_empty() {
-                    self.effects.push(Effect::Tunnelled(name.clone(), Direction::ToBroker, left));
+                    self.effects.push(Observed::Tunnelled(name.clone(), Towards::ToBroker, left));
                 }
                 self.gateway.hung_up(&name, self.now);
             }
@@ -497,7 +497,7 @@ impl Rehearsal {
             return false;
         };
         self.gateway.written(name, line.len(), self.now);
-        self.effects.push(Effect::Written(name.clone(), line));
+        self.effects.push(Observed::Written(name.clone(), line));
         true
     }
 
@@ -506,7 +506,7 @@ impl Rehearsal {
         match effect {
             SessionEffect::Dial(_) if !self.broker_is_there => {
                 let cause = Cause::Unreachable("there is no broker".to_owned());
-                self.gateway.session(pump, Input::Lost(cause), now);
+                self.gateway.session(pump, SessionInput::Lost(cause), now);
             }
             SessionEffect::Dial(connect) => {
                 let kept = self.keeps_sessions && !connect.clean_start;
@@ -519,7 +519,7 @@ impl Rehearsal {
                 let queue = std::mem::take(&mut known.queue);
                 let connack =
                     Connack { session_present, receive_maximum: WINDOW, ..Connack::default() };
-                self.gateway.session(pump, Input::Connected(Box::new(connack)), now);
+                self.gateway.session(pump, SessionInput::Connected(Box::new(connack)), now);
                 for message in queue {
                     self.deliver(pump, message);
                 }
@@ -530,7 +530,9 @@ impl Rehearsal {
                     known.connected = false;
                 }
             }
-            SessionEffect::Remember { .. } => self.gateway.session(pump, Input::Remembered, now),
+            SessionEffect::Remember { .. } => {
+                self.gateway.session(pump, SessionInput::Remembered, now)
+            }
             SessionEffect::Warn(_) => {}
         }
     }
@@ -544,16 +546,16 @@ impl Rehearsal {
                 known.filters.extend(topics.iter().cloned());
                 let codes = vec![1; topics.len()];
                 if self.shows_sessions {
-                    self.effects.push(Effect::Subscribed(client, topics));
+                    self.effects.push(Observed::Subscribed(client, topics));
                 }
-                Input::Suback(id, codes)
+                SessionInput::Suback(id, codes)
             }
             Packet::Unsubscribe { id, topics } => {
                 known.filters.retain(|filter| !topics.contains(filter));
                 if self.shows_sessions {
-                    self.effects.push(Effect::Unsubscribed(client, topics));
+                    self.effects.push(Observed::Unsubscribed(client, topics));
                 }
-                Input::Unsuback(id)
+                SessionInput::Unsuback(id)
             }
             Packet::Publish { id, publish, .. } => {
                 let topic = publish.topic.clone();
@@ -562,12 +564,12 @@ impl Rehearsal {
                 let code = self.codes.remove(&topic).unwrap_or(code);
                 // What the status says is no message's effect.
                 if !topic.starts_with("passerelle/") {
-                    self.effects.push(Effect::Published(client, *publish));
+                    self.effects.push(Observed::Published(client, *publish));
                 }
-                if id == 0 { Input::Written } else { Input::Puback(id, code) }
+                if id == 0 { SessionInput::Written } else { SessionInput::Puback(id, code) }
             }
             Packet::Acknowledge { .. } => return,
-            Packet::Ping => Input::Pong,
+            Packet::Ping => SessionInput::Pong,
             Packet::Disconnect { .. } => {
                 known.connected = false;
                 return;
@@ -593,7 +595,7 @@ impl Rehearsal {
             {
                 any = true;
                 self.gateway.written_to_broker(&name, bytes.len(), self.now);
-                self.effects.push(Effect::Tunnelled(name.clone(), Direction::ToBroker, bytes));
+                self.effects.push(Observed::Tunnelled(name.clone(), Towards::ToBroker, bytes));
             }
             if self.gateway.is_on_mqtt(&name)
                 && !self.stalled.contains(&name)
@@ -601,7 +603,7 @@ impl Rehearsal {
             {
                 any = true;
                 self.gateway.written(&name, bytes.len(), self.now);
-                self.effects.push(Effect::Tunnelled(name.clone(), Direction::ToDomain, bytes));
+                self.effects.push(Observed::Tunnelled(name.clone(), Towards::ToDomain, bytes));
             }
         }
         any

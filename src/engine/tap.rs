@@ -33,7 +33,7 @@ enum Of {
     /// A line, and its envelope, if it is a message.
     Line(Option<Envelope>),
     /// A message on MQTT, and what it has beside its payload.
-    Mqtt(Properties),
+    Mqtt(TapProperties),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ struct Envelope {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Properties {
+struct TapProperties {
     topic: String,
     response_topic: Option<String>,
     correlation: Option<Bytes>,
@@ -70,7 +70,7 @@ impl Form {
     /// What was received from the broker.
     #[must_use]
     pub fn received(message: &Received) -> Self {
-        let properties = Properties {
+        let properties = TapProperties {
             topic: message.topic.clone(),
             response_topic: message.response_topic.clone(),
             correlation: message.correlation.clone(),
@@ -82,7 +82,7 @@ impl Form {
     /// What is published.
     #[must_use]
     pub fn published(publish: &Publish) -> Self {
-        let properties = Properties {
+        let properties = TapProperties {
             topic: publish.topic.clone(),
             response_topic: publish.response_topic.clone(),
             correlation: publish.correlation.clone(),
@@ -114,7 +114,7 @@ impl Form {
         }
     }
 
-    fn properties(&self) -> Option<&Properties> {
+    fn properties(&self) -> Option<&TapProperties> {
         match &self.kind {
             Of::Line(_) => None,
             Of::Mqtt(properties) => Some(properties),
@@ -148,7 +148,7 @@ fn raw(text: &str) -> Box<RawValue> {
 
 /// How a message went on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Ending {
     /// It has crossed: its other form is on its way, or it goes to other legacy domains as it is.
     Crossed,
     /// It was refused, with what is wrong with it.
@@ -169,7 +169,7 @@ pub struct Crossing {
     /// How long its call took, if it ends one.
     pub took: Option<Duration>,
     /// How it went on.
-    pub outcome: Outcome,
+    pub outcome: Ending,
 }
 
 /// What a watcher wants to see.
@@ -186,7 +186,7 @@ pub struct Wanted {
 
 /// A line of JSON.
 #[derive(Serialize)]
-struct Line<'c> {
+struct TapLine<'c> {
     time: String,
     came: &'static str,
     kind: Option<&'static str>,
@@ -223,7 +223,7 @@ impl Crossing {
             came: Form::new(Of::Line(None), head),
             became: Vec::new(),
             took: None,
-            outcome: Outcome::Refused(refusal.reason, refusal.detail.clone()),
+            outcome: Ending::Refused(refusal.reason, refusal.detail.clone()),
         }
     }
 
@@ -265,7 +265,7 @@ impl Crossing {
         };
         wanted.domain.as_ref().is_none_or(is_its)
             && wanted.command.as_ref().is_none_or(is_named)
-            && (!wanted.refused || matches!(self.outcome, Outcome::Refused(..)))
+            && (!wanted.refused || matches!(self.outcome, Ending::Refused(..)))
     }
 
     /// As one line of JSON.
@@ -276,10 +276,10 @@ impl Crossing {
         let correlation = self.forms().find_map(|form| form.properties()?.correlation.as_ref());
         let topic = self.forms().find_map(|form| Some(form.properties()?.topic.as_str()));
         let (ended, reason, detail) = match &self.outcome {
-            Outcome::Crossed => ("crossed", None, None),
-            Outcome::Refused(why, detail) => ("refused", Some(why.as_str()), Some(detail.as_str())),
+            Ending::Crossed => ("crossed", None, None),
+            Ending::Refused(why, detail) => ("refused", Some(why.as_str()), Some(detail.as_str())),
         };
-        let line = Line {
+        let line = TapLine {
             time: humantime::format_rfc3339_millis(self.at).to_string(),
             came: if self.came.properties().is_some() { "mqtt" } else { "legacy" },
             kind: envelope.map(|envelope| match envelope.kind {

@@ -7,7 +7,7 @@ mod session;
 use bytes::Bytes;
 use passerelle::config::Address;
 use passerelle::engine::publish::{Publish, Qos, Token};
-use passerelle::engine::session::{Event, Filter, Replay};
+use passerelle::engine::session::{Filter, Replay, SessionEvent};
 pub use session::{Session, Settings};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -109,7 +109,7 @@ impl Drop for Broker {
 }
 
 /// The next event.
-pub async fn next(session: &mut Session) -> Event {
+pub async fn next(session: &mut Session) -> SessionEvent {
     tokio::time::timeout(PATIENCE, session.next()).await.unwrap()
 }
 
@@ -117,8 +117,8 @@ pub async fn next(session: &mut Session) -> Event {
 pub async fn ready(session: &mut Session) {
     loop {
         match next(session).await {
-            Event::Ready => return,
-            Event::Received(..) | Event::Lost { contested: false, .. } => {}
+            SessionEvent::Ready => return,
+            SessionEvent::Received(..) | SessionEvent::Lost { contested: false, .. } => {}
             other => panic!("{other:?}"),
         }
     }

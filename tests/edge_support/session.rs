@@ -4,7 +4,7 @@ use passerelle::config::Address;
 use passerelle::edge::session::{ReadRoom, SessionPump};
 use passerelle::engine::password::Credentials;
 use passerelle::engine::publish::{Publish, Token};
-use passerelle::engine::session::{self, Delivery, Event, Filter, Will};
+use passerelle::engine::session::{self, Delivery, Filter, SessionEvent, Will};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -112,7 +112,7 @@ impl Session {
     }
 
     /// The next event. It may be cancelled at any time.
-    pub async fn next(&mut self) -> Event {
+    pub async fn next(&mut self) -> SessionEvent {
         loop {
             self.carry_out().await;
             if let Some(event) = self.session.next_event() {

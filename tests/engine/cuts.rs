@@ -7,7 +7,7 @@ use passerelle::conversation::{self, Input};
 use passerelle::engine::mapping::Table;
 use passerelle::engine::mapping::table::Speaks;
 use passerelle::engine::name::DomainName;
-use passerelle::engine::rehearsal::{Effect, Rehearsal};
+use passerelle::engine::rehearsal::{Observed, Rehearsal};
 use std::path::{Path, PathBuf};
 
 /// Loads the mapping files of a reload.
@@ -45,13 +45,14 @@ fn play(
 }
 
 /// The effects with what goes through a tunnel in one piece.
-fn joined(effects: Vec<Effect>) -> Vec<Effect> {
-    let mut joined: Vec<Effect> = Vec::new();
+fn joined(effects: Vec<Observed>) -> Vec<Observed> {
+    let mut joined: Vec<Observed> = Vec::new();
     for effect in effects {
         match (joined.last_mut(), &effect) {
-            (Some(Effect::Tunnelled(before, way, first)), Effect::Tunnelled(name, to, more))
-                if before == name && way == to =>
-            {
+            (
+                Some(Observed::Tunnelled(before, way, first)),
+                Observed::Tunnelled(name, to, more),
+            ) if before == name && way == to => {
                 *first = [&first[..], more].concat().into();
             }
             _ => joined.push(effect),

@@ -1,9 +1,9 @@
 //! A tunnel whose broker goes and comes back: the domain notices nothing, or is told.
 
-use super::carrier::packet;
+use super::detector::packet;
 use passerelle::engine::name::DomainName;
-use passerelle::engine::tunnel::carrier::Carrier;
 use passerelle::engine::tunnel::connect::{Found, find};
+use passerelle::engine::tunnel::detector::Detector;
 use passerelle::engine::tunnel::ids::Ids;
 use passerelle::engine::tunnel::packets::Packets;
 use passerelle::engine::tunnel::{Healing, Order, Tunnel};
@@ -126,7 +126,7 @@ impl Play {
     /// The domain has said hello.
     fn begun(kind: Kind) -> Self {
         let name = DomainName::parse("vm-gui").expect("a name");
-        let mut tunnel = Tunnel::new(name, Carrier::mqtt(), LIMIT, MINUTE);
+        let mut tunnel = Tunnel::new(name, Detector::mqtt(), LIMIT, MINUTE);
         tunnel.set_heal(HEAL);
         tunnel.channel_back();
         let (ids, now) = (Ids::default(), MINUTE);

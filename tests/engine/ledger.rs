@@ -3,7 +3,7 @@
 use crate::kit::{assert_ledger, command, name, notification, response, seed_and, with_limits};
 use passerelle::engine::limits::Limits;
 use passerelle::engine::publish::Received;
-use passerelle::engine::rehearsal::{Effect, Rehearsal};
+use passerelle::engine::rehearsal::{Observed, Rehearsal};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -316,9 +316,9 @@ struct World {
 }
 
 impl World {
-    fn look_at(&mut self, effects: &[Effect]) {
+    fn look_at(&mut self, effects: &[Observed]) {
         for effect in effects {
-            let Effect::Published(_, publish) = effect else { continue };
+            let Observed::Published(_, publish) = effect else { continue };
             if let Some(topic) = &publish.response_topic {
                 self.requests.push(Received {
                     topic: topic.clone(),

@@ -13,9 +13,9 @@
     reason = "a test reads the mappings that it is about, and a clock"
 )]
 
-mod carrier;
 mod coverage;
 mod cuts;
+mod detector;
 mod healing;
 mod kit;
 mod ledger;

@@ -1,7 +1,7 @@
 //! Who asks, tells and answers on MQTT: who can be proved, and nobody else.
 
 use crate::kit::{Play, command, gateway, request, seed};
-use passerelle::engine::policy::{About, Names, Otherwise, Pattern, Place, Policy, Rule};
+use passerelle::engine::policy::{AllowRule, FileLine, Names, Otherwise, Pattern, Policy, Subject};
 use passerelle::engine::publish::Received;
 
 const LIST: &str = "system/disks/list_disks";
@@ -81,14 +81,14 @@ fn who_asks_is_who_is_proved_or_said_and_never_two() {
     }
 }
 
-fn rule(from: &str, about: About) -> Rule {
-    let place = Place { file: "p.toml".into(), line: 1 };
-    Rule { from: Some(Pattern::new(from)), about, to: None, place }
+fn rule(from: &str, about: Subject) -> AllowRule {
+    let place = FileLine { file: "p.toml".into(), line: 1 };
+    AllowRule { from: Some(Pattern::new(from)), about, to: None, place }
 }
 
 #[test]
 fn a_rule_is_for_the_one_who_is_proved() {
-    let rules = vec![rule("vm-a", About::Command(Pattern::new("*")))];
+    let rules = vec![rule("vm-a", Subject::Command(Pattern::new("*")))];
     let policy = Policy { otherwise: Otherwise::Deny, rules, ..Policy::default() };
     for (message, wanted) in [
         (asked("vm-a", "vm-a", "", ""), "vm-a"),
@@ -104,8 +104,8 @@ fn a_rule_is_for_the_one_who_is_proved() {
 
 #[test]
 fn a_notifications_sender_is_not_proved() {
-    let event = |from: &str| rule(from, About::Event(Pattern::new("ERREUR")));
-    let other = rule("vm-a", About::Event(Pattern::new("FICHIER")));
+    let event = |from: &str| rule(from, Subject::Event(Pattern::new("ERREUR")));
+    let other = rule("vm-a", Subject::Event(Pattern::new("FICHIER")));
     for (property, rules, said, proved) in [
         (Some("vm-a"), vec![event("vm-a")], "vm-a", "mqtt"),
         // The broker lets nobody publish it but those who may; who of them has, it does not say.

@@ -9,7 +9,7 @@ use passerelle::engine::identity::Identity;
 use passerelle::engine::limits::Limits;
 use passerelle::engine::mapping::Table;
 use passerelle::engine::mapping::table::Speaks;
-use passerelle::engine::proxy::{Action, Passed, Proxy, Setting};
+use passerelle::engine::proxy::{Action, Forwarded, Proxy, Setting};
 use passerelle::engine::publish::{Publish, Received};
 use passerelle::engine::roster::Roster;
 use std::collections::BTreeSet;
@@ -253,7 +253,7 @@ fn what_passes_between_domains_carries_its_row() {
     server.take_actions();
     for _ in 0..2 {
         let mut actions = line(&mut gui, &asks("old"));
-        let Some(Action::Pass(_, passed @ Passed::Line { .. })) = actions.pop() else {
+        let Some(Action::Pass(_, passed @ Forwarded::Line { .. })) = actions.pop() else {
             panic!("{actions:?}");
         };
         server.accept(passed, now());
@@ -284,7 +284,7 @@ fn what_waits_is_weighed_by_the_limits_that_hold() {
     let tokens: Vec<_> = published(&first).iter().map(|p| p.token).collect();
     assert_eq!(tokens.len(), 1);
     let told = notification("x", "x", "x", "{}").len();
-    gui.accept(Passed::Copy(vec![b'x'; told].into()), now());
+    gui.accept(Forwarded::Copy(vec![b'x'; told].into()), now());
 
     let tight = Limits { outbox: 1, queue: 1, line: 10, calls: 1, ..Limits::default() };
     gui.reload(&setting(&rows, tight), now());

@@ -5,7 +5,7 @@ use crate::kit::{assert_ledger, command, elsewhere, name, notification, response
 use passerelle::engine::json::{self, Object};
 use passerelle::engine::mapping::Table;
 use passerelle::engine::publish::{Publish, Received};
-use passerelle::engine::rehearsal::{Effect, Rehearsal};
+use passerelle::engine::rehearsal::{Observed, Rehearsal};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -208,7 +208,7 @@ fn cross(
 ) -> (Vec<Publish>, Vec<String>) {
     assert!(from.receive(&name(domain), format!("{line}\n").as_bytes()));
     let published = from.take_effects().into_iter().filter_map(|e| match e {
-        Effect::Published(_, publish) => Some(publish),
+        Observed::Published(_, publish) => Some(publish),
         _ => None,
     });
     let published: Vec<_> = published.collect();
@@ -216,7 +216,7 @@ fn cross(
         to.publish(&received(publish));
     }
     let written = to.take_effects().into_iter().filter_map(|e| match e {
-        Effect::Written(_, line) => Some(String::from_utf8_lossy(&line).trim_end().to_owned()),
+        Observed::Written(_, line) => Some(String::from_utf8_lossy(&line).trim_end().to_owned()),
         _ => None,
     });
     let written = written.collect();

@@ -7,7 +7,7 @@ use crate::kit::{
 use passerelle::engine::clock::Now;
 use passerelle::engine::identity::Identity;
 use passerelle::engine::limits::Limits;
-use passerelle::engine::proxy::{Action, Pace, Passed, Proxy, Room};
+use passerelle::engine::proxy::{Action, Forwarded, Pace, Proxy, Room};
 use passerelle::engine::publish::Received;
 use passerelle::engine::refusal::Reason;
 use std::time::{Duration, SystemTime};
@@ -241,7 +241,7 @@ fn a_domain_that_was_stuck_is_served_when_it_reads_again() {
     let wall = std::time::SystemTime::UNIX_EPOCH;
     let at = |s| Now { monotonic: Duration::from_secs(s), wall };
     let mut proxy = Proxy::new(identity, &setting, Duration::ZERO);
-    let line = || Passed::Line {
+    let line = || Forwarded::Line {
         from: name("sys-usb"),
         line: "{}\n".into(),
         command: None,

@@ -3,7 +3,8 @@
 use passerelle::engine::publish::{Publish, Qos, Received, Token};
 use passerelle::engine::refusal::Reason;
 use passerelle::engine::session::{
-    Cause, Connack, Connect, Effect, Event, Filter, Packet, Session, Settings, Will,
+    Cause, Connack, ConnectPacket, Filter, Packet, Session, SessionEffect, SessionEvent, Settings,
+    Will,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,8 +19,8 @@ fn set(topics: &[&str]) -> BTreeSet<String> {
     topics.iter().map(|topic| (*topic).to_owned()).collect()
 }
 
-fn remember(topics: &[&str]) -> Effect {
-    Effect::Remember { client_id: "vm-gui".into(), held: set(topics) }
+fn remember(topics: &[&str]) -> SessionEffect {
+    SessionEffect::Remember { client_id: "vm-gui".into(), held: set(topics) }
 }
 
 fn settings(wanted: &[&str], held: Option<&[&str]>) -> Settings {
@@ -46,7 +47,7 @@ fn publish(token: u64) -> Publish {
 struct Driven {
     session: Session,
     now: Duration,
-    events: Vec<Event>,
+    events: Vec<SessionEvent>,
     on_disk: BTreeSet<String>,
 }
 
@@ -58,11 +59,11 @@ impl Driven {
     }
 
     /// What it is to be done, but for what it has written at once.
-    fn effects(&mut self) -> Vec<Effect> {
+    fn effects(&mut self) -> Vec<SessionEffect> {
         let mut effects = Vec::new();
         while let Some(effect) = self.session.next_effect() {
             match effect {
-                Effect::Remember { held, .. } => {
+                SessionEffect::Remember { held, .. } => {
                     self.on_disk = held;
                     self.session.remembered(self.now);
                 }
@@ -75,7 +76,7 @@ impl Driven {
 
     fn packets(&mut self) -> Vec<Packet> {
         let packet = |effect| match effect {
-            Effect::Send(packet) => packet,
+            SessionEffect::Send(packet) => packet,
             other => panic!("{other:?}"),
         };
         self.effects().into_iter().map(packet).collect()
@@ -91,20 +92,20 @@ impl Driven {
     }
 
     /// Waits until it dials.
-    fn dials(&mut self) -> Connect {
+    fn dials(&mut self) -> ConnectPacket {
         let mut effects = self.effects();
-        if !matches!(effects.last(), Some(Effect::Dial(_))) {
+        if !matches!(effects.last(), Some(SessionEffect::Dial(_))) {
             self.now = self.now.max(self.session.deadline().unwrap());
             self.session.wake(self.now);
             effects = self.effects();
         }
         match effects.pop() {
-            Some(Effect::Dial(connect)) => *connect,
+            Some(SessionEffect::Dial(connect)) => *connect,
             other => panic!("{other:?}"),
         }
     }
 
-    fn connects(&mut self, connack: Connack) -> Connect {
+    fn connects(&mut self, connack: Connack) -> ConnectPacket {
         let connect = self.dials();
         self.session.connected(&connack, self.now);
         connect
@@ -134,7 +135,7 @@ impl Driven {
     fn is_lost(&mut self, cause: Cause) -> (String, bool, u64) {
         self.session.lost(&cause, self.now);
         match std::iter::from_fn(|| self.session.next_event()).last() {
-            Some(Event::Lost { why, contested, times }) => (why, contested, times),
+            Some(SessionEvent::Lost { why, contested, times }) => (why, contested, times),
             other => panic!("{other:?}"),
         }
     }
@@ -309,7 +310,7 @@ fn reasons_have_names_and_say_what_to_do() {
 #[test]
 fn what_a_broker_cannot_do_with_the_will_is_left_out() {
     let mut driven = Driven::new(settings(&[], Some(&[])));
-    let will = |connect: Connect| connect.will.map(|(will, qos)| (will.retain, qos));
+    let will = |connect: ConnectPacket| connect.will.map(|(will, qos)| (will.retain, qos));
     assert_eq!(will(driven.dials()), Some((true, Qos::AtLeastOnce)));
     driven.is_lost(Cause::Refused(0x9A));
     assert_eq!(will(driven.dials()), Some((false, Qos::AtLeastOnce)));
@@ -329,7 +330,7 @@ fn limits_of_a_broker_are_kept() {
         retain_available: false,
         ..Connack::default()
     });
-    assert!(matches!(driven.effects()[..], [Effect::Warn(_)]));
+    assert!(matches!(driven.effects()[..], [SessionEffect::Warn(_)]));
     for token in 1..=4 {
         driven.session.publish(Publish { retain: true, ..publish(token) }, driven.now);
     }
@@ -347,7 +348,7 @@ fn limits_of_a_broker_are_kept() {
     assert_eq!(driven.published(), [(4, 4, false)]);
     assert!(driven.events.iter().any(|event| matches!(
         event,
-        Event::Refused { token: Token(5), reason: Reason::LineTooLong, .. }
+        SessionEvent::Refused { token: Token(5), reason: Reason::LineTooLong, .. }
     )));
 }
 
@@ -355,7 +356,7 @@ fn limits_of_a_broker_are_kept() {
 fn a_broker_of_qos_0_is_given_that() {
     let mut driven = Driven::new(settings(&["a"], Some(&[])));
     driven.connects(Connack { maximum_qos: 0, ..Connack::default() });
-    assert!(matches!(driven.session.next_effect(), Some(Effect::Warn(_))));
+    assert!(matches!(driven.session.next_effect(), Some(SessionEffect::Warn(_))));
     driven.subscribes();
     driven.session.publish(publish(1), driven.now);
     let sent = driven.packets();
@@ -363,7 +364,7 @@ fn a_broker_of_qos_0_is_given_that() {
         if publish.qos == Qos::AtMostOnce));
     driven.session.written(driven.now);
     driven.effects();
-    let taken = Event::Acknowledged { token: Token(1), matched: true };
+    let taken = SessionEvent::Acknowledged { token: Token(1), matched: true };
     assert_eq!(driven.events.last(), Some(&taken));
 }
 
@@ -372,8 +373,8 @@ fn a_client_id_of_the_brokers_own_is_not_accepted() {
     let mut driven = Driven::new(settings(&[], Some(&[])));
     let other = Some("other".to_owned());
     driven.connects(Connack { assigned_client_id: other, ..Connack::default() });
-    assert_eq!(driven.effects(), [Effect::HangUp]);
-    assert!(matches!(driven.events[..], [Event::Lost { times: 1, .. }]));
+    assert_eq!(driven.effects(), [SessionEffect::HangUp]);
+    assert!(matches!(driven.events[..], [SessionEvent::Lost { times: 1, .. }]));
 }
 
 /// When a silent connection is pinged first.
@@ -404,7 +405,7 @@ fn a_ping_without_an_answer_ends_the_connection() {
     assert_eq!(driven.packets(), [Packet::Ping], "it was the program that did not run");
     driven.now = driven.session.deadline().unwrap();
     driven.session.wake(driven.now);
-    assert_eq!(driven.effects(), [Effect::HangUp]);
+    assert_eq!(driven.effects(), [SessionEffect::HangUp]);
     assert!(!driven.session.is_connected());
 }
 
@@ -425,7 +426,7 @@ fn what_is_refused_for_now_is_tried_again() {
     }
     driven.session.puback(6, 0, driven.now);
     driven.effects();
-    assert_eq!(driven.events, [Event::Acknowledged { token: Token(1), matched: true }]);
+    assert_eq!(driven.events, [SessionEvent::Acknowledged { token: Token(1), matched: true }]);
 }
 
 #[test]
@@ -445,7 +446,7 @@ fn what_is_refused_for_good_says_why() {
         driven.session.puback(1, code, driven.now);
         driven.effects();
         match &driven.events[..] {
-            [Event::Refused { token: Token(1), reason: found, why }] => {
+            [SessionEvent::Refused { token: Token(1), reason: found, why }] => {
                 assert_eq!(*found, reason);
                 assert!(why.contains(name), "{why}");
             }
@@ -482,7 +483,7 @@ fn a_broker_that_answers_no_subscribe_is_left() {
         driven.session.wake(driven.now);
         driven.session.pong();
     }
-    assert!(matches!(driven.effects().last(), Some(Effect::HangUp)));
+    assert!(matches!(driven.effects().last(), Some(SessionEffect::HangUp)));
 }
 
 #[test]
@@ -492,7 +493,8 @@ fn an_acknowledgement_goes_to_the_connection_of_its_message() {
     driven.session.received(Received::default(), 0, 0);
     driven.effects();
     let deliveries: Vec<_> = driven.events.drain(..).collect();
-    let [Event::Received(_, first), Event::Received(_, second)] = deliveries[..] else {
+    let [SessionEvent::Received(_, first), SessionEvent::Received(_, second)] = deliveries[..]
+    else {
         panic!("{deliveries:?}");
     };
     driven.session.acknowledge(first);

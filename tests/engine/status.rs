@@ -8,7 +8,7 @@ use passerelle::engine::proxy::Proxy;
 use passerelle::engine::publish::Publish;
 use passerelle::engine::refusal::{Counters, Reason};
 use passerelle::engine::status::{
-    About, Board, Losses, MappingFile, Memory, Process, Record, Reloaded, Report, Spoke, State,
+    About, Board, Losses, MappingFile, Memory, Process, Reloaded, Report, SeenRecord, Spoke, State,
     Utterance,
 };
 use serde_json::{Value, json};
@@ -214,12 +214,12 @@ fn said(name: &str, now: Now) -> Vec<Utterance> {
 }
 
 /// A memory that begins when the system's clock shows 1000 s.
-fn memory(earlier: Option<Record>, now: Now) -> Memory {
+fn memory(earlier: Option<SeenRecord>, now: Now) -> Memory {
     Memory::new("run".into(), Duration::from_secs(1000), earlier, now)
 }
 
 /// What is concluded so many seconds after the gateway's start.
-fn is_ready(record: &Record, now: u64, quiet_for: u64) -> bool {
+fn is_ready(record: &SeenRecord, now: u64, quiet_for: u64) -> bool {
     let monotonic = Duration::from_secs(1000 + now);
     record.verdict(Some(monotonic), Duration::from_secs(quiet_for)).is_ready()
 }
@@ -283,12 +283,12 @@ fn what_a_channel_carries_is_written_at_once_and_known_to_the_next_run() {
 }
 
 /// A record of a gateway that has watched for a day, and heard `vm-gui` after an hour of it.
-fn earlier() -> Record {
+fn earlier() -> SeenRecord {
     let mut memory = memory(None, at(0));
     memory.heard(&name("vm-gui"), &said("a", at(3600)), at(3600));
     let record = memory.take(at(DAY));
     let text = serde_json::to_vec(&record).unwrap();
-    assert_eq!(Record::parse(&text), Ok(record.clone()));
+    assert_eq!(SeenRecord::parse(&text), Ok(record.clone()));
     record
 }
 
@@ -353,14 +353,14 @@ fn a_file_that_is_not_as_it_was_written_is_refused() {
     let with = |key: &str, value: Value| {
         let mut bad = good.clone();
         bad[key] = value;
-        Record::parse(bad.to_string().as_bytes()).unwrap_err()
+        SeenRecord::parse(bad.to_string().as_bytes()).unwrap_err()
     };
     assert_eq!(with("format", json!(2)), "its format is 2, not 1");
     assert_eq!(with("domains", json!({"a/b": []})), "\"a/b\" is no domain's name");
     assert!(with("watched", json!(-1)).contains("invalid value"));
     let whole = good.to_string();
     for cut in 0..whole.len() {
-        assert!(Record::parse(&whole.as_bytes()[..cut]).is_err());
+        assert!(SeenRecord::parse(&whole.as_bytes()[..cut]).is_err());
     }
 }
 

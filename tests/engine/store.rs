@@ -2,7 +2,8 @@
 
 use passerelle::engine::name::DomainName;
 use passerelle::engine::store::{
-    self, Call, Data, Given, Half, Line, Message, Purpose, Record, State, Step,
+    self, Data, Half, IncomingRecord, IncomingState, Line, LinePurpose, MessageRecord,
+    OutgoingRecord, Record, Step,
 };
 use proptest::prelude::*;
 
@@ -25,9 +26,9 @@ prop_compose! {
         values in values(),
         until in any::<u64>(),
         flags in any::<(bool, bool)>(),
-    ) -> Call {
+    ) -> OutgoingRecord {
         let ((dialect, row, root, head), (requester, handler), (extra, held)) = (texts, people, flags);
-        Call { dialect, row, root, head, requester, handler, values, until, extra, held }
+        OutgoingRecord { dialect, row, root, head, requester, handler, values, until, extra, held }
     }
 }
 
@@ -44,7 +45,7 @@ prop_compose! {
         let ((id, topic, head), (response_topic, mark, until), (source, to, from)) = (texts, options, people);
         let (qos, made, counted) = numbers;
         let correlation = correlation.map(Data);
-        Record::Message(Box::new(Message {
+        Record::Message(Box::new(MessageRecord {
             id, topic, qos, response_topic, correlation, source, mark, until, made, counted, to, from,
             head, call, payload,
         }))
@@ -57,13 +58,13 @@ prop_compose! {
         people in (prop::option::of(names()), names()),
         correlation in prop::option::of(contents()),
         values in values(),
-        state in prop::sample::select(vec![State::Held, State::Queued, State::Open, State::Unanswered]),
+        state in prop::sample::select(vec![IncomingState::Held, IncomingState::Queued, IncomingState::Open, IncomingState::Unanswered]),
         numbers in any::<(bool, u64, u32)>(),
         line in contents(),
     ) -> Record {
         let ((dialect, row, root, reply, head), (requester, handler)) = (texts, people);
         let ((direct, until, answers), correlation) = (numbers, correlation.map(Data));
-        Record::Given(Box::new(Given {
+        Record::Given(Box::new(IncomingRecord {
             dialect, row, root, requester, handler, direct, reply, correlation, values, state, until,
             answers, head, line,
         }))
@@ -72,9 +73,9 @@ prop_compose! {
 
 fn lines() -> impl Strategy<Value = Record> {
     let purpose = prop_oneof![
-        any::<usize>().prop_map(Purpose::Call),
-        (names(), any::<bool>()).prop_map(|(from, command)| Purpose::Message { from, command }),
-        Just(Purpose::Notice),
+        any::<usize>().prop_map(LinePurpose::Call),
+        (names(), any::<bool>()).prop_map(|(from, command)| LinePurpose::Message { from, command }),
+        Just(LinePurpose::Notice),
     ];
     (purpose, any::<Option<u64>>(), contents())
         .prop_map(|(purpose, until, line)| Record::Line(Line { purpose, until, line }))

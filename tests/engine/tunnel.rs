@@ -1,9 +1,9 @@
 //! A tunnel that is full.
 
-use super::carrier::{connect, packet};
+use super::detector::{connect, packet};
 use passerelle::engine::name::DomainName;
 use passerelle::engine::refusal::Reason;
-use passerelle::engine::tunnel::carrier::{Carrier, STALL};
+use passerelle::engine::tunnel::detector::{Detector, STALL};
 use passerelle::engine::tunnel::ids::Ids;
 use passerelle::engine::tunnel::{Order, Tunnel};
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn name() -> DomainName {
 
 /// A tunnel with a packet under way, of which more waits than may; what comes next looks like a line.
 fn full() -> (Tunnel, Vec<u8>) {
-    let mut tunnel = Tunnel::new(name(), Carrier::mqtt(), LIMIT, 60 * SECOND);
+    let mut tunnel = Tunnel::new(name(), Detector::mqtt(), LIMIT, 60 * SECOND);
     let mut publish = packet(0x30, &[b'x'; 1500]);
     let rest = publish.split_off(1200);
     receive(&mut tunnel, &[connect(5, "vm-gui"), publish].concat(), SECOND);
@@ -54,7 +54,7 @@ fn what_a_stalled_program_goes_on_with_is_its_payload_while_the_broker_waits_for
     for level in [3, 4, 5] {
         for harm in HARM.map(|harm| harm()) {
             let mut expected = [&connect(level, "vm-gui")[..], &packet(0x30, &harm)].concat();
-            let mut tunnel = Tunnel::new(name(), Carrier::mqtt(), LIMIT, 60 * SECOND);
+            let mut tunnel = Tunnel::new(name(), Detector::mqtt(), LIMIT, 60 * SECOND);
             let rest = expected.split_off(expected.len() - harm.len());
             receive(&mut tunnel, &expected, SECOND);
             assert_eq!(tunnel.take_orders(), [Order::Open]);
@@ -72,7 +72,7 @@ fn what_a_stalled_program_goes_on_with_is_its_payload_while_the_broker_waits_for
 #[test]
 fn what_follows_a_silence_begins_anew_once_the_broker_is_gone() {
     for (n, harm) in HARM.map(|harm| harm()).into_iter().enumerate() {
-        let mut tunnel = Tunnel::new(name(), Carrier::mqtt(), LIMIT, 60 * SECOND);
+        let mut tunnel = Tunnel::new(name(), Detector::mqtt(), LIMIT, 60 * SECOND);
         let mut begun = [&connect(4, "vm-gui")[..], &packet(0x30, &[b'x'; 500])].concat();
         begun.truncate(begun.len() - 100);
         receive(&mut tunnel, &begun, SECOND);
@@ -116,7 +116,7 @@ fn a_broker_that_takes_nothing_is_given_up() {
 /// seconds, where the one before takes so long to be closed.
 fn storm(company: &[u8], closes_in: Duration) -> usize {
     let hello = [3, 4, 5].map(|level| [&connect(level, "app")[..], company].concat()).concat();
-    let mut tunnel = Tunnel::new(name(), Carrier::mqtt(), LIMIT, 60 * SECOND);
+    let mut tunnel = Tunnel::new(name(), Detector::mqtt(), LIMIT, 60 * SECOND);
     let (mut now, mut begun, mut closed_at) = (SECOND, 0, None);
     while now < 11 * SECOND {
         if !tunnel.has_room() {
@@ -141,7 +141,7 @@ fn storm(company: &[u8], closes_in: Duration) -> usize {
                     closed_at = Some(now + closes_in);
                 }
                 Order::Legacy(_) => {
-                    tunnel = Tunnel::new(name(), tunnel.into_carrier(), LIMIT, 60 * SECOND);
+                    tunnel = Tunnel::new(name(), tunnel.into_detector(), LIMIT, 60 * SECOND);
                     closed_at = None;
                     break;
                 }

@@ -4,7 +4,7 @@ use crate::kit::{Play, command, gateway, name, response, seed, setting, with_lim
 use passerelle::engine::clock::Now;
 use passerelle::engine::identity::Identity;
 use passerelle::engine::limits::Limits;
-use passerelle::engine::proxy::{Action, Passed, Proxy, Room};
+use passerelle::engine::proxy::{Action, Forwarded, Proxy, Room};
 use passerelle::engine::roster::Roster;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -76,7 +76,7 @@ fn a_restart_of_the_gateway_forgets_none_and_one_of_the_machine_all() {
     proxy.connected(now);
     for of in ["a", "b"] {
         let (from, line) = (name("vm-gui"), format!("{}\n", footprint(of)).into());
-        proxy.accept(Passed::Line { from, line, command: None, is_command: true }, now);
+        proxy.accept(Forwarded::Line { from, line, command: None, is_command: true }, now);
         let size = proxy.chunk().map_or(0, <[u8]>::len);
         proxy.written(size, now);
     }
@@ -88,8 +88,7 @@ fn a_restart_of_the_gateway_forgets_none_and_one_of_the_machine_all() {
         next.connected(now);
         next.receive(format!("{answer}\n").as_bytes(), now);
         next.retire(false, now);
-        let notice =
-            |a: &Action| matches!(a, Action::Pass(to, Passed::Notice(_)) if *to == name("vm-gui"));
+        let notice = |a: &Action| matches!(a, Action::Pass(to, Forwarded::Notice(_)) if *to == name("vm-gui"));
         assert_eq!(next.take_actions().iter().filter(|a| notice(a)).count(), told);
     }
     proxy.suspended();

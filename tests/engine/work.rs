@@ -11,7 +11,7 @@ use passerelle::engine::name::DomainName;
 use passerelle::engine::proxy::Setting;
 use passerelle::engine::publish::Received;
 use passerelle::engine::rehearsal::Rehearsal;
-use passerelle::engine::tunnel::carrier::Carrier;
+use passerelle::engine::tunnel::detector::Detector;
 use passerelle::engine::tunnel::packets::Packets;
 use passerelle::engine::{json, legacy, steps};
 use std::sync::{Arc, LazyLock};
@@ -29,7 +29,7 @@ pub struct Work {
 pub const ALL: [Work; 5] = [
     Work { name: "lines", run: lines, each: 3 },
     Work { name: "json", run: walk, each: 32 },
-    Work { name: "carrier", run: carrier, each: 6 },
+    Work { name: "detector", run: detector, each: 6 },
     Work { name: "packets", run: packets, each: 1 },
     // It is all rows of the seed's with one body: what a row costs without one is in it.
     Work { name: "mapping", run: mapping, each: 32 },
@@ -74,11 +74,11 @@ fn walk(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-fn carrier(bytes: &[u8]) -> usize {
-    let mut carrier = Carrier::new();
+fn detector(bytes: &[u8]) -> usize {
+    let mut detector = Detector::new();
     for part in bytes.chunks(READ) {
-        carrier.push(part, Duration::ZERO);
-        while carrier.next().is_some() {}
+        detector.push(part, Duration::ZERO);
+        while detector.next().is_some() {}
     }
     bytes.len()
 }

@@ -35,7 +35,7 @@ impl fmt::Display for NoAnswer {
 }
 
 #[derive(Deserialize)]
-enum Reply {
+enum SocketReply {
     #[serde(rename = "answer")]
     Answer(Value),
     #[serde(rename = "error")]
@@ -47,11 +47,11 @@ enum Reply {
 /// # Errors
 /// Nobody answers there, or the gateway says why it has no answer.
 pub fn ask(socket: Option<&Path>, state_dir: &Path, request: Request) -> Result<Value, NoAnswer> {
-    let mut lines = Lines::ask(socket, state_dir, request)?;
+    let mut lines = AnswerLines::ask(socket, state_dir, request)?;
     let reply = lines.next()?.ok_or_else(|| lines.nobody(&"it does not answer"))?;
     match serde_json::from_str(&reply) {
-        Ok(Reply::Answer(value)) => Ok(value),
-        Ok(Reply::Error(why)) => Err(NoAnswer::Refused(why)),
+        Ok(SocketReply::Answer(value)) => Ok(value),
+        Ok(SocketReply::Error(why)) => Err(NoAnswer::Refused(why)),
         Err(error) => Err(lines.nobody(&error)),
     }
 }
@@ -64,28 +64,28 @@ pub fn follow(
     socket: Option<&Path>,
     state_dir: &Path,
     request: Request,
-) -> Result<Lines, NoAnswer> {
-    let mut lines = Lines::ask(socket, state_dir, request)?;
+) -> Result<AnswerLines, NoAnswer> {
+    let mut lines = AnswerLines::ask(socket, state_dir, request)?;
     let reply = lines.next()?.ok_or_else(|| lines.nobody(&"it does not answer"))?;
     match serde_json::from_str(&reply) {
-        Ok(Reply::Answer(_)) => {
+        Ok(SocketReply::Answer(_)) => {
             let forever = lines.reader.get_ref().get_ref().set_read_timeout(None);
             forever.map_err(|error| lines.nobody(&error))?;
             Ok(lines)
         }
-        Ok(Reply::Error(why)) => Err(NoAnswer::Refused(why)),
+        Ok(SocketReply::Error(why)) => Err(NoAnswer::Refused(why)),
         Err(error) => Err(lines.nobody(&error)),
     }
 }
 
 /// What the gateway says, line by line.
 #[derive(Debug)]
-pub struct Lines {
+pub struct AnswerLines {
     reader: BufReader<Take<UnixStream>>,
     socket: PathBuf,
 }
 
-impl Lines {
+impl AnswerLines {
     fn ask(socket: Option<&Path>, state_dir: &Path, request: Request) -> Result<Self, NoAnswer> {
         let Some(socket) = socket else {
             return Err(NoAnswer::Nobody("`control.socket` is \"\"".to_owned()));

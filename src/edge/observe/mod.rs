@@ -17,7 +17,7 @@ use crate::config::{Channel, Config, Observe, domain_of};
 use crate::engine::proxy::Setting;
 pub use learner::FILE;
 use learner::Learner;
-use offer::Folder;
+use offer::OfferFolder;
 use relay::{Control, Relay};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ const NOTHING_TO_RELOAD: &str = "observing: `passerelle coverage` reads the mapp
 
 struct Observer {
     config: Config,
-    folder: Folder,
+    folder: OfferFolder,
     learner: Learner,
     log: Log,
     /// Who this is.
@@ -67,7 +67,7 @@ pub async fn run(
     let (learner, learning) = Learner::start(setting, &config.state_dir, lock, Clock::start())?;
     let relay = observe.relay;
     let folder =
-        Folder::open(relay.clone()).await.map_err(|e| format!("{}: {e}", relay.display()))?;
+        OfferFolder::open(relay.clone()).await.map_err(|e| format!("{}: {e}", relay.display()))?;
     let (changed, changes) = mpsc::channel(64);
     for channel in &config.channels {
         if let Channel::Unix(pattern) = channel {

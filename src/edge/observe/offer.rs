@@ -12,12 +12,12 @@ const WAITING: u32 = 1;
 
 /// The folder of the offered sockets.
 #[derive(Debug, Clone)]
-pub(super) struct Folder {
+pub(super) struct OfferFolder {
     path: PathBuf,
     mode: u32,
 }
 
-impl Folder {
+impl OfferFolder {
     /// Looks at the folder, and removes the sockets that a killed gateway has left in it: the router would find
     /// domains that are not there.
     ///

@@ -4,7 +4,7 @@
 
 use super::backlog::Backlog;
 use super::learner::Ear;
-use super::offer::{Folder, offer};
+use super::offer::{OfferFolder, offer};
 use super::pipe::{CHUNK, read, read_out, rest_of, write};
 use crate::edge::channel::{Channel, drain, is_absent};
 use crate::edge::clock::wait;
@@ -49,15 +49,15 @@ pub(super) struct Relay {
     /// The one that is offered to the router.
     pub offered: PathBuf,
     /// That one's folder.
-    pub folder: Folder,
+    pub folder: OfferFolder,
     pub control: mpsc::UnboundedReceiver<Control>,
     pub ear: Ear,
     pub limits: Limits,
-    life: Life,
+    life: RelayState,
 }
 
 /// The parts that change.
-struct Life {
+struct RelayState {
     /// Whether there is anything to connect to, as far as is known.
     present: bool,
     finish: Option<Instant>,
@@ -71,7 +71,7 @@ struct Life {
 }
 
 /// What there is while the domain is connected.
-struct Link {
+struct RelayLink {
     domain: UnixStream,
     offer: Option<Offered>,
     /// When to offer the socket (again).
@@ -86,7 +86,7 @@ struct Link {
     pending: BytesMut,
 }
 
-enum Turn {
+enum RelayEvent {
     Domain(io::Result<usize>),
     ToDomain(io::Result<usize>),
     Router(io::Result<usize>),
@@ -108,12 +108,12 @@ impl Relay {
     /// A relay whose domain's socket has just appeared.
     pub fn new(
         (name, own, offered): (String, PathBuf, PathBuf),
-        folder: Folder,
+        folder: OfferFolder,
         control: mpsc::UnboundedReceiver<Control>,
         ear: Ear,
         limits: Limits,
     ) -> Self {
-        let life = Life {
+        let life = RelayState {
             present: true,
             finish: None,
             last: None,
@@ -173,13 +173,13 @@ impl Relay {
     }
 
     fn report(&self) {
-        let Life { from_domain, from_router, discarded, .. } = self.life;
+        let RelayState { from_domain, from_router, discarded, .. } = self.life;
         tracing::info!(domain = %self.name, from_domain, from_router, discarded, "bytes relayed");
     }
 
     /// Passes everything on for as long as the domain is connected.
     async fn serve(&mut self, domain: UnixStream) {
-        let mut link = Link {
+        let mut link = RelayLink {
             domain,
             offer: None,
             offer_at: self.life.present.then(Instant::now),
@@ -192,15 +192,15 @@ impl Relay {
         self.ear.opened(Speaker::Domain);
         let why = loop {
             let ended = match self.turn(&mut link, &mut buffers).await {
-                Turn::Domain(Ok(0)) => Some("closed by the other side".to_owned()),
-                Turn::Domain(Err(error)) => Some(error.to_string()),
-                Turn::ToDomain(Err(error)) => {
+                RelayEvent::Domain(Ok(0)) => Some("closed by the other side".to_owned()),
+                RelayEvent::Domain(Err(error)) => Some(error.to_string()),
+                RelayEvent::ToDomain(Err(error)) => {
                     // It has closed its end, after it had spoken.
                     let rest = rest_of(&link.domain);
                     self.domain_said(&rest, &mut link);
                     Some(error.to_string())
                 }
-                Turn::Over => return self.finish(link).await,
+                RelayEvent::Over => return self.finish(link).await,
                 turn => {
                     self.take(turn, &mut link, &buffers).await;
                     None
@@ -214,7 +214,7 @@ impl Relay {
         self.let_go(link);
     }
 
-    async fn turn(&mut self, link: &mut Link, buffers: &mut Buffers) -> Turn {
+    async fn turn(&mut self, link: &mut RelayLink, buffers: &mut Buffers) -> RelayEvent {
         let finishing = self.life.finish.is_some();
         let idle =
             link.pending.is_empty() && (link.router.is_none() || link.backlog.chunk().is_empty());
@@ -224,56 +224,56 @@ impl Relay {
         let client = link.offer.as_ref().filter(|_| reader.is_none() && !finishing);
         let reader = reader.filter(|_| link.pending.is_empty());
         tokio::select! {
-            read = domain.read(&mut buffers.domain) => Turn::Domain(read),
-            read = read(reader, &mut buffers.router) => Turn::Router(read),
-            wrote = write(Some(domain_writer), &link.pending) => Turn::ToDomain(wrote),
-            wrote = write(writer, link.backlog.chunk()) => Turn::ToRouter(wrote),
-            client = accept(client) => Turn::Client(client),
-            Some(control) = self.control.recv() => Turn::Control(control),
-            () = wait(link.offer_at.filter(|_| !finishing)) => Turn::Offer,
-            () = wait(quiet) => Turn::Over,
-            () = wait(self.life.finish) => Turn::Over,
+            read = domain.read(&mut buffers.domain) => RelayEvent::Domain(read),
+            read = read(reader, &mut buffers.router) => RelayEvent::Router(read),
+            wrote = write(Some(domain_writer), &link.pending) => RelayEvent::ToDomain(wrote),
+            wrote = write(writer, link.backlog.chunk()) => RelayEvent::ToRouter(wrote),
+            client = accept(client) => RelayEvent::Client(client),
+            Some(control) = self.control.recv() => RelayEvent::Control(control),
+            () = wait(link.offer_at.filter(|_| !finishing)) => RelayEvent::Offer,
+            () = wait(quiet) => RelayEvent::Over,
+            () = wait(self.life.finish) => RelayEvent::Over,
         }
     }
 
-    async fn take(&mut self, turn: Turn, link: &mut Link, buffers: &Buffers) {
+    async fn take(&mut self, turn: RelayEvent, link: &mut RelayLink, buffers: &Buffers) {
         match turn {
-            Turn::Domain(read) => {
+            RelayEvent::Domain(read) => {
                 let bytes = buffers.domain.get(..read.unwrap_or(0)).unwrap_or_default();
                 self.domain_said(bytes, link);
             }
-            Turn::Router(Ok(read)) if read > 0 => {
+            RelayEvent::Router(Ok(read)) if read > 0 => {
                 self.router_said(buffers.router.get(..read).unwrap_or_default(), link);
             }
-            Turn::Router(_) => self.router_left(link),
-            Turn::ToDomain(wrote) => link.pending.advance(wrote.unwrap_or(0)),
-            Turn::ToRouter(Ok(wrote)) => link.backlog.taken(wrote),
-            Turn::ToRouter(Err(_)) => {
+            RelayEvent::Router(_) => self.router_left(link),
+            RelayEvent::ToDomain(wrote) => link.pending.advance(wrote.unwrap_or(0)),
+            RelayEvent::ToRouter(Ok(wrote)) => link.backlog.taken(wrote),
+            RelayEvent::ToRouter(Err(_)) => {
                 // It has closed its end, after it had written: that is still the domain's.
                 let rest = link.router.as_ref().map(rest_of).unwrap_or_default();
                 self.router_said(&rest, link);
                 self.router_left(link);
             }
-            Turn::Client(Ok(router)) => {
+            RelayEvent::Client(Ok(router)) => {
                 tracing::info!(domain = %self.name, "router connected");
                 self.ear.opened(Speaker::Router);
                 link.router = Some(router);
             }
-            Turn::Client(Err(error)) => {
+            RelayEvent::Client(Err(error)) => {
                 tracing::warn!(domain = %self.name, %error, "a client that could not be accepted");
                 link.offer = None;
                 link.offer_at = Some(Instant::now() + RETRY.1);
             }
-            Turn::Offer => self.offer(link).await,
-            Turn::Control(control) => {
+            RelayEvent::Offer => self.offer(link).await,
+            RelayEvent::Control(control) => {
                 self.offer_as_told(&control, link);
                 self.control(control);
             }
-            Turn::Over => {}
+            RelayEvent::Over => {}
         }
     }
 
-    fn domain_said(&mut self, bytes: &[u8], link: &mut Link) {
+    fn domain_said(&mut self, bytes: &[u8], link: &mut RelayLink) {
         self.life.from_domain += count(bytes);
         link.backlog.push(bytes);
         self.ear.heard(Speaker::Domain, bytes);
@@ -286,7 +286,7 @@ impl Relay {
         }
     }
 
-    fn router_said(&mut self, bytes: &[u8], link: &mut Link) {
+    fn router_said(&mut self, bytes: &[u8], link: &mut RelayLink) {
         self.life.from_router += count(bytes);
         link.pending.extend_from_slice(bytes);
         self.ear.heard(Speaker::Router, bytes);
@@ -303,7 +303,7 @@ impl Relay {
     }
 
     /// What is told of the domain's socket may be old: the connection may be one to its newest already.
-    fn offer_as_told(&self, control: &Control, link: &mut Link) {
+    fn offer_as_told(&self, control: &Control, link: &mut RelayLink) {
         match control {
             Control::Disappeared | Control::Finish(_) => (link.offer, link.offer_at) = (None, None),
             Control::Appeared if link.offer.is_none() => link.offer_at = Some(Instant::now()),
@@ -316,7 +316,7 @@ impl Relay {
         }
     }
 
-    async fn offer(&mut self, link: &mut Link) {
+    async fn offer(&mut self, link: &mut RelayLink) {
         link.offer_at = None;
         let opened = match self.folder.make() {
             Ok(()) => offer(self.offered.clone(), &self.own).await,
@@ -339,7 +339,7 @@ impl Relay {
         }
     }
 
-    fn router_left(&mut self, link: &mut Link) {
+    fn router_left(&mut self, link: &mut RelayLink) {
         link.router = None;
         link.backlog.reader_left();
         self.life.discarding = false;
@@ -350,7 +350,7 @@ impl Relay {
     }
 
     /// The domain is gone. Its router reads what was said before that, while a new one may come.
-    fn let_go(&mut self, link: Link) {
+    fn let_go(&mut self, link: RelayLink) {
         drop(link.offer);
         let left = link.backlog.chunk().len();
         match link.router {
@@ -367,7 +367,7 @@ impl Relay {
     }
 
     /// The gateway ends: what the domain was sent must have reached it before its connection closes.
-    async fn finish(&mut self, mut link: Link) {
+    async fn finish(&mut self, mut link: RelayLink) {
         let limit = self.life.finish.unwrap_or_else(Instant::now);
         link.offer = None;
         let (for_router, for_domain) = (link.backlog.chunk().len(), link.pending.len());

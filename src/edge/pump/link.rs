@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 const CHUNK: usize = 8 * 1024;
 
 /// A connection that is being made.
-type Opening = Pin<Box<dyn Future<Output = io::Result<Broker>> + Send>>;
+type Dialling = Pin<Box<dyn Future<Output = io::Result<Broker>> + Send>>;
 
 /// The connection, and the one before it.
 #[derive(Default)]
@@ -29,7 +29,7 @@ pub(super) struct Link {
 pub(super) enum Stage {
     #[default]
     None,
-    Opening(Opening),
+    Opening(Dialling),
     Open(ReadHalf<Broker>, WriteHalf<Broker>),
 }
 
@@ -62,7 +62,7 @@ impl Link {
 
     /// Closes the connection, as soon as the broker has these last bytes. Says whether there is one to close.
     pub fn hang_up(&mut self, left: Bytes, name: &DomainName) -> bool {
-        let opened: Opening = match std::mem::take(&mut self.stage) {
+        let opened: Dialling = match std::mem::take(&mut self.stage) {
             Stage::None => return self.hanging_up.0.is_some(),
             // A program may say all that it has to say without waiting for the broker.
             Stage::Opening(opening) => opening,

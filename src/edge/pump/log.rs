@@ -2,7 +2,7 @@
 
 use super::DomainPump;
 use crate::edge::journal::{AGAIN, Journal, Written};
-use crate::edge::store::{Folder, Found, Log};
+use crate::edge::store::{FoundLog, StoreFolder, StoreLog};
 use crate::engine::gateway::{Gateway, Restored};
 use crate::engine::name::DomainName;
 use crate::engine::store::Record;
@@ -25,7 +25,7 @@ impl DomainPump {
         }
     }
 
-    fn take_up(&mut self, found: Found) {
+    fn take_up(&mut self, found: FoundLog) {
         const SHOWN: usize = 20;
         for fault in found.faults.iter().take(SHOWN) {
             tracing::warn!(domain = %self.name, fault, "the store was damaged");
@@ -112,7 +112,7 @@ impl DomainPump {
     /// Takes messages back from the log.
     pub(super) async fn take_stored(&mut self) {
         let Some(journal) = &mut self.journal else { return };
-        let (messages, last) = match journal.shelf.work(Log::next_few).await {
+        let (messages, last) = match journal.shelf.work(StoreLog::next_few).await {
             Ok(read) => read,
             Err(error) => {
                 tracing::error!(domain = %self.name, %error, "a part of the store cannot be read");
@@ -185,13 +185,17 @@ impl DomainPump {
             self.tell(|gateway, name, now| gateway.suspended(name, now));
         }
         if let Some(journal) = &mut self.journal {
-            let _ = timeout(AGAIN, journal.shelf.work(Log::force)).await;
+            let _ = timeout(AGAIN, journal.shelf.work(StoreLog::force)).await;
         }
     }
 }
 
 /// The log, under another name, if anything in it is needed.
-async fn give_away(journal: &mut Journal, folder: Folder, name: &DomainName) -> Option<Log> {
+async fn give_away(
+    journal: &mut Journal,
+    folder: StoreFolder,
+    name: &DomainName,
+) -> Option<StoreLog> {
     let name = name.clone();
     let moved = journal.shelf.work(move |log| {
         // Without its marks, what is over is sent once more.

@@ -11,12 +11,12 @@ use super::handle::Handle;
 use super::journal::{Journal, back};
 use super::refusals;
 use super::session::{ReadRoom, SessionPump};
-use super::store::Folder;
+use super::store::StoreFolder;
 use crate::config::Address;
 use crate::engine::clock::Now;
 use crate::engine::gateway::{Effect, Gateway, Pump};
 use crate::engine::name::DomainName;
-use crate::engine::session::Input;
+use crate::engine::session::SessionInput;
 use link::{FromBroker, Link};
 pub(super) use port::Place;
 use port::Port;
@@ -35,7 +35,7 @@ pub(super) struct Shared {
     /// Where sessions are remembered, if there is such a folder.
     pub state_dir: Option<PathBuf>,
     /// Where logs are, if there is a store.
-    pub store: Option<Folder>,
+    pub store: Option<StoreFolder>,
 }
 
 impl Shared {
@@ -65,10 +65,10 @@ pub(super) struct DomainPump {
 }
 
 /// What has happened.
-enum Event {
+enum PumpEvent {
     Read(io::Result<usize>),
     Wrote(io::Result<usize>),
-    Session(Input),
+    Session(SessionInput),
     Broker(FromBroker),
     HungUp,
     Stored,
@@ -210,7 +210,7 @@ impl DomainPump {
         true
     }
 
-    async fn event(&mut self, from_domain: &mut Vec<u8>, from_broker: &mut Vec<u8>) -> Event {
+    async fn event(&mut self, from_domain: &mut Vec<u8>, from_broker: &mut Vec<u8>) -> PumpEvent {
         let engine = Arc::clone(&self.shared.engine);
         let (most, room, stored) = self.ask(|gateway, name| {
             (gateway.may_read(name), gateway.may_read_broker(name), gateway.wants_stored(name))
@@ -221,49 +221,49 @@ impl DomainPump {
         let (reader, writer) = self.port.ends();
         let (link, hanging_up) = self.link.parts();
         tokio::select! {
-            wrote = writer.write(&engine, &self.name) => Event::Wrote(wrote),
-            input = self.session.next() => Event::Session(input),
-            read = reader.read(from_domain, most.unwrap_or(0)), if most.is_some() => Event::Read(read),
-            event = link.next(from_broker, room, &engine, &self.name) => Event::Broker(event),
-            () = hanging_up.ended() => Event::HungUp,
-            () = std::future::ready(()), if stored => Event::Stored,
-            ended = back(&mut self.journal) => Event::LogBack(ended),
-            () = self.notify.notified() => Event::Woken,
-            () = wait(sync) => Event::Sync,
-            () = wait(deadline) => Event::Time,
+            wrote = writer.write(&engine, &self.name) => PumpEvent::Wrote(wrote),
+            input = self.session.next() => PumpEvent::Session(input),
+            read = reader.read(from_domain, most.unwrap_or(0)), if most.is_some() => PumpEvent::Read(read),
+            event = link.next(from_broker, room, &engine, &self.name) => PumpEvent::Broker(event),
+            () = hanging_up.ended() => PumpEvent::HungUp,
+            () = std::future::ready(()), if stored => PumpEvent::Stored,
+            ended = back(&mut self.journal) => PumpEvent::LogBack(ended),
+            () = self.notify.notified() => PumpEvent::Woken,
+            () = wait(sync) => PumpEvent::Sync,
+            () = wait(deadline) => PumpEvent::Time,
         }
     }
 
-    async fn take(&mut self, event: Event, from_domain: &[u8], from_broker: &[u8]) {
+    async fn take(&mut self, event: PumpEvent, from_domain: &[u8], from_broker: &[u8]) {
         match event {
-            Event::Read(Ok(0)) => self.closed("closed by the other side"),
-            Event::Read(Ok(n)) => {
+            PumpEvent::Read(Ok(0)) => self.closed("closed by the other side"),
+            PumpEvent::Read(Ok(n)) => {
                 let bytes = from_domain.get(..n).unwrap_or_default();
                 let more = self.port.was_full();
                 self.tell(|gateway, name, now| gateway.received(name, bytes, more, now));
                 // A flood is taken in piece by piece: it is everybody else's turn.
                 self.passed_on |= more;
             }
-            Event::Read(Err(error)) => self.closed(&error.to_string()),
-            Event::Wrote(wrote) => self.wrote(wrote),
-            Event::Session(input) => {
+            PumpEvent::Read(Err(error)) => self.closed(&error.to_string()),
+            PumpEvent::Wrote(wrote) => self.wrote(wrote),
+            PumpEvent::Session(input) => {
                 let me = self.me.clone();
                 self.tell(|gateway, _, now| gateway.session(&me, input, now));
             }
-            Event::Broker(event) => self.broker_did(event, from_broker),
-            Event::HungUp => self.tell(Gateway::hung_up),
-            Event::Stored => self.take_stored().await,
-            Event::LogBack(ended) => {
+            PumpEvent::Broker(event) => self.broker_did(event, from_broker),
+            PumpEvent::HungUp => self.tell(Gateway::hung_up),
+            PumpEvent::Stored => self.take_stored().await,
+            PumpEvent::LogBack(ended) => {
                 if let Some(journal) = &mut self.journal {
                     journal.back(&ended);
                 }
             }
-            Event::Sync => self.sync_log().await,
-            Event::Time => {
+            PumpEvent::Sync => self.sync_log().await,
+            PumpEvent::Time => {
                 let me = self.me.clone();
                 self.tell(|gateway, _, now| gateway.wake(&me, now));
             }
-            Event::Woken => {}
+            PumpEvent::Woken => {}
         }
     }
 

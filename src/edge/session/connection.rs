@@ -5,12 +5,12 @@
 //! must not be cancelled while it writes. What is meant by the packets is
 //! [`crate::engine::session`]'s.
 
-use super::input::{Arrived, Incoming, Input, LARGE, ReadRoom, Share, broken};
+use super::input::{Arrived, Incoming, Input, LARGE, ReadRoom, Reserved, broken};
 use super::output::Output;
 use super::wire;
 use crate::config::Address;
 use crate::edge::broker::{self, Broker};
-use crate::engine::session::{Cause, Connect, Input as Happened, Packet};
+use crate::engine::session::{Cause, ConnectPacket, Packet, SessionInput as Happened};
 use futures_util::FutureExt as _;
 use rumqttc::v5::mqttbytes::v5::{Packet as WirePacket, PubComp};
 use std::collections::VecDeque;
@@ -33,7 +33,7 @@ const EVENTS: usize = 16;
 
 /// What happened on a connection.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum ConnectionEvent {
     /// A packet has come.
     Incoming(Incoming),
     /// The oldest publish of QoS 0 is being written.
@@ -43,28 +43,28 @@ pub(super) enum Event {
 /// A connection, or the attempt to make one. Dropping it ends it.
 pub struct Connection {
     packets: VecDeque<WirePacket>,
-    stage: Stage,
+    stage: ConnectionStage,
 }
 
 /// The halves of a connection that is being made.
 type Opening =
     Pin<Box<dyn Future<Output = io::Result<(ReadHalf<Broker>, WriteHalf<Broker>)>> + Send>>;
 
-enum Stage {
+enum ConnectionStage {
     Opening(Opening, u32, ReadRoom),
     Open(Box<Open>),
     /// What it read together with its end, PUBACKs say, is still there.
-    Ended(VecDeque<Event>, Option<Cause>),
+    Ended(VecDeque<ConnectionEvent>, Option<Cause>),
 }
 
 impl Connection {
     /// Starts to connect, and sends a CONNECT.
-    pub fn open(connect: Connect, address: &Address, room: ReadRoom) -> Self {
+    pub fn open(connect: ConnectPacket, address: &Address, room: ReadRoom) -> Self {
         let address = address.clone();
         let most = connect.max_packet;
         let opening = async move { broker::connect(&address).await.map(split) };
         let packets = VecDeque::from([wire::connect(connect)]);
-        Self { packets, stage: Stage::Opening(Box::pin(opening), most, room) }
+        Self { packets, stage: ConnectionStage::Opening(Box::pin(opening), most, room) }
     }
 
     /// Sends a packet.
@@ -83,12 +83,12 @@ impl Connection {
         loop {
             let event = self.event().await;
             tracing::trace!(
-                is_packet = matches!(event, Some(Ok(Event::Incoming(_)))),
+                is_packet = matches!(event, Some(Ok(ConnectionEvent::Incoming(_)))),
                 "from the broker"
             );
             return match event {
-                Some(Ok(Event::Written)) => Happened::Written,
-                Some(Ok(Event::Incoming(packet))) => match packet {
+                Some(Ok(ConnectionEvent::Written)) => Happened::Written,
+                Some(Ok(ConnectionEvent::Incoming(packet))) => match packet {
                     Incoming::Connack(connack) => Happened::Connected(connack),
                     Incoming::Publish(message, id, qos) => Happened::Received(message, id, qos),
                     Incoming::Puback(id, code) => Happened::Puback(id, code),
@@ -114,30 +114,31 @@ impl Connection {
     }
 
     /// The next event; `None` once the connection has ended and its cause was given. Cancel-safe.
-    pub(super) async fn event(&mut self) -> Option<Result<Event, Cause>> {
+    pub(super) async fn event(&mut self) -> Option<Result<ConnectionEvent, Cause>> {
         loop {
             match &mut self.stage {
-                Stage::Opening(opening, most, room) => {
+                ConnectionStage::Opening(opening, most, room) => {
                     self.stage = match opening.as_mut().await {
                         Ok((reader, writer)) => {
                             let input = Input::new(Box::new(reader), *most, room.clone());
-                            Stage::Open(Box::new(Open::new(input, writer)))
+                            ConnectionStage::Open(Box::new(Open::new(input, writer)))
                         }
                         Err(error) => {
                             let cause = Cause::Unreachable(error.to_string());
-                            Stage::Ended(VecDeque::new(), Some(cause))
+                            ConnectionStage::Ended(VecDeque::new(), Some(cause))
                         }
                     };
                 }
-                Stage::Open(open) => {
+                ConnectionStage::Open(open) => {
                     if let Some(event) = open.events.pop_front() {
                         return Some(Ok(event));
                     }
                     if let Err(cause) = open.go_on(&mut self.packets).await {
-                        self.stage = Stage::Ended(std::mem::take(&mut open.events), Some(cause));
+                        self.stage =
+                            ConnectionStage::Ended(std::mem::take(&mut open.events), Some(cause));
                     }
                 }
-                Stage::Ended(events, cause) => {
+                ConnectionStage::Ended(events, cause) => {
                     let event = events.pop_front().map(Ok);
                     return event.or_else(|| cause.take().map(Err));
                 }
@@ -149,10 +150,10 @@ impl Connection {
 struct Open {
     input: Input,
     /// Of what the caller was given last.
-    share: Option<Share>,
+    share: Option<Reserved>,
     writer: WriteHalf<Broker>,
     output: Output,
-    events: VecDeque<Event>,
+    events: VecDeque<ConnectionEvent>,
 }
 
 impl Open {
@@ -198,7 +199,7 @@ impl Open {
 
     fn push(&mut self, packet: WirePacket) -> Result<(), Cause> {
         if matches!(&packet, WirePacket::Publish(publish) if publish.pkid == 0) {
-            self.events.push_back(Event::Written);
+            self.events.push_back(ConnectionEvent::Written);
         }
         let pushed = self.output.push(packet);
         pushed.map_err(|error| Cause::Broken(format!("a packet cannot be written: {error}")))
@@ -208,7 +209,7 @@ impl Open {
         match packet {
             Incoming::Ended(cause) => return Err(cause),
             Incoming::Pubrel(id) => self.push(WirePacket::PubComp(PubComp::new(id, None)))?,
-            packet => self.events.push_back(Event::Incoming(packet)),
+            packet => self.events.push_back(ConnectionEvent::Incoming(packet)),
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ pub struct ReadRoom {
 }
 
 /// What a packet has of it, until this is dropped.
-pub(super) type Share = OwnedSemaphorePermit;
+pub(super) type Reserved = OwnedSemaphorePermit;
 
 impl ReadRoom {
     /// Room for so many bytes, or for one packet, if that is larger.
@@ -35,7 +35,7 @@ impl ReadRoom {
     }
 
     /// Waits until there is room for a packet of so many bytes: `None` if there never is any.
-    async fn take(&self, size: usize) -> Option<Share> {
+    async fn take(&self, size: usize) -> Option<Reserved> {
         let size = u32::try_from(size).unwrap_or(u32::MAX).min(self.all);
         Arc::clone(&self.bytes).acquire_many_owned(size).await.ok()
     }
@@ -49,7 +49,7 @@ pub(super) struct Input {
     most: u32,
     room: ReadRoom,
     /// Of the packet that has begun.
-    share: Option<Share>,
+    share: Option<Reserved>,
 }
 
 /// A packet of the broker's.
@@ -79,7 +79,7 @@ pub(super) struct Arrived {
     /// In bytes.
     pub size: usize,
     /// For as long as somebody has the packet.
-    pub share: Option<Share>,
+    pub share: Option<Reserved>,
 }
 
 impl Input {

@@ -14,7 +14,7 @@ pub use retained::Retained;
 
 use crate::config::Address;
 use crate::engine::name::DomainName;
-use crate::engine::session::{Effect, Input, Packet};
+use crate::engine::session::{Packet, SessionEffect, SessionInput};
 use connection::Connection;
 use remembered::Remembered;
 use std::path::PathBuf;
@@ -43,13 +43,13 @@ impl SessionPump {
 
     /// Does what the session wants done. After a DISCONNECT that takes until the broker has read it, within
     /// about a second: whoever has the client id next must not throw out this connection, nor be thrown out by it.
-    pub async fn carry_out(&mut self, effect: Effect) {
+    pub async fn carry_out(&mut self, effect: SessionEffect) {
         match effect {
-            Effect::Dial(connect) => {
+            SessionEffect::Dial(connect) => {
                 let room = self.room.clone();
                 self.connection = Some(Connection::open(*connect, &self.broker, room));
             }
-            Effect::Send(packet) => {
+            SessionEffect::Send(packet) => {
                 let ends = matches!(packet, Packet::Disconnect { .. });
                 if let Some(connection) = &mut self.connection {
                     connection.send(packet);
@@ -58,9 +58,9 @@ impl SessionPump {
                     connection.end().await;
                 }
             }
-            Effect::HangUp => self.connection = None,
-            Effect::Remember { client_id, held } => self.remembered.write(&client_id, &held),
-            Effect::Warn(what) => match &self.domain {
+            SessionEffect::HangUp => self.connection = None,
+            SessionEffect::Remember { client_id, held } => self.remembered.write(&client_id, &held),
+            SessionEffect::Warn(what) => match &self.domain {
                 Some(domain) => tracing::warn!(%domain, "{what}"),
                 None => tracing::warn!("{what}"),
             },
@@ -68,18 +68,18 @@ impl SessionPump {
     }
 
     /// What happens next. Cancel-safe.
-    pub async fn next(&mut self) -> Input {
+    pub async fn next(&mut self) -> SessionInput {
         tokio::select! {
             input = next(&mut self.connection) => input,
-            () = self.remembered.written() => Input::Remembered,
+            () = self.remembered.written() => SessionInput::Remembered,
         }
     }
 }
 
-async fn next(connection: &mut Option<Connection>) -> Input {
+async fn next(connection: &mut Option<Connection>) -> SessionInput {
     let Some(open) = connection else { return std::future::pending().await };
     let input = open.next().await;
-    if matches!(input, Input::Lost(_)) {
+    if matches!(input, SessionInput::Lost(_)) {
         *connection = None;
     }
     input

@@ -1,10 +1,10 @@
 //! A short look at what the broker has retained, without a session that it would keep.
 
-use super::connection::{Connection, Event};
+use super::connection::{Connection, ConnectionEvent};
 use super::input::{Incoming, ReadRoom};
 use crate::config::Address;
 use crate::engine::publish::Received;
-use crate::engine::session::{Connect, Packet, named};
+use crate::engine::session::{ConnectPacket, Packet, named};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at};
@@ -23,7 +23,7 @@ impl Retained {
     /// Begins to connect, with a session that ends with the connection, and asks for what is retained on
     /// these topics.
     #[must_use]
-    pub fn open(connect: Connect, address: &Address, topics: Vec<String>) -> Self {
+    pub fn open(connect: ConnectPacket, address: &Address, topics: Vec<String>) -> Self {
         let (sender, messages) = mpsc::channel(WAITING);
         let keep_alive = Duration::from_secs(connect.keep_alive.into());
         let room = ReadRoom::new(connect.max_packet);
@@ -57,11 +57,13 @@ async fn poll(
             }
         };
         let next = match event {
-            Some(Ok(Event::Incoming(packet))) => match take(packet, &topics, &mut connection) {
-                Some(next) => next,
-                None => continue,
-            },
-            Some(Ok(Event::Written)) => continue,
+            Some(Ok(ConnectionEvent::Incoming(packet))) => {
+                match take(packet, &topics, &mut connection) {
+                    Some(next) => next,
+                    None => continue,
+                }
+            }
+            Some(Ok(ConnectionEvent::Written)) => continue,
             Some(Err(cause)) => Err(cause.to_string()),
             None => return,
         };

@@ -7,7 +7,7 @@
 use super::input::Incoming;
 use crate::engine::password::Credentials;
 use crate::engine::publish::{ID_PROPERTY, MARK_PROPERTY, Publish, Qos, Received, SOURCE_PROPERTY};
-use crate::engine::session::{Cause, Connack, Connect, Filter, Packet, Replay};
+use crate::engine::session::{Cause, Connack, ConnectPacket, Filter, Packet, Replay};
 use crate::engine::session::{WINDOW, whole_seconds};
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::{Error, QoS, v5 as wire};
@@ -138,7 +138,7 @@ fn publish(from: &mut BytesMut, most: u32) -> Result<Incoming, Error> {
 }
 
 /// A CONNECT.
-pub(super) fn connect(connect: Connect) -> wire::Packet {
+pub(super) fn connect(connect: ConnectPacket) -> wire::Packet {
     let packet = wire::Connect {
         keep_alive: connect.keep_alive,
         client_id: connect.client_id,

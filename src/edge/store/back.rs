@@ -1,9 +1,9 @@
 //! What is in a log alone comes back, one by one and in order.
 
-use super::log::Log;
+use super::log::StoreLog;
 use super::scan::segment_path;
 use super::since_boot;
-use crate::engine::store::{self, Message, Record, Step};
+use crate::engine::store::{self, MessageRecord, Record, Step};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -14,9 +14,9 @@ use std::time::Duration;
 const FEW: (usize, usize) = (32, 256 * 1024);
 
 /// A message that comes back: its number, and what is left of its time.
-pub(in crate::edge) type Back = (u64, Box<Message>, Option<Duration>);
+pub(in crate::edge) type Back = (u64, Box<MessageRecord>, Option<Duration>);
 
-impl Log {
+impl StoreLog {
     /// The next few messages that are in the log alone, and whether there are no others.
     ///
     /// # Errors

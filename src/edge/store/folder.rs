@@ -2,14 +2,14 @@
 
 use super::boot_id;
 use super::budget::Budget;
-use super::log::Log;
+use super::log::StoreLog;
 use super::open;
 use super::scan::{self, segments};
 use crate::config::Store;
 use crate::config::Sync;
 use crate::edge::{private, regular};
 use crate::engine::name::DomainName;
-use crate::engine::store::{Entry, Record};
+use crate::engine::store::{LogEntry, Record};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -28,7 +28,7 @@ const TRIES: (u32, Duration) = (20, Duration::from_millis(50));
 
 /// The folder, locked for this run.
 #[derive(Debug, Clone)]
-pub(in crate::edge) struct Folder {
+pub(in crate::edge) struct StoreFolder {
     path: PathBuf,
     boot: Option<String>,
     budget: Budget,
@@ -36,7 +36,7 @@ pub(in crate::edge) struct Folder {
     _lock: Arc<File>,
 }
 
-impl Folder {
+impl StoreFolder {
     /// Locks the folder, which need not be there.
     ///
     /// # Errors
@@ -81,9 +81,9 @@ impl Folder {
     ///
     /// # Errors
     /// Those of the disk.
-    pub async fn log(&self, folder: PathBuf) -> io::Result<(Log, open::Found)> {
+    pub async fn log(&self, folder: PathBuf) -> io::Result<(StoreLog, open::FoundLog)> {
         let (share, boot) = (self.budget.share(), self.boot.clone());
-        let opened = tokio::task::spawn_blocking(move || Log::open(&folder, share, boot));
+        let opened = tokio::task::spawn_blocking(move || StoreLog::open(&folder, share, boot));
         let opened = tokio::time::timeout(PATIENCE, opened).await;
         opened.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?
     }
@@ -109,7 +109,7 @@ impl Folder {
         is_taken_up: impl Fn(&DomainName) -> bool,
     ) -> io::Result<Vec<(DomainName, PathBuf)>> {
         let mut all = Vec::new();
-        for Place { name, left, path } in logs(&self.path)? {
+        for LogPlace { name, left, path } in logs(&self.path)? {
             if left.is_some() {
                 all.push((name, path));
             } else if !is_taken_up(&name) {
@@ -131,7 +131,7 @@ pub(in crate::edge) fn make(path: &Path) -> io::Result<()> {
 }
 
 /// A log in a store.
-struct Place {
+struct LogPlace {
     name: DomainName,
     /// Its number, if its domain has left it.
     left: Option<u64>,
@@ -139,7 +139,7 @@ struct Place {
 }
 
 /// The logs in a store: for each domain the oldest first.
-fn logs(path: &Path) -> io::Result<Vec<Place>> {
+fn logs(path: &Path) -> io::Result<Vec<LogPlace>> {
     let mut all = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
@@ -151,11 +151,11 @@ fn logs(path: &Path) -> io::Result<Vec<Place>> {
             && (left.is_some() || number.is_empty())
             && path.is_dir()
         {
-            all.push(Place { name, left, path });
+            all.push(LogPlace { name, left, path });
         }
     }
     all.sort_by(|a, b| {
-        let age = |log: &Place| (log.left.is_none(), log.left);
+        let age = |log: &LogPlace| (log.left.is_none(), log.left);
         a.name.cmp(&b.name).then_with(|| age(a).cmp(&age(b)))
     });
     Ok(all)
@@ -163,7 +163,7 @@ fn logs(path: &Path) -> io::Result<Vec<Place>> {
 
 /// What a store has of a domain.
 #[derive(Debug)]
-pub struct Kept {
+pub struct KeptLog {
     /// The domain.
     pub name: DomainName,
     /// How many bytes its segments have.
@@ -178,7 +178,7 @@ pub struct Kept {
 #[derive(Debug)]
 pub struct Content {
     /// The record.
-    pub entry: Entry,
+    pub entry: LogEntry,
     /// Whether the broker has the request of this call.
     pub landed: bool,
     /// Whether the machine has been started since.
@@ -189,7 +189,7 @@ pub struct Content {
 #[derive(Debug)]
 pub struct Shown {
     /// By domain.
-    pub domains: Vec<Kept>,
+    pub domains: Vec<KeptLog>,
     /// Whether a gateway has it.
     pub running: bool,
 }
@@ -201,7 +201,7 @@ pub struct Shown {
 pub fn list(path: &Path) -> Result<Shown, String> {
     let at = |error: io::Error| format!("{}: {error}", path.display());
     let running = is_locked(path).map_err(at)?;
-    let mut domains: Vec<Kept> = Vec::new();
+    let mut domains: Vec<KeptLog> = Vec::new();
     for log in logs(path).map_err(at)? {
         let kept = look(log.name, &log.path).map_err(at)?;
         match domains.iter_mut().find(|k| k.name == kept.name) {
@@ -224,9 +224,9 @@ fn is_locked(path: &Path) -> io::Result<bool> {
     }
 }
 
-fn look(name: DomainName, folder: &Path) -> io::Result<Kept> {
+fn look(name: DomainName, folder: &Path) -> io::Result<KeptLog> {
     let boot = boot_id();
-    let mut kept = Kept { name, size: 0, content: Vec::new(), faults: Vec::new() };
+    let mut kept = KeptLog { name, size: 0, content: Vec::new(), faults: Vec::new() };
     let (mut landed, mut over) = (BTreeSet::new(), BTreeSet::new());
     let all = segments(folder)?;
     let last = all.last().map(|(number, _)| *number);

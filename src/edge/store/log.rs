@@ -28,7 +28,7 @@ const MARKS: usize = 256 * 1024;
 
 /// A log, and the segment that it writes to.
 #[derive(Debug)]
-pub(in crate::edge) struct Log {
+pub(in crate::edge) struct StoreLog {
     pub(super) folder: PathBuf,
     pub(super) boot: Option<String>,
     pub(super) share: Share,
@@ -73,8 +73,8 @@ pub(super) struct Batch {
     marks: Vec<u8>,
 }
 
-impl Log {
-    /// Appends a record at the next [`Log::flush`]: its number. `apart` says that it is kept nowhere else.
+impl StoreLog {
+    /// Appends a record at the next [`StoreLog::flush`]: its number. `apart` says that it is kept nowhere else.
     pub fn append(&mut self, record: &Record, apart: bool) -> u64 {
         let n = self.next;
         self.next = self.next.saturating_add(1);

@@ -20,10 +20,10 @@ mod shelf;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub use folder::{Content, Kept, Shown, drop_domain, list};
-pub(super) use folder::{Folder, make};
-pub(super) use log::Log;
-pub(super) use open::Found;
+pub use folder::{Content, KeptLog, Shown, drop_domain, list};
+pub(super) use folder::{StoreFolder, make};
+pub(super) use log::StoreLog;
+pub(super) use open::FoundLog;
 pub(super) use shelf::Shelf;
 
 use std::time::Duration;

@@ -1,12 +1,12 @@
 //! A log is opened: what an earlier run has left in it.
 
 use super::budget::Share;
-use super::log::{Batch, Log, Segment};
+use super::log::{Batch, Segment, StoreLog};
 use super::ranges::Ranges;
 use super::scan::{self, segment_path, segments};
 use super::since_boot;
 use crate::edge::{private, regular};
-use crate::engine::store::{self, Message, Record};
+use crate::engine::store::{self, MessageRecord, Record};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::{self, File};
 use std::io;
@@ -15,23 +15,23 @@ use std::time::Duration;
 
 /// What an earlier run has left in a log.
 #[derive(Debug, Default)]
-pub(in crate::edge) struct Found {
+pub(in crate::edge) struct FoundLog {
     /// How many messages wait for the broker, and how many of them are counted.
     pub apart: (usize, u64),
     /// Calls on MQTT that wait for their answers, and whether the broker has their requests.
-    pub calls: BTreeMap<u64, (Message, bool, Duration)>,
+    pub calls: BTreeMap<u64, (MessageRecord, bool, Duration)>,
     /// What the last run was about, with the time by which it counts.
     pub suspended: Vec<(u64, Record, Option<Duration>)>,
     /// What is wrong with the log.
     pub faults: Vec<String>,
 }
 
-impl Log {
+impl StoreLog {
     /// Opens a log, which need not be there.
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn open(folder: &Path, share: Share, boot: Option<String>) -> io::Result<(Self, Found)> {
+    pub fn open(folder: &Path, share: Share, boot: Option<String>) -> io::Result<(Self, FoundLog)> {
         private::folder(folder)?;
         // The folder may be new.
         let parent = folder.parent().and_then(|parent| File::open(parent).ok());
@@ -50,7 +50,7 @@ impl Log {
             tried: None,
             batch: Batch::default(),
         };
-        let mut found = Found::default();
+        let mut found = FoundLog::default();
         log.find_marks(&mut found)?;
         log.find_records(&mut found)?;
         if found.apart.0 > 0 {
@@ -62,7 +62,7 @@ impl Log {
     }
 
     /// Finds the segments and what they say is over; cuts off what is torn.
-    fn find_marks(&mut self, found: &mut Found) -> io::Result<()> {
+    fn find_marks(&mut self, found: &mut FoundLog) -> io::Result<()> {
         let all = segments(&self.folder)?;
         let last = all.last().map(|(number, _)| *number);
         for (number, path) in all {
@@ -105,7 +105,7 @@ impl Log {
         Ok(())
     }
 
-    fn find_records(&mut self, found: &mut Found) -> io::Result<()> {
+    fn find_records(&mut self, found: &mut FoundLog) -> io::Result<()> {
         let places: Vec<_> = self.segments.iter().map(|s| (s.number, s.first, s.timely)).collect();
         for (at, (number, first, timely)) in places.into_iter().enumerate() {
             let time = timely.then(since_boot);
@@ -133,7 +133,7 @@ impl Log {
     }
 
     /// Enters a record that is needed. Says whether it was found before: then it was being moved.
-    fn found(&self, n: u64, record: Record, time: Option<Duration>, found: &mut Found) -> bool {
+    fn found(&self, n: u64, record: Record, time: Option<Duration>, found: &mut FoundLog) -> bool {
         match record {
             Record::Message(mut message) => {
                 let landed = self.landed.contains(n);

@@ -1,7 +1,7 @@
 //! A log as it is found: its segments, and every record in them.
 
 use crate::edge::regular;
-use crate::engine::store::{self, Entry, Step};
+use crate::engine::store::{self, LogEntry, Step};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -36,7 +36,7 @@ pub(super) fn empty(path: &Path, is_last: bool) -> Option<String> {
 }
 
 /// A segment that was read.
-pub(super) struct Segment {
+pub(super) struct ScannedSegment {
     /// The start of the machine in which it was written.
     pub boot: Option<String>,
     /// How long its good part is.
@@ -48,14 +48,17 @@ pub(super) struct Segment {
 }
 
 /// Reads a segment, and gives each record of it with its place.
-pub(super) fn read(path: &Path, mut each: impl FnMut(Entry, usize)) -> io::Result<Segment> {
+pub(super) fn read(
+    path: &Path,
+    mut each: impl FnMut(LogEntry, usize),
+) -> io::Result<ScannedSegment> {
     let bytes = regular::read(path)?;
     let mut faults = Vec::new();
     let (start, boot) = match store::read_header(&bytes) {
         Ok((start, boot)) => (start, boot.map(str::to_owned)),
         Err(why) => {
             let torn = bytes.len();
-            return Ok(Segment { boot: None, length: 0, faults: vec![why], torn });
+            return Ok(ScannedSegment { boot: None, length: 0, faults: vec![why], torn });
         }
     };
     let (mut at, mut good) = (start, start);
@@ -80,5 +83,5 @@ pub(super) fn read(path: &Path, mut each: impl FnMut(Entry, usize)) -> io::Resul
     }
     let torn = bytes.len() - good;
     faults.append(&mut doubtful);
-    Ok(Segment { boot, length: good, faults, torn })
+    Ok(ScannedSegment { boot, length: good, faults, torn })
 }

@@ -1,6 +1,6 @@
 //! A log, unless the disk has it: whoever owns it waits for the disk for a while, and not for ever.
 
-use super::log::Log;
+use super::log::StoreLog;
 use std::io;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -14,9 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(in crate::edge) struct Shelf {
     /// Absent while the disk has it.
-    log: Option<Log>,
+    log: Option<StoreLog>,
     /// What took too long. Gives the log, and how it ended.
-    away: Option<JoinHandle<(Log, io::Result<()>)>>,
+    away: Option<JoinHandle<(StoreLog, io::Result<()>)>>,
     patience: Duration,
     /// What nobody needs any more, and what the broker has, since the log is away.
     over: Vec<u64>,
@@ -24,23 +24,23 @@ pub(in crate::edge) struct Shelf {
 }
 
 impl Shelf {
-    pub fn new(log: Log) -> Self {
+    pub fn new(log: StoreLog) -> Self {
         let (over, landed) = (Vec::new(), Vec::new());
         Self { log: Some(log), away: None, patience: PATIENCE, over, landed }
     }
 
     /// The log, unless the disk has it.
-    pub fn log(&mut self) -> Option<&mut Log> {
+    pub fn log(&mut self) -> Option<&mut StoreLog> {
         self.log.as_mut()
     }
 
     /// The same, to look at.
-    pub fn here(&self) -> Option<&Log> {
+    pub fn here(&self) -> Option<&StoreLog> {
         self.log.as_ref()
     }
 
     /// The log, for good.
-    pub fn take(&mut self) -> Option<Log> {
+    pub fn take(&mut self) -> Option<StoreLog> {
         self.log.take()
     }
 
@@ -54,7 +54,7 @@ impl Shelf {
         self.log.is_none() && self.away.is_none()
     }
 
-    /// As [`Log::over`], now or when the log is back.
+    /// As [`StoreLog::over`], now or when the log is back.
     pub fn over(&mut self, n: u64) {
         match &mut self.log {
             Some(log) => log.over(n),
@@ -62,7 +62,7 @@ impl Shelf {
         }
     }
 
-    /// As [`Log::landed`], now or when the log is back.
+    /// As [`StoreLog::landed`], now or when the log is back.
     pub fn landed(&mut self, n: u64) {
         match &mut self.log {
             Some(log) => log.landed(n),
@@ -77,7 +77,7 @@ impl Shelf {
     /// it ends, and what it read comes again. `ResourceBusy`: something before it still takes too long.
     pub async fn work<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Log) -> io::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut StoreLog) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let Some(mut log) = self.log.take() else { return Err(io::ErrorKind::ResourceBusy.into()) };
         let (give, mut result) = oneshot::channel();
@@ -134,7 +134,7 @@ mod tests {
     async fn a_disk_that_hangs_is_given_up_and_gives_the_log_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let share = Budget::new(1024 * 1024).share();
-        let (log, _) = Log::open(&folder.path().join("log"), share, None).expect("a log");
+        let (log, _) = StoreLog::open(&folder.path().join("log"), share, None).expect("a log");
         let mut shelf = Shelf::new(log);
         assert_eq!(shelf.work(|_| Ok(7)).await.expect("a disk"), 7);
         let (answer, answered) = mpsc::channel();

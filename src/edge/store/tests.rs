@@ -1,11 +1,11 @@
 //! Logs on a real disk, whole, torn and damaged.
 
 use super::budget::Budget;
-use super::log::Log;
-use super::open::Found;
+use super::log::StoreLog;
+use super::open::FoundLog;
 use super::scan::segments;
 use crate::engine::name::DomainName;
-use crate::engine::store::{self, Call, Message, Record};
+use crate::engine::store::{self, MessageRecord, OutgoingRecord, Record};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const BOOT: &str = "this-start-of-the-machine";
 /// A message, and a call that waits for ever.
 pub(in crate::edge) fn message(text: &str, call: bool) -> Record {
     let name = DomainName::parse("vm-gui").expect("a name");
-    let call = call.then(|| Call {
+    let call = call.then(|| OutgoingRecord {
         dialect: "psec".into(),
         row: "LISTE_DISQUES".into(),
         root: "system/disks/list_disks".into(),
@@ -28,7 +28,7 @@ pub(in crate::edge) fn message(text: &str, call: bool) -> Record {
         held: false,
         head: text.into(),
     });
-    Record::Message(Box::new(Message {
+    Record::Message(Box::new(MessageRecord {
         id: text.into(),
         topic: "system/events/error/notification".into(),
         qos: 1,
@@ -60,12 +60,12 @@ impl Store {
         Self { _directory: directory, folder, budget: Budget::new(64 * 1024 * 1024) }
     }
 
-    fn open(&self) -> (Log, Found) {
+    fn open(&self) -> (StoreLog, FoundLog) {
         self.open_in(BOOT)
     }
 
-    fn open_in(&self, boot: &str) -> (Log, Found) {
-        Log::open(&self.folder, self.budget.share(), Some(boot.into())).expect("a log")
+    fn open_in(&self, boot: &str) -> (StoreLog, FoundLog) {
+        StoreLog::open(&self.folder, self.budget.share(), Some(boot.into())).expect("a log")
     }
 
     fn segments(&self) -> Vec<PathBuf> {
@@ -73,13 +73,13 @@ impl Store {
     }
 }
 
-fn write(log: &mut Log, texts: &[&str]) -> Vec<u64> {
+fn write(log: &mut StoreLog, texts: &[&str]) -> Vec<u64> {
     let numbers = texts.iter().map(|text| log.append(&message(text, false), true)).collect();
     log.flush().expect("room");
     numbers
 }
 
-fn rest(log: &mut Log) -> Vec<String> {
+fn rest(log: &mut StoreLog) -> Vec<String> {
     let mut texts = Vec::new();
     loop {
         let (few, last) = log.next_few().expect("a readable log");
@@ -220,7 +220,7 @@ fn a_log_that_holds_nothing_stays_short() {
 fn what_finds_no_room_is_forgotten_and_what_is_over_stays_over() {
     let store = Store::new();
     let small = Budget::new(48 * 1024);
-    let open = || Log::open(&store.folder, small.share(), Some(BOOT.into())).expect("a log").0;
+    let open = || StoreLog::open(&store.folder, small.share(), Some(BOOT.into())).expect("a log").0;
     let mut log = open();
     let numbers = write(&mut log, &["a", "b"]);
     log.append(&message(&"x".repeat(64 * 1024), false), true);
@@ -270,7 +270,7 @@ fn a_call_that_was_moved_is_found_and_ends_after_another_start() {
 fn a_number_is_used_once() {
     let store = Store::new();
     let small = Budget::new(48 * 1024);
-    let open = || Log::open(&store.folder, small.share(), Some(BOOT.into())).expect("a log");
+    let open = || StoreLog::open(&store.folder, small.share(), Some(BOOT.into())).expect("a log");
     let (mut log, _) = open();
     write(&mut log, &["a"]);
     let lost = log.append(&message(&"x".repeat(64 * 1024), false), false);
@@ -291,7 +291,7 @@ async fn every_name_has_a_folder_of_its_own() {
     let dir = directory.path().join("store");
     let config =
         crate::config::Store { dir: dir.clone(), size: 1 << 20, sync: crate::config::Sync::Always };
-    let folder = super::Folder::open(&config).await.expect("a folder");
+    let folder = super::StoreFolder::open(&config).await.expect("a folder");
     let names = [".", "..", "lock", "a", "A-1"].map(|n| DomainName::parse(n).expect("a name"));
     for name in &names {
         let (mut log, _) = folder.log(folder.of(name)).await.expect("a log");

@@ -5,10 +5,10 @@ use super::domain::{Domain, Mode};
 use super::effect::{Effect, Pump};
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
-use crate::engine::proxy::{Action, Passed};
+use crate::engine::proxy::{Action, Forwarded};
 use crate::engine::publish::Publish;
 use crate::engine::refusal::Refusal;
-use crate::engine::session::{self, Delivery, Event, Filter, Session};
+use crate::engine::session::{self, Delivery, Filter, Session, SessionEvent};
 use crate::engine::status::{Report, State};
 use crate::engine::tunnel::{Healing, Order};
 
@@ -75,15 +75,15 @@ impl Gateway {
         any
     }
 
-    fn event(&mut self, name: &DomainName, event: Event, now: Now) {
+    fn event(&mut self, name: &DomainName, event: SessionEvent, now: Now) {
         let Some(domain) = self.domains.get_mut(name) else { return };
         let pump = Pump::Domain(name.clone());
         match event {
-            Event::Ready => {
+            SessionEvent::Ready => {
                 domain.reporter.session_ready(now.monotonic);
                 domain.session_log.ready();
             }
-            Event::Lost { why, contested, times } => {
+            SessionEvent::Lost { why, contested, times } => {
                 domain.reporter.session_lost(contested);
                 domain.session_log.lost(&why, contested, times);
                 if let Some(proxy) = domain.proxy_mut() {
@@ -93,21 +93,21 @@ impl Gateway {
                     self.effects.push(&pump, Effect::Retry(at.saturating_sub(now.monotonic)));
                 }
             }
-            Event::Received(message, delivery) => match &mut domain.mode {
+            SessionEvent::Received(message, delivery) => match &mut domain.mode {
                 Mode::Legacy(legacy) => legacy.proxy.deliver(message, delivery.number(), now),
                 // It stays with the broker, for the domain itself.
                 Mode::Leaving(leaving) if leaving.resumed => {}
                 Mode::Leaving(leaving) => leaving.proxy.deliver(message, delivery.number(), now),
                 Mode::Gone | Mode::Mqtt(_) => {}
             },
-            Event::Acknowledged { token, matched } => {
+            SessionEvent::Acknowledged { token, matched } => {
                 let Some(proxy) = domain.proxy_mut() else { return };
                 proxy.acknowledged(token, matched, now);
                 if !proxy.has_sent(token) {
                     self.effects.push(&pump, Effect::Landed(token));
                 }
             }
-            Event::Refused { token, reason, why } => {
+            SessionEvent::Refused { token, reason, why } => {
                 let Some(proxy) = domain.proxy_mut() else { return };
                 proxy.not_published(token, reason, &why, now);
                 if !proxy.has_sent(token) {
@@ -204,18 +204,18 @@ impl Gateway {
         });
     }
 
-    fn pass(&mut self, from: &DomainName, to: &DomainName, passed: Passed, now: Now) {
+    fn pass(&mut self, from: &DomainName, to: &DomainName, passed: Forwarded, now: Now) {
         tracing::debug!(domain = %from, %to, "pass on");
         if self.domains.get(to).is_some_and(Domain::is_legacy) {
             self.accept(to, passed, now);
-        } else if let Passed::Line { line, .. } = passed {
+        } else if let Forwarded::Line { line, .. } = passed {
             // It left in this moment: the next look at the roster finds the line another way.
-            self.accept(from, Passed::Returned(line), now);
+            self.accept(from, Forwarded::Returned(line), now);
         }
     }
 
     /// Says whether anybody is there.
-    fn pass_all(&mut self, passed: &Passed, now: Now) -> bool {
+    fn pass_all(&mut self, passed: &Forwarded, now: Now) -> bool {
         let mut any = false;
         for to in self.names() {
             if self.domains.get(&to).is_some_and(Domain::is_legacy) {
@@ -226,7 +226,7 @@ impl Gateway {
         any
     }
 
-    fn accept(&mut self, name: &DomainName, passed: Passed, now: Now) {
+    fn accept(&mut self, name: &DomainName, passed: Forwarded, now: Now) {
         self.with(name, now, |domain| {
             if let Some(proxy) = domain.proxy_mut() {
                 proxy.accept(passed, now);
@@ -279,22 +279,22 @@ impl Gateway {
         self.finish_own(now);
     }
 
-    fn own_event(&mut self, event: Event, now: Now) {
+    fn own_event(&mut self, event: SessionEvent, now: Now) {
         let own = &mut self.own;
         match event {
-            Event::Ready => {
+            SessionEvent::Ready => {
                 own.board.connected(now);
                 own.log.ready();
             }
-            Event::Lost { why, contested, times } => {
+            SessionEvent::Lost { why, contested, times } => {
                 own.board.lost_for(&why);
                 own.log.lost(&why, contested, times);
             }
-            Event::Received(message, delivery) if own.board.is_domains(&message.topic) => {
+            SessionEvent::Received(message, delivery) if own.board.is_domains(&message.topic) => {
                 own.board.found(&message.topic, message.payload.is_empty());
                 own.session.acknowledge(delivery);
             }
-            Event::Received(message, delivery) if own.board.is_own(&message.topic) => {
+            SessionEvent::Received(message, delivery) if own.board.is_own(&message.topic) => {
                 if let Some(process) = own.board.found_state(&message.payload, now) {
                     tracing::warn!(
                         %process,
@@ -305,14 +305,16 @@ impl Gateway {
                 own.session.acknowledge(delivery);
             }
             // The domains are given nothing more: the broker keeps it.
-            Event::Received(..) if self.finishing.is_some() => {}
-            Event::Received(message, delivery) => own.hub.deliver(&message, delivery.number(), now),
-            Event::Acknowledged { token, matched } => {
+            SessionEvent::Received(..) if self.finishing.is_some() => {}
+            SessionEvent::Received(message, delivery) => {
+                own.hub.deliver(&message, delivery.number(), now)
+            }
+            SessionEvent::Acknowledged { token, matched } => {
                 if !own.landed(token, &mut self.effects) {
                     own.hub.acknowledged(token, matched, now);
                 }
             }
-            Event::Refused { token, reason, why } => {
+            SessionEvent::Refused { token, reason, why } => {
                 tracing::warn!(why, "the broker refused a publish of the gateway's own");
                 if !own.landed(token, &mut self.effects) {
                     own.hub.not_published(token, reason, &why);
@@ -406,7 +408,7 @@ fn tell_healing(domain: &DomainName, how: Healing) {
 /// What a session wants done is done by its pump.
 pub(super) fn hand_on(effects: &mut super::effect::Effects, pump: &Pump, session: &mut Session) {
     while let Some(effect) = session.next_effect() {
-        if let session::Effect::Remember { client_id, held } = &effect {
+        if let session::SessionEffect::Remember { client_id, held } = &effect {
             effects.held.insert(client_id.clone(), held.clone());
         }
         effects.push(pump, Effect::Session(effect));

@@ -37,12 +37,12 @@ pub(super) struct Channel {
     /// Since when it cannot be opened although it is there.
     failing: Option<Duration>,
     fault: Option<String>,
-    settings: Settings,
+    settings: PortSettings,
 }
 
 /// The settings of a serial port, which another program may change.
 #[derive(Debug, Default)]
-struct Settings {
+struct PortSettings {
     /// When they are looked at next.
     look: Option<Duration>,
     /// How often they were wrong, and when that may be told again.
@@ -63,7 +63,7 @@ impl Channel {
             watched,
             failing: None,
             fault: None,
-            settings: Settings::default(),
+            settings: PortSettings::default(),
         }
     }
 

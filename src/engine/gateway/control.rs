@@ -4,7 +4,7 @@ use super::Gateway;
 use super::domain::Mode;
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
-use crate::engine::status::Record;
+use crate::engine::status::SeenRecord;
 use serde_json::Value;
 
 /// Why a domain is not taken for a legacy one.
@@ -29,7 +29,7 @@ impl Gateway {
     }
 
     /// Who has spoken legacy until now.
-    pub fn record(&mut self, now: Now) -> Record {
+    pub fn record(&mut self, now: Now) -> SeenRecord {
         self.report_all(now);
         self.own.memory.record(now)
     }

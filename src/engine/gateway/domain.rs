@@ -11,8 +11,8 @@ use crate::engine::refusal::Counters;
 use crate::engine::session::{Session, SessionLog};
 use crate::engine::status::{Carries, Losses, Report, Reporter, State, View};
 use crate::engine::tunnel::Tunnel;
-use crate::engine::tunnel::carrier::Carrier;
 use crate::engine::tunnel::connect::Connect;
+use crate::engine::tunnel::detector::Detector;
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(super) enum Mode {
 #[derive(Debug)]
 pub(super) struct Legacy {
     pub proxy: Box<Proxy>,
-    pub carrier: Carrier,
+    pub detector: Detector,
     /// The first bytes of its lines, which came over the tunnel.
     pub first: Bytes,
 }
@@ -41,21 +41,21 @@ pub(super) struct Legacy {
 pub(super) struct Leaving {
     pub proxy: Box<Proxy>,
     /// Takes what the channel carries meanwhile.
-    pub carrier: Carrier,
+    pub detector: Detector,
     /// The CONNECT by which the domain comes over to MQTT.
     pub connect: Option<Connect>,
     /// Whether the domain takes up the proxy's session.
     pub resumed: bool,
     /// The broker is not waited for any longer.
     pub until: Duration,
-    pub step: Step,
+    pub step: LeavingStep,
     /// What the proxy said and the broker has not acknowledged.
     pub unacknowledged: Vec<Publish>,
 }
 
 /// How far the leaving has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum LeavingStep {
     /// The broker is to acknowledge what it was sent.
     Settling,
     /// The proxy has given up what was pending, and that is to be acknowledged.
@@ -129,12 +129,12 @@ impl Domain {
         }
     }
 
-    /// A carrier for a new connection of a legacy channel: behind a serial line is the MVP's Dom0, which
+    /// A detector for a new connection of a legacy channel: behind a serial line is the MVP's Dom0, which
     /// speaks nothing else.
-    pub fn carrier(&self) -> Carrier {
+    pub fn detector(&self) -> Detector {
         match self.identity {
-            Identity::Domain(_) => Carrier::new(),
-            Identity::Behind { .. } => Carrier::of_lines(),
+            Identity::Domain(_) => Detector::new(),
+            Identity::Behind { .. } => Detector::of_lines(),
         }
     }
 
@@ -179,10 +179,10 @@ impl Domain {
     pub fn count_held(&self) -> usize {
         match &self.mode {
             Mode::Gone => 0,
-            Mode::Legacy(legacy) => legacy.proxy.held() + legacy.carrier.held(),
+            Mode::Legacy(legacy) => legacy.proxy.held() + legacy.detector.held(),
             Mode::Leaving(leaving) => {
                 let connect = leaving.connect.as_ref().map_or(0, |connect| connect.packet.len());
-                leaving.proxy.held() + leaving.carrier.held() + connect
+                leaving.proxy.held() + leaving.detector.held() + connect
             }
             Mode::Mqtt(tunnel) => tunnel.held(),
         }
@@ -284,7 +284,9 @@ impl Domain {
         let mode = match &self.mode {
             Mode::Gone => None,
             Mode::Legacy(legacy) => legacy.proxy.deadline().filter(|_| !self.retiring),
-            Mode::Leaving(leaving) => (leaving.step != Step::LeavingLog).then_some(leaving.until),
+            Mode::Leaving(leaving) => {
+                (leaving.step != LeavingStep::LeavingLog).then_some(leaving.until)
+            }
             Mode::Mqtt(tunnel) => tunnel.deadline(),
         };
         let session = self.session.as_ref().and_then(Session::deadline);

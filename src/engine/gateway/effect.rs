@@ -2,10 +2,10 @@
 
 use crate::engine::name::DomainName;
 use crate::engine::publish::Token;
-use crate::engine::refusal::{Refusal, Why};
+use crate::engine::refusal::{IgnoreReason, Refusal};
 use crate::engine::session;
-use crate::engine::status::{Record, State};
-use crate::engine::store::Message;
+use crate::engine::status::{SeenRecord, State};
+use crate::engine::store::MessageRecord;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -34,7 +34,7 @@ pub enum Effect {
     /// A line waits to be written; see [`Gateway::to_channel`](super::Gateway::to_channel).
     Write,
     /// Something for the MQTT session.
-    Session(session::Effect),
+    Session(session::SessionEffect),
     /// Open a connection to the broker for the domain's own MQTT, once the last one is closed.
     Dial,
     /// Write these last bytes to that connection, and close it.
@@ -46,7 +46,7 @@ pub enum Effect {
         /// Names it from now on.
         token: Token,
         /// The message.
-        message: Box<Message>,
+        message: Box<MessageRecord>,
         /// It is nowhere else.
         only: bool,
     },
@@ -66,7 +66,7 @@ pub enum Effect {
     /// Everything in such a log is through.
     RemoveLog(u64),
     /// Write the memory of who speaks legacy.
-    Remember(Box<Record>),
+    Remember(Box<SeenRecord>),
     /// What the domain's channel is doing has changed.
     Mode(State),
     /// The channel or the session is tried again after so long.
@@ -74,7 +74,7 @@ pub enum Effect {
     /// Log a refusal.
     Refused(Refusal),
     /// Log that nothing had to be done.
-    Ignored(Why, DomainName),
+    Ignored(IgnoreReason, DomainName),
     /// The domain is nobody's any more: its pump ends.
     End,
 }

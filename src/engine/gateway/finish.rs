@@ -47,11 +47,11 @@ impl Gateway {
 
     /// The last bytes from a domain's channel: the next run takes them in.
     pub fn received_last(&mut self, name: &DomainName, bytes: &[u8], now: Now) {
-        use crate::engine::tunnel::carrier::Piece;
+        use crate::engine::tunnel::detector::Piece;
         self.only_with(name, now, |domain| {
             if let Mode::Legacy(legacy) = &mut domain.mode {
-                legacy.carrier.push(bytes, now.monotonic);
-                while let Some(Piece::Legacy(bytes)) = legacy.carrier.next() {
+                legacy.detector.push(bytes, now.monotonic);
+                while let Some(Piece::Legacy(bytes)) = legacy.detector.next() {
                     legacy.proxy.receive_later(&bytes);
                 }
             }
@@ -127,7 +127,7 @@ impl Gateway {
     }
 
     /// What is to be remembered when the gateway has ended, if that is written to disk.
-    pub fn last_record(&mut self, now: Now) -> Option<crate::engine::status::Record> {
+    pub fn last_record(&mut self, now: Now) -> Option<crate::engine::status::SeenRecord> {
         self.own.remembers.then(|| self.own.memory.take(now))
     }
 

@@ -38,7 +38,7 @@ use super::session::{self, Session, SessionLog};
 use super::status::{About, Board, MappingFile, Memory, Reloaded};
 use super::subscriptions;
 use super::tunnel::Tunnel;
-use super::tunnel::carrier::Carrier;
+use super::tunnel::detector::Detector;
 use super::tunnel::ids::Ids;
 use domain::{Domain, Mode};
 use effect::Effects;
@@ -332,7 +332,7 @@ impl Gateway {
         let on_mqtt = self.on_mqtt.remove(&name);
         if on_mqtt {
             // Until it says something else, no line is written into what may be MQTT.
-            domain.mode = Mode::Mqtt(Box::new(self.tunnel(&name, Carrier::mqtt())));
+            domain.mode = Mode::Mqtt(Box::new(self.tunnel(&name, Detector::mqtt())));
         }
         domain.channel.appeared();
         self.ids.know([name.clone()]);
@@ -395,13 +395,13 @@ impl Gateway {
             domain.channel.closed(now.monotonic);
             (domain.slow, domain.paused) = (false, None);
             domain.skipped.end(&domain.name);
-            let carrier = domain.carrier();
+            let detector = domain.detector();
             match &mut domain.mode {
                 Mode::Legacy(legacy) => {
-                    legacy.carrier = legacy.carrier.then(carrier);
+                    legacy.detector = legacy.detector.then(detector);
                     return legacy.proxy.disconnected(now);
                 }
-                Mode::Leaving(leaving) => leaving.carrier = leaving.carrier.then(carrier),
+                Mode::Leaving(leaving) => leaving.detector = leaving.detector.then(detector),
                 Mode::Mqtt(tunnel) => tunnel.channel_gone(),
                 Mode::Gone => {}
             }
@@ -434,8 +434,8 @@ impl Gateway {
     pub fn received(&mut self, name: &DomainName, bytes: &[u8], more: bool, now: Now) {
         let Some(domain) = self.domains.get_mut(name) else { return };
         match &mut domain.mode {
-            Mode::Legacy(legacy) => legacy.carrier.push(bytes, now.monotonic),
-            Mode::Leaving(leaving) => leaving.carrier.push(bytes, now.monotonic),
+            Mode::Legacy(legacy) => legacy.detector.push(bytes, now.monotonic),
+            Mode::Leaving(leaving) => leaving.detector.push(bytes, now.monotonic),
             Mode::Mqtt(tunnel) => {
                 tunnel.receive(bytes, &mut self.ids, now.monotonic);
                 self.spoken = Some((name.clone(), now.monotonic));
@@ -459,7 +459,7 @@ impl Gateway {
     // -- The broker --------------------------------------------------------------------------------
 
     /// Something has happened to a pump's MQTT session.
-    pub fn session(&mut self, pump: &Pump, input: session::Input, now: Now) {
+    pub fn session(&mut self, pump: &Pump, input: session::SessionInput, now: Now) {
         match pump {
             Pump::Own => {
                 self.own.session.take(input, now.monotonic);
@@ -609,9 +609,9 @@ impl Gateway {
 
     // -- Within ------------------------------------------------------------------------------------
 
-    fn tunnel(&self, name: &DomainName, carrier: Carrier) -> Tunnel {
+    fn tunnel(&self, name: &DomainName, detector: Detector) -> Tunnel {
         let limits = &self.setting.limits;
-        let mut tunnel = Tunnel::new(name.clone(), carrier, limits.outbox, limits.away);
+        let mut tunnel = Tunnel::new(name.clone(), detector, limits.outbox, limits.away);
         tunnel.set_heal(limits.heal);
         tunnel.set_password(self.logins.password(name));
         tunnel

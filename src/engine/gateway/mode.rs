@@ -1,7 +1,7 @@
 //! How a domain changes from one mode to another, and what becomes of what is pending.
 
 use super::act::hand_on;
-use super::domain::{Domain, Leaving, Legacy, Log, Mode, Step};
+use super::domain::{Domain, Leaving, LeavingStep, Legacy, Log, Mode};
 use super::effect::{Effect, Pump};
 use super::{Gateway, held_by};
 use crate::engine::clock::Now;
@@ -9,8 +9,8 @@ use crate::engine::name::DomainName;
 use crate::engine::proxy::Proxy;
 use crate::engine::session::{Filter, Session};
 use crate::engine::subscriptions;
-use crate::engine::tunnel::carrier::{Carrier, Piece};
 use crate::engine::tunnel::connect::Connect;
+use crate::engine::tunnel::detector::{Detector, Piece};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ impl Gateway {
                 now.monotonic,
             ));
             self.only_with(name, now, |domain| {
-                let (carrier, first) = (domain.carrier(), Bytes::new());
-                domain.mode = Mode::Legacy(Legacy { proxy, carrier, first });
+                let (detector, first) = (domain.detector(), Bytes::new());
+                domain.mode = Mode::Legacy(Legacy { proxy, detector, first });
                 domain.retiring = false;
             });
             self.share_memory_with(name, now);
@@ -90,9 +90,9 @@ impl Gateway {
     pub(super) fn take_pieces(&mut self, name: &DomainName, now: Now) {
         let mut came = None;
         self.only_with(name, now, |domain| {
-            while let Mode::Legacy(Legacy { proxy, carrier, .. }) = &mut domain.mode
+            while let Mode::Legacy(Legacy { proxy, detector, .. }) = &mut domain.mode
                 && came.is_none()
-                && let Some(piece) = carrier.next()
+                && let Some(piece) = detector.next()
             {
                 match piece {
                     Piece::Legacy(bytes) => proxy.receive(&bytes, now),
@@ -137,7 +137,7 @@ impl Gateway {
     /// be there.
     fn leave(&mut self, name: &DomainName, connect: Option<Connect>, now: Now) {
         self.only_with(name, now, |domain| {
-            let Mode::Legacy(Legacy { proxy, carrier, .. }) =
+            let Mode::Legacy(Legacy { proxy, detector, .. }) =
                 std::mem::replace(&mut domain.mode, Mode::Gone)
             else {
                 return;
@@ -152,11 +152,11 @@ impl Gateway {
             (domain.retiring, domain.arrived) = (false, false);
             domain.mode = Mode::Leaving(Leaving {
                 proxy,
-                carrier,
+                detector,
                 connect,
                 resumed,
                 until: now.monotonic.saturating_add(SETTLE),
-                step: Step::Settling,
+                step: LeavingStep::Settling,
                 unacknowledged: Vec::new(),
             });
         });
@@ -169,8 +169,9 @@ impl Gateway {
         while let Some(domain) = self.domains.get_mut(name)
             && let Mode::Leaving(leaving) = &mut domain.mode
         {
-            let ends =
-                leaving.connect.is_some() && !leaving.resumed && leaving.step == Step::Settling;
+            let ends = leaving.connect.is_some()
+                && !leaving.resumed
+                && leaving.step == LeavingStep::Settling;
             let settled = domain
                 .session
                 .as_ref()
@@ -180,15 +181,15 @@ impl Gateway {
                 return;
             }
             match leaving.step {
-                Step::Settling => {
-                    leaving.step = Step::Retired;
+                LeavingStep::Settling => {
+                    leaving.step = LeavingStep::Retired;
                     let resumed = leaving.resumed;
                     leaving.proxy.see_time(now);
                     leaving.proxy.retire(resumed, now);
                     self.run(name, now);
                 }
-                Step::Retired => {
-                    leaving.step = Step::LeavingLog;
+                LeavingStep::Retired => {
+                    leaving.step = LeavingStep::LeavingLog;
                     if let Some(mut session) = domain.session.take() {
                         // Nobody waits here any more for answers to requests.
                         let said = session.publishes().filter(|p| p.response_topic.is_none());
@@ -203,7 +204,7 @@ impl Gateway {
                         return;
                     }
                 }
-                Step::LeavingLog => return,
+                LeavingStep::LeavingLog => return,
             }
         }
     }
@@ -240,12 +241,12 @@ impl Gateway {
         domain.log = Log::None;
         domain.reporter.session_left();
         domain.session_log.left();
-        let (carrier, open) = (leaving.carrier, domain.channel.is_open());
+        let (detector, open) = (leaving.detector, domain.channel.is_open());
         match leaving.connect {
             Some(connect) => {
                 // Who has gone since then says anew what it speaks.
-                let carrier = if open { carrier } else { carrier.then(Carrier::mqtt()) };
-                let mut tunnel = self.tunnel(name, carrier);
+                let detector = if open { detector } else { detector.then(Detector::mqtt()) };
+                let mut tunnel = self.tunnel(name, detector);
                 if open {
                     tunnel.channel_back();
                     tunnel.connect(connect, &mut self.ids, now.monotonic);
@@ -272,13 +273,13 @@ impl Gateway {
         let Mode::Mqtt(tunnel) = std::mem::replace(&mut domain.mode, Mode::Gone) else { return };
         let is_silent = bytes.is_empty();
         tracing::info!(domain = %name, is_silent, "no longer on MQTT: a legacy domain again");
-        let carrier = tunnel.into_carrier();
+        let detector = tunnel.into_detector();
         self.ids.release(name);
         self.become_legacy_if_gone(name, now);
         self.only_with(name, now, |domain| {
             domain.arrived = false;
             if let Mode::Legacy(legacy) = &mut domain.mode {
-                legacy.carrier = carrier;
+                legacy.detector = detector;
                 legacy.first = Bytes::copy_from_slice(bytes);
             }
         });

@@ -8,7 +8,7 @@ use crate::engine::publish::{Publish, Token};
 use crate::engine::refusal::{Reason, Refusal};
 use crate::engine::session::{Session, SessionLog};
 use crate::engine::status::{Board, Memory, Report};
-use crate::engine::store::Message;
+use crate::engine::store::MessageRecord;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -157,7 +157,7 @@ impl Own {
     pub fn send_from_log(
         &mut self,
         log: u64,
-        messages: Vec<(u64, Box<Message>, Option<Duration>)>,
+        messages: Vec<(u64, Box<MessageRecord>, Option<Duration>)>,
         last: bool,
         effects: &mut Effects,
         now: Now,

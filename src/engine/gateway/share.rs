@@ -29,11 +29,11 @@ impl Gateway {
         match &domain.mode {
             Mode::Gone => None,
             Mode::Legacy(_) if domain.log == Log::Opening => None,
-            Mode::Legacy(legacy) if legacy.carrier.held() > outbox => None,
+            Mode::Legacy(legacy) if legacy.detector.held() > outbox => None,
             Mode::Legacy(legacy) if legacy.proxy.is_inside_a_long_line() => Some(LONG),
             Mode::Legacy(_) if domain.slow => Some(PIECE),
             Mode::Legacy(_) => Some(CHUNK),
-            Mode::Leaving(leaving) => (leaving.carrier.held() < outbox).then_some(CHUNK),
+            Mode::Leaving(leaving) => (leaving.detector.held() < outbox).then_some(CHUNK),
             Mode::Mqtt(tunnel) => tunnel.has_room().then_some(CHUNK),
         }
     }

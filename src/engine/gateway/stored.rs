@@ -9,8 +9,8 @@ use crate::engine::name::DomainName;
 use crate::engine::proxy::{Proxy, Room};
 use crate::engine::publish::Token;
 use crate::engine::refusal::Refusal;
-use crate::engine::store::{Message, Record};
-use crate::engine::tunnel::carrier::Carrier;
+use crate::engine::store::{MessageRecord, Record};
+use crate::engine::tunnel::detector::Detector;
 use std::time::Duration;
 
 /// What an earlier run has left in a domain's log.
@@ -20,13 +20,13 @@ pub struct Restored {
     pub messages: (usize, u64),
     /// Calls on MQTT that wait for their answers: their numbers, whether the broker has their requests, and
     /// what is left of their time.
-    pub calls: Vec<(u64, Message, bool, Duration)>,
+    pub calls: Vec<(u64, MessageRecord, bool, Duration)>,
     /// What else the last run was about, with the time by which it counts.
     pub suspended: Vec<(Record, Option<Duration>)>,
 }
 
 /// A message that comes back from the log: its number, and what is left of its time.
-pub type FromLog = (u64, Box<Message>, Option<Duration>);
+pub type FromLog = (u64, Box<MessageRecord>, Option<Duration>);
 
 impl Gateway {
     /// There is so much room in a domain's log.
@@ -61,7 +61,7 @@ impl Gateway {
             if let Mode::Legacy(legacy) = &mut domain.mode {
                 restored(&mut legacy.proxy);
                 if legacy.proxy.goes_on_within_a_line() && !serial {
-                    legacy.carrier = legacy.carrier.then(Carrier::within_a_line());
+                    legacy.detector = legacy.detector.then(Detector::within_a_line());
                 }
             }
         });
@@ -91,7 +91,11 @@ impl Gateway {
     /// Somebody has removed a domain's log: what is not in memory is lost. Gives what is, and whether the
     /// broker has it, for a new log.
     #[must_use]
-    pub fn log_lost(&mut self, name: &DomainName, now: Now) -> Vec<(Token, Box<Message>, bool)> {
+    pub fn log_lost(
+        &mut self,
+        name: &DomainName,
+        now: Now,
+    ) -> Vec<(Token, Box<MessageRecord>, bool)> {
         let rest = self.only_with(name, now, |domain| {
             let (Some(session), Some(proxy)) = (&domain.session, domain.proxy()) else {
                 return Vec::new();
@@ -108,7 +112,14 @@ impl Gateway {
     }
 
     /// A message that was to be in the log alone is there, or is not.
-    pub fn kept(&mut self, name: &DomainName, token: Token, message: &Message, is: bool, now: Now) {
+    pub fn kept(
+        &mut self,
+        name: &DomainName,
+        token: Token,
+        message: &MessageRecord,
+        is: bool,
+        now: Now,
+    ) {
         self.with(name, now, |domain| {
             let Some(proxy) = domain.proxy_mut() else { return };
             match is {

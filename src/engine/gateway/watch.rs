@@ -4,7 +4,7 @@ use super::Gateway;
 use super::domain::Domain;
 use crate::engine::clock::Now;
 use crate::engine::refusal::Refusal;
-use crate::engine::tap::{Crossing, Outcome};
+use crate::engine::tap::{Crossing, Ending};
 
 /// What has crossed since it was last asked for, while somebody watches.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ impl Watch {
     }
 
     pub fn crossed(&mut self, crossing: Crossing) {
-        self.told = matches!(crossing.outcome, Outcome::Refused(..));
+        self.told = matches!(crossing.outcome, Ending::Refused(..));
         self.crossings.push(crossing);
     }
 

@@ -16,11 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The calls that nobody has taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Handed {
-    calls: BTreeMap<Token, Call>,
+    calls: BTreeMap<Token, HandedCall>,
 }
 
 #[derive(Debug)]
-struct Call {
+struct HandedCall {
     call: Box<HandedOver>,
     /// When it was taken over.
     since: Duration,
@@ -37,7 +37,9 @@ impl Hub {
         let token = Token(self.next);
         let expiry = call.request.expiry.unwrap_or_default();
         let deadline = now.monotonic.saturating_add(expiry);
-        self.handed.calls.insert(token, Call { call, since: now.monotonic, deadline, again: None });
+        self.handed
+            .calls
+            .insert(token, HandedCall { call, since: now.monotonic, deadline, again: None });
         self.publish_call(token, now);
     }
 
@@ -92,7 +94,7 @@ impl Hub {
     }
 
     pub(super) fn deadline_of_calls(&self) -> Option<Duration> {
-        let due = |c: &Call| c.again.unwrap_or(c.deadline).min(c.deadline);
+        let due = |c: &HandedCall| c.again.unwrap_or(c.deadline).min(c.deadline);
         self.handed.calls.values().map(due).min()
     }
 
@@ -111,7 +113,7 @@ impl Hub {
         }
     }
 
-    fn those(&self, fit: impl Fn(&Call) -> bool) -> Vec<Token> {
+    fn those(&self, fit: impl Fn(&HandedCall) -> bool) -> Vec<Token> {
         self.handed.calls.iter().filter(|(_, call)| fit(call)).map(|(token, _)| *token).collect()
     }
 

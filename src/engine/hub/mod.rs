@@ -10,13 +10,13 @@ use super::mapping::shape::{Context, Side, Values};
 use super::mapping::{Command, Event, Table};
 use super::name::{DomainName, GATEWAY};
 use super::policy::{Names, Said};
-use super::proxy::{Action, Passed, Setting, events, reason_of};
+use super::proxy::{Action, Forwarded, Setting, events, reason_of};
 use super::publish::{Publish, Received, Token};
-use super::queue::Delivery;
-use super::refusal::{Counters, Reason, Refusal, Why, brief, head};
+use super::queue::DeliveryId;
+use super::refusal::{Counters, IgnoreReason, Reason, Refusal, brief, head};
 use super::roster::Roster;
 use super::subscriptions;
-use super::tap::{Crossing, Form, Outcome};
+use super::tap::{Crossing, Ending, Form};
 use bytes::Bytes;
 use handed::Handed;
 use std::collections::BTreeMap;
@@ -130,13 +130,13 @@ impl Hub {
     }
 
     /// A message from the gateway's own session.
-    pub fn deliver(&mut self, message: &Received, delivery: Delivery, now: Now) {
+    pub fn deliver(&mut self, message: &Received, delivery: DeliveryId, now: Now) {
         self.counters.received += 1;
         let named = message.source.as_deref().and_then(|s| DomainName::parse(s).ok());
         let from = named.clone().unwrap_or_else(DomainName::anonymous);
         let own = message.mark.as_deref() == Some(&*self.setting.instance);
         if own || message.clears() {
-            let why = if own { Why::Own } else { Why::Cleared };
+            let why = if own { IgnoreReason::Own } else { IgnoreReason::Cleared };
             *self.counters.ignored.entry(why).or_default() += 1;
             self.actions.push(Action::Ignored(why, from));
         } else {
@@ -144,16 +144,16 @@ impl Hub {
                 Ok(passed) => {
                     self.counters.delivered += u64::from(!self.is_behind());
                     let line = match &passed {
-                        Passed::Event { line, .. } => Some(line.clone()),
+                        Forwarded::Event { line, .. } => Some(line.clone()),
                         _ => None,
                     };
-                    self.crossed(message, (from, line), Outcome::Crossed, now);
+                    self.crossed(message, (from, line), Ending::Crossed, now);
                     self.actions.push(Action::PassAll(passed));
                 }
                 Err((reason, detail)) => {
                     *self.counters.refused.entry(reason).or_default() += 1;
                     let (detail, head) = (brief(detail), head(&message.payload));
-                    let outcome = Outcome::Refused(reason, detail.clone());
+                    let outcome = Ending::Refused(reason, detail.clone());
                     self.crossed(message, (from.clone(), None), outcome, now);
                     self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
                 }
@@ -169,8 +169,8 @@ impl Hub {
     }
 
     /// Nobody was there for a notification: there is no proxy that could count it.
-    pub fn nobody_there(&mut self, passed: &Passed) {
-        if let (true, Passed::Event { line, source, .. }) = (self.is_behind(), passed) {
+    pub fn nobody_there(&mut self, passed: &Forwarded) {
+        if let (true, Forwarded::Event { line, source, .. }) = (self.is_behind(), passed) {
             let (reason, from) = (Reason::NoSuchDomain, source.clone());
             *self.counters.refused.entry(reason).or_default() += 1;
             let detail = "nobody is behind the serial port".to_owned();
@@ -187,7 +187,7 @@ impl Hub {
         &mut self,
         message: &Received,
         (from, line): (DomainName, Option<Bytes>),
-        outcome: Outcome,
+        outcome: Ending,
         now: Now,
     ) {
         if self.watched {
@@ -204,7 +204,7 @@ impl Hub {
         message: &Received,
         named: Option<DomainName>,
         now: Now,
-    ) -> Result<Passed, (Reason, String)> {
+    ) -> Result<Forwarded, (Reason, String)> {
         let limits = &self.setting.limits;
         limits.may_be_a_line(&message.payload)?;
         let body = json::read(&message.payload, limits.depth)
@@ -250,7 +250,7 @@ impl Hub {
             return Err((Reason::NotAllowed, detail));
         }
         let late = late || !allowed;
-        Ok(Passed::Event { line, row, payload: message.payload.clone(), source, late })
+        Ok(Forwarded::Event { line, row, payload: message.payload.clone(), source, late })
     }
 
     /// Who has published a notification, to the policy and on the legacy wire, where whoever says no name is

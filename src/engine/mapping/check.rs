@@ -2,9 +2,9 @@
 
 use super::load::Rows;
 use super::scalar::Condition;
-use super::shape::{Given, Shape, Side};
+use super::shape::{Shape, Side, Supplied};
 use super::value::Convert;
-use super::{Answer, Command, Event, Origin, newer_than};
+use super::{Answer, Command, Event, RowOrigin, newer_than};
 use crate::diagnostic::Findings;
 use std::collections::BTreeSet;
 
@@ -127,7 +127,7 @@ fn request_members(command: &Command, found: &mut Findings) {
     }
 }
 
-fn body(shape: &Shape, path: &str, origin: &Origin, found: &mut Findings) {
+fn body(shape: &Shape, path: &str, origin: &RowOrigin, found: &mut Findings) {
     whole(shape, path, origin, found);
     copies(shape, path, origin, found);
 }
@@ -138,7 +138,7 @@ fn below(path: &str, key: &str) -> String {
 }
 
 /// A copy is of something that the other side has.
-fn copies(shape: &Shape, path: &str, origin: &Origin, found: &mut Findings) {
+fn copies(shape: &Shape, path: &str, origin: &RowOrigin, found: &mut Findings) {
     for (side, key) in [(Side::Legacy, "legacy"), (Side::Mqtt, "mqtt")] {
         let there = shape.names(side.other());
         let add =
@@ -149,7 +149,7 @@ fn copies(shape: &Shape, path: &str, origin: &Origin, found: &mut Findings) {
             Some((name, r.default[side].as_ref()?, path))
         });
         for (name, given, path) in add.chain(default) {
-            let Given::Copy(from) = given else { continue };
+            let Supplied::Copy(from) = given else { continue };
             if !there.contains(from) && !shape.is_whole(side.other()) {
                 let message =
                     format!("`{name}` cannot be built: the other side gives no member `{from}`");
@@ -168,7 +168,7 @@ fn copies(shape: &Shape, path: &str, origin: &Origin, found: &mut Findings) {
 }
 
 /// A body is one value or an object, and each of its members has one origin.
-fn whole(shape: &Shape, path: &str, origin: &Origin, found: &mut Findings) {
+fn whole(shape: &Shape, path: &str, origin: &RowOrigin, found: &mut Findings) {
     let members = below(path, "members");
     for side in [Side::Legacy, Side::Mqtt] {
         if shape.is_whole(side) && shape.rules.len() > 1 {
@@ -247,8 +247,8 @@ fn told_apart(a: &[Condition], b: &[Condition]) -> bool {
 /// Reports `b`, which stands after `a`, at the text at `path` that they share.
 fn clash(
     what: &str,
-    a: (&str, &Origin),
-    (name, origin, path): (&str, &Origin, &str),
+    a: (&str, &RowOrigin),
+    (name, origin, path): (&str, &RowOrigin, &str),
     help: &str,
     found: &mut Findings,
 ) {
@@ -298,7 +298,7 @@ fn same_legacy_name(rows: &Rows, found: &mut Findings) {
 /// A row that can come from MQTT, as far as its topic is concerned.
 struct FromMqtt<'r> {
     name: &'r str,
-    origin: &'r Origin,
+    origin: &'r RowOrigin,
     topic: String,
     when: &'r [Condition],
     dialect: usize,

@@ -1,7 +1,7 @@
 //! What answers take from their requests, and how it tells whose an answer is.
 
 use super::read::Reader;
-use super::shape::{Given, Repeat, Rule, Shape, Side};
+use super::shape::{Repeat, Rule, Shape, Side, Supplied};
 use super::value::Convert;
 use super::{Announced, Answer, OneAtATime};
 use crate::document::Fields;
@@ -12,12 +12,12 @@ use toml::de::DeValue;
 pub(super) fn keeps(
     answers: &[Answer],
     announced: &[Announced],
-    failure: Option<&[(String, Given)]>,
+    failure: Option<&[(String, Supplied)]>,
 ) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let mut given = |list: &[(String, Given)]| {
+    let mut given = |list: &[(String, Supplied)]| {
         for (_, given) in list {
-            if let Given::Request(name) = given {
+            if let Supplied::Request(name) = given {
                 names.insert(name.clone());
             }
         }
@@ -76,7 +76,7 @@ pub(super) fn one_at_a_time<'d>(
 /// calls at a time could be given each other's answers.
 fn answers_get_mixed_up(answers: &[Answer]) -> bool {
     let from_call = |a: &Answer| {
-        let given = |(_, g): &(String, Given)| matches!(g, Given::Request(_));
+        let given = |(_, g): &(String, Supplied)| matches!(g, Supplied::Request(_));
         let repeat = |r: &Repeat| r.written;
         !a.request.is_empty()
             || a.shape.add.legacy.iter().any(given)

@@ -3,10 +3,10 @@
 use super::keeps::{keeps, lead, one_at_a_time};
 use super::read::{Reader, direction};
 use super::scalar::Condition;
-use super::shape::{Both, Given, Repeat, Shape};
+use super::shape::{Both, Repeat, Shape, Supplied};
 use super::{
-    Alias, Announced, Answer, Command, DEFAULT_TIMEOUT, Dialect, Direction, Event, Handler, Origin,
-    Wire, constants, topic,
+    Alias, Announced, Answer, Command, DEFAULT_TIMEOUT, Dialect, Direction, Event, Handler,
+    RowOrigin, Wire, constants, topic,
 };
 use crate::diagnostic::{Findings, Source};
 use crate::document::{self, Fields, Text};
@@ -129,7 +129,7 @@ fn command<'d>(
         None => Shape::default(),
     };
     if let Some(member) = described.and_then(|d| d.requester_member.clone()) {
-        request.add.mqtt.push((member, Given::Source));
+        request.add.mqtt.push((member, Supplied::Source));
     }
     request.fixed = Both { legacy: constants(&when.legacy), mqtt: constants(&when.mqtt) };
     let mut answers: Vec<_> = row
@@ -337,6 +337,6 @@ fn event<'d>(
     })
 }
 
-fn origin(row: &Fields<'_>, reader: &Reader<'_, '_>) -> Origin {
-    Origin { source: Arc::clone(reader.source), span: row.span(), places: row.places() }
+fn origin(row: &Fields<'_>, reader: &Reader<'_, '_>) -> RowOrigin {
+    RowOrigin { source: Arc::clone(reader.source), span: row.span(), places: row.places() }
 }

@@ -2,7 +2,7 @@
 
 use super::read::{Reader, direction, optional};
 use super::scalar::Scalar;
-use super::shape::{Both, Given, LeaveOut, Listed, Place, Rule, Side};
+use super::shape::{Both, LeaveOut, Listed, Place, Rule, Side, Supplied};
 use super::value::Convert;
 use super::{Direction, topic};
 use crate::document::{self, Fields, Text, Value};
@@ -74,7 +74,7 @@ impl<'d> Reader<'_, 'd> {
         Some(Listed { root, member: member?.text, until })
     }
 
-    fn defaults(&mut self, fields: &mut Fields<'d>) -> Both<Option<Given>> {
+    fn defaults(&mut self, fields: &mut Fields<'d>) -> Both<Option<Supplied>> {
         let mut both = Both::default();
         if let Some(mut default) = fields.fields("default", self.found) {
             for (side, key) in [(Side::Mqtt, "mqtt"), (Side::Legacy, "legacy")] {

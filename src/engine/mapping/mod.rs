@@ -20,7 +20,7 @@ use super::publish::Qos;
 use crate::diagnostic::Source;
 use crate::document::Places;
 use scalar::{Condition, Scalar};
-use shape::{Both, Given, Repeat, Shape, Side, Values};
+use shape::{Both, Repeat, Shape, Side, Supplied, Values};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ impl Direction {
 
 /// Where a row stands.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Origin {
+pub struct RowOrigin {
     /// The file.
     pub source: Arc<Source>,
     /// The row's header.
@@ -112,7 +112,7 @@ pub struct Origin {
     pub places: Places,
 }
 
-impl Origin {
+impl RowOrigin {
     /// The value at a path within the row, or else the row.
     #[must_use]
     pub fn value(&self, path: &str) -> Range<usize> {
@@ -186,7 +186,7 @@ pub struct Announced {
     /// Members that must be the request's.
     pub repeats: Vec<Repeat>,
     /// What the requester's own copy says instead.
-    pub legacy: Vec<(String, Given)>,
+    pub legacy: Vec<(String, Supplied)>,
     /// What a legacy server's notification of it means where it does not say it.
     pub mqtt: Vec<(String, Scalar)>,
     /// Whether it ends the call.
@@ -244,13 +244,13 @@ pub struct Command {
     /// Notifications that belong to the call.
     pub announced: Vec<Announced>,
     /// What an MQTT requester is told when the call fails.
-    pub failure: Option<Vec<(String, Given)>>,
+    pub failure: Option<Vec<(String, Supplied)>>,
     /// Whether a legacy requester is given that too, as its answer.
     pub failure_as_answer: bool,
     /// The request's members that its answers need.
     pub keeps: Vec<String>,
     /// Where the row stands.
-    pub origin: Origin,
+    pub origin: RowOrigin,
 }
 
 /// A row: a notification.
@@ -273,7 +273,7 @@ pub struct Event {
     /// Its body.
     pub shape: Shape,
     /// Where the row stands.
-    pub origin: Origin,
+    pub origin: RowOrigin,
 }
 
 impl Command {

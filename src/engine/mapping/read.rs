@@ -2,7 +2,7 @@
 
 use super::Direction;
 use super::scalar::{Condition, Scalar, Test};
-use super::shape::{Both, Given, Repeat, Shape, Side};
+use super::shape::{Both, Repeat, Shape, Side, Supplied};
 use crate::diagnostic::{Findings, Source};
 use crate::document::{self, Fields, Value};
 use std::ops::Range;
@@ -139,7 +139,11 @@ impl<'d> Reader<'_, 'd> {
     }
 
     /// `{ member = constant or source }`
-    pub fn givens(&mut self, fields: &mut Fields<'d>, key: &'static str) -> Vec<(String, Given)> {
+    pub fn givens(
+        &mut self,
+        fields: &mut Fields<'d>,
+        key: &'static str,
+    ) -> Vec<(String, Supplied)> {
         let Some((table, _)) = fields.table(key, self.found) else { return Vec::new() };
         let mut all = Vec::new();
         for (name, value) in table.iter() {
@@ -166,9 +170,9 @@ impl<'d> Reader<'_, 'd> {
         all
     }
 
-    pub fn given(&mut self, value: &'d Value<'d>) -> Option<Given> {
+    pub fn given(&mut self, value: &'d Value<'d>) -> Option<Supplied> {
         let Some(table) = value.get_ref().as_table() else {
-            return self.scalar(value).map(Given::Constant);
+            return self.scalar(value).map(Supplied::Constant);
         };
         let mut fields = Fields::new(self.source, table, value.span(), "a value");
         let copy = fields.text("legacy", self.found).or(fields.text("mqtt", self.found));
@@ -179,10 +183,10 @@ impl<'d> Reader<'_, 'd> {
             self.named(&name.text, name.span.clone());
         }
         match (copy, request, context) {
-            (Some(name), None, None) => Some(Given::Copy(name.text)),
-            (None, Some(name), None) => Some(Given::Request(name.text)),
-            (None, None, Some(what)) if what.text == "source" => Some(Given::Source),
-            (None, None, Some(what)) if what.text == "now" => Some(Given::Now),
+            (Some(name), None, None) => Some(Supplied::Copy(name.text)),
+            (None, Some(name), None) => Some(Supplied::Request(name.text)),
+            (None, None, Some(what)) if what.text == "source" => Some(Supplied::Source),
+            (None, None, Some(what)) if what.text == "now" => Some(Supplied::Now),
             (None, None, Some(what)) => {
                 let message = format!("there is no context {:?}", what.text);
                 self.add(what.span, message, "the contexts are \"source\" and \"now\"");

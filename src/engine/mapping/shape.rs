@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 /// A value that one side has and the other has not.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Given {
+pub enum Supplied {
     /// Always the same.
     Constant(Scalar),
     /// A second copy of a member of the message that is read; `.` is the whole of it.
@@ -52,7 +52,7 @@ pub struct Rule {
     /// What is done to the value on its way.
     pub convert: Convert,
     /// What a side is given if the other has nothing.
-    pub default: Both<Option<Given>>,
+    pub default: Both<Option<Supplied>>,
     /// What a side is not given.
     pub leave_out: Both<Option<LeaveOut>>,
 }
@@ -92,7 +92,7 @@ pub struct Shape {
     /// What repeats the request.
     pub repeats: Both<Vec<Repeat>>,
     /// What only one side has.
-    pub add: Both<Vec<(String, Given)>>,
+    pub add: Both<Vec<(String, Supplied)>>,
     /// What is left out on purpose.
     pub ignore: Both<Vec<String>>,
     /// Names that mean something on a side, so that nothing else may be carried under them.
@@ -114,7 +114,7 @@ pub struct Context<'a> {
     /// The members of the request that the message answers, if that is known.
     pub request: Option<&'a Values>,
     /// What takes the place of a member in the result.
-    pub instead: &'a [(String, Given)],
+    pub instead: &'a [(String, Supplied)],
     /// Members of the result, as they are written where the message does not say them.
     pub known: &'a Values,
     /// The most bytes that a value may inflate to.
@@ -141,7 +141,7 @@ impl From<NotAnObject> for Fault {
 impl Shape {
     /// What takes the place of members that are absent, on either side, by their MQTT names.
     #[must_use]
-    pub fn defaults(&self) -> Vec<(String, Given)> {
+    pub fn defaults(&self) -> Vec<(String, Supplied)> {
         let mut all = Vec::new();
         for rule in &self.rules {
             let name = rule.place.mqtt.names().next().cloned().unwrap_or_default();
@@ -203,7 +203,7 @@ impl Shape {
 
     /// Whether translating from a side takes a body's text, and not only its members.
     pub(super) fn takes_text(&self, from: Side) -> bool {
-        let whole = |given: &Given| matches!(given, Given::Copy(name) if name == ".");
+        let whole = |given: &Supplied| matches!(given, Supplied::Copy(name) if name == ".");
         let to = from.other();
         self.is_whole(from)
             || self.add[to].iter().any(|(_, given)| whole(given))
@@ -313,7 +313,7 @@ impl Shape {
     ) -> Result<(), Fault> {
         for repeat in self.repeats[to].iter().filter(|r| r.written) {
             if !writer.has(repeat.member.as_bytes()) {
-                let given = Given::Request(repeat.request.clone());
+                let given = Supplied::Request(repeat.request.clone());
                 writer.member(&repeat.member, context, body, |out| {
                     give(&given, context, body, out)
                 })?;

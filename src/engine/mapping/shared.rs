@@ -2,9 +2,9 @@
 
 use super::load::Rows;
 use super::scalar::{Condition, Scalar};
-use super::shape::{Given, Shape, Side};
+use super::shape::{Shape, Side, Supplied};
 use super::value::Convert;
-use super::{Answer, Command, Event, Origin, Table, Wire};
+use super::{Answer, Command, Event, RowOrigin, Table, Wire};
 use crate::diagnostic::{Finding, Findings};
 use crate::engine::json::Object;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,19 +12,19 @@ use std::sync::Arc;
 
 /// Where a member of an MQTT message comes from.
 #[derive(Debug, PartialEq)]
-enum Written<'s> {
+enum WrittenMember<'s> {
     /// Always the same.
     Constant(&'s Scalar),
     /// Read there, converted so, and this where it is not there.
-    From(Vec<&'s String>, &'s Convert, Option<&'s Given>),
+    From(Vec<&'s String>, &'s Convert, Option<&'s Supplied>),
     /// From elsewhere.
-    Given(&'s Given),
+    Given(&'s Supplied),
 }
 
 /// What one row writes, for comparing it with another.
-struct Row<'r> {
+struct SharedRow<'r> {
     name: &'r str,
-    origin: &'r Origin,
+    origin: &'r RowOrigin,
     dialect: usize,
     what: &'r str,
     topic: String,
@@ -64,7 +64,7 @@ impl Table {
         found.into_sorted()
     }
 
-    fn compare(&self, rows: &[Row<'_>], found: &mut Findings) {
+    fn compare(&self, rows: &[SharedRow<'_>], found: &mut Findings) {
         for (i, a) in rows.iter().enumerate() {
             for b in rows.iter().skip(i + 1) {
                 let shared = a.dialect != b.dialect && a.what == b.what && a.topic == b.topic;
@@ -92,8 +92,8 @@ impl Table {
     }
 }
 
-fn request(row: &Command) -> Row<'_> {
-    Row {
+fn request(row: &Command) -> SharedRow<'_> {
+    SharedRow {
         name: &row.name,
         origin: &row.origin,
         dialect: row.dialect,
@@ -104,8 +104,8 @@ fn request(row: &Command) -> Row<'_> {
     }
 }
 
-fn event(row: &Event) -> Option<Row<'_>> {
-    Some(Row {
+fn event(row: &Event) -> Option<SharedRow<'_>> {
+    Some(SharedRow {
         name: &row.name,
         origin: &row.origin,
         dialect: row.dialect,
@@ -116,11 +116,11 @@ fn event(row: &Event) -> Option<Row<'_>> {
     })
 }
 
-fn answers(row: &Command) -> impl Iterator<Item = Row<'_>> {
+fn answers(row: &Command) -> impl Iterator<Item = SharedRow<'_>> {
     let answers = row.answers.iter().filter(|a| a.direction.goes_from(Side::Legacy));
     answers.filter_map(|answer: &Answer| {
         let (Wire::Response(what) | Wire::Event(what)) = &answer.wire else { return None };
-        Some(Row {
+        Some(SharedRow {
             name: &row.name,
             origin: &row.origin,
             dialect: row.dialect,
@@ -140,7 +140,7 @@ pub(super) fn excluded(a: &[Condition], b: &[Condition]) -> bool {
 /// The members of MQTT that two shapes write, each another value.
 fn contradictory(a: &Shape, b: &Shape) -> Vec<String> {
     let (a, b) = (written(a), written(b));
-    let differ = |(name, x): (&&String, &Written<'_>)| {
+    let differ = |(name, x): (&&String, &WrittenMember<'_>)| {
         let y = b.get(*name)?;
         (!alike(x, y)).then(|| (*name).clone())
     };
@@ -148,38 +148,43 @@ fn contradictory(a: &Shape, b: &Shape) -> Vec<String> {
 }
 
 /// Whether two values are one, or one that either would take: a text with its beginning, a default.
-fn alike(a: &Written<'_>, b: &Written<'_>) -> bool {
+fn alike(a: &WrittenMember<'_>, b: &WrittenMember<'_>) -> bool {
     let plain = |c: &Convert| matches!(c, Convert::Carry | Convert::Leading(_));
     match (a, b) {
-        (Written::From(f, Convert::Each(x), _), Written::From(g, Convert::Each(y), _)) => {
-            f == g && contradictory(x, y).is_empty()
-        }
-        (Written::From(f, x, d), Written::From(g, y, e)) => {
+        (
+            WrittenMember::From(f, Convert::Each(x), _),
+            WrittenMember::From(g, Convert::Each(y), _),
+        ) => f == g && contradictory(x, y).is_empty(),
+        (WrittenMember::From(f, x, d), WrittenMember::From(g, y, e)) => {
             f == g && d == e && (x == y || (plain(x) && plain(y)))
         }
-        (Written::From(_, _, Some(Given::Constant(x))), Written::Constant(y))
-        | (Written::Constant(y), Written::From(_, _, Some(Given::Constant(x)))) => x == *y,
+        (WrittenMember::From(_, _, Some(Supplied::Constant(x))), WrittenMember::Constant(y))
+        | (WrittenMember::Constant(y), WrittenMember::From(_, _, Some(Supplied::Constant(x)))) => {
+            x == *y
+        }
         (a, b) => a == b,
     }
 }
 
-fn written(shape: &Shape) -> BTreeMap<&String, Written<'_>> {
+fn written(shape: &Shape) -> BTreeMap<&String, WrittenMember<'_>> {
     let mut all = BTreeMap::new();
     for (name, given) in &shape.add.mqtt {
         let from = match given {
-            Given::Constant(constant) => Written::Constant(constant),
-            Given::Copy(from) => Written::From(vec![from], &Convert::Carry, None),
-            other => Written::Given(other),
+            Supplied::Constant(constant) => WrittenMember::Constant(constant),
+            Supplied::Copy(from) => WrittenMember::From(vec![from], &Convert::Carry, None),
+            other => WrittenMember::Given(other),
         };
         all.insert(name, from);
     }
     for rule in &shape.rules {
         if let Some(name) = rule.place.mqtt.names().next() {
             let read = rule.place.legacy.names().collect();
-            all.insert(name, Written::From(read, &rule.convert, rule.default.mqtt.as_ref()));
+            all.insert(name, WrittenMember::From(read, &rule.convert, rule.default.mqtt.as_ref()));
         }
     }
-    all.extend(shape.fixed.mqtt.iter().map(|(name, constant)| (name, Written::Constant(constant))));
+    all.extend(
+        shape.fixed.mqtt.iter().map(|(name, constant)| (name, WrittenMember::Constant(constant))),
+    );
     all
 }
 

@@ -1,7 +1,7 @@
 //! Writing the body of a message: members, and values that the other side has not.
 
 use super::place::{Layout, Place};
-use super::shape::{Context, Fault, Given};
+use super::shape::{Context, Fault, Supplied};
 use crate::engine::json::{self, Member, Object};
 use crate::engine::steps;
 
@@ -30,25 +30,25 @@ impl<'a> Body<'_, 'a> {
 
 /// Appends a value that does not come from the message's own member.
 pub(super) fn give(
-    given: &Given,
+    given: &Supplied,
     context: &Context<'_>,
     body: &Body<'_, '_>,
     out: &mut Vec<u8>,
 ) -> Result<(), Fault> {
     match given {
-        Given::Constant(constant) => constant.write(out),
-        Given::Copy(name) => {
+        Supplied::Constant(constant) => constant.write(out),
+        Supplied::Copy(name) => {
             let value = if name == "." { Some(body.text) } else { body.object.get(name) };
             let value = value.ok_or_else(|| Fault::Missing(format!("{name:?} is missing")))?;
             out.extend_from_slice(value.as_bytes());
         }
-        Given::Request(name) => {
+        Supplied::Request(name) => {
             let values = context.request.ok_or(Fault::NeedsCall)?;
             let value = values.iter().find(|(n, _)| n == name).ok_or(Fault::NeedsCall)?;
             out.extend_from_slice(value.1.as_bytes());
         }
-        Given::Source => json::push_string(out, context.source),
-        Given::Now => json::push_string(out, &context.now.rfc3339()),
+        Supplied::Source => json::push_string(out, context.source),
+        Supplied::Now => json::push_string(out, &context.now.rfc3339()),
     }
     Ok(())
 }
@@ -60,11 +60,11 @@ pub(super) struct Writer<'o, 'c, 's> {
     /// What the row has written. What is carried comes from an object and so cannot stand twice: it is
     /// not looked for, or a message of a million members would take a million times as long.
     names: Vec<&'s str>,
-    instead: &'c [(String, Given)],
+    instead: &'c [(String, Supplied)],
 }
 
 impl<'o, 'c, 's> Writer<'o, 'c, 's> {
-    pub fn new(out: &'o mut Vec<u8>, instead: &'c [(String, Given)]) -> Self {
+    pub fn new(out: &'o mut Vec<u8>, instead: &'c [(String, Supplied)]) -> Self {
         out.push(b'{');
         Self { out, empty: true, names: Vec::with_capacity(8), instead }
     }

@@ -3,9 +3,9 @@
 use crate::engine::mapping::{Command, Event};
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Token};
-use crate::engine::queue::Delivery;
-use crate::engine::refusal::{Refusal, Why};
-use crate::engine::store::Message;
+use crate::engine::queue::DeliveryId;
+use crate::engine::refusal::{IgnoreReason, Refusal};
+use crate::engine::store::MessageRecord;
 use crate::engine::tap::Crossing;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -17,9 +17,9 @@ pub enum Action {
     /// Publish this in the domain's session.
     Publish(Publish),
     /// Put this into the store alone, for there is no room in memory.
-    Store(Token, Box<Message>),
+    Store(Token, Box<MessageRecord>),
     /// Put this into the store too. It is published later, with this token.
-    Hold(Token, Box<Message>),
+    Hold(Token, Box<MessageRecord>),
     /// The call that was published with this token, or was to be, is over.
     Over(Token),
     /// From now on subscribe to these, and to nothing else.
@@ -27,13 +27,13 @@ pub enum Action {
     /// Forget a publish that has not been sent.
     Withdraw(Token),
     /// Tell the broker that a received message is in good hands.
-    Acknowledge(Delivery),
+    Acknowledge(DeliveryId),
     /// One more line waits to be written: see [`Proxy::chunk`](super::Proxy::chunk).
     Queued,
     /// Give this to another legacy domain.
-    Pass(DomainName, Passed),
+    Pass(DomainName, Forwarded),
     /// Give this to every legacy domain, this one included.
-    PassAll(Passed),
+    PassAll(Forwarded),
     /// Publish this call for whoever handles it now, in the gateway's own session.
     HandOver(Box<HandedOver>),
     /// Publish this in the gateway's own session, if it has room: a request came to nothing, and too much
@@ -42,7 +42,7 @@ pub enum Action {
     /// Log and publish a refusal.
     Refused(Refusal),
     /// Log that nothing had to be done.
-    Ignored(Why, DomainName),
+    Ignored(IgnoreReason, DomainName),
     /// What came over the serial port may be an echo, or torn: look at its settings.
     PutRight,
     /// Tell whoever watches. If it was refused, what follows is that refusal.
@@ -80,7 +80,7 @@ pub struct OwnCall {
 /// What goes from domain to domain. It carries its row: the one that it goes to may have another
 /// table by then, or not yet.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Passed {
+pub enum Forwarded {
     /// A line, word for word, from a domain to another.
     Line {
         /// Its sender.

@@ -131,7 +131,7 @@ pub(super) enum Origin {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum CallStage {
     /// Waits until the handler has answered another.
     Held(Bytes),
     /// Its line waits to be written.
@@ -158,7 +158,7 @@ pub(super) struct IncomingCall {
     pub reply: String,
     pub correlation: Option<Bytes>,
     pub values: Values,
-    pub state: State,
+    pub state: CallStage,
     pub answers: u32,
     pub head: String,
 }
@@ -183,8 +183,8 @@ impl IncomingCall {
     /// How many bytes of its line wait for its handler.
     pub fn waiting(&self) -> usize {
         match &self.state {
-            State::Held(line) => line.len(),
-            State::Queued | State::Open { .. } => 0,
+            CallStage::Held(line) => line.len(),
+            CallStage::Queued | CallStage::Open { .. } => 0,
         }
     }
 
@@ -196,8 +196,8 @@ impl IncomingCall {
     /// Since when its handler has had it.
     pub fn since(&self) -> Option<Duration> {
         match self.state {
-            State::Open { since, .. } => Some(since),
-            State::Held(_) | State::Queued => None,
+            CallStage::Open { since, .. } => Some(since),
+            CallStage::Held(_) | CallStage::Queued => None,
         }
     }
 

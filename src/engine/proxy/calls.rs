@@ -1,6 +1,6 @@
 //! The book of a domain's calls: what it asks, what it is asked, and what has just ended.
 
-use super::call::{Calls, IncomingCall, Origin, OutgoingCall, RecentCall, State};
+use super::call::{CallStage, Calls, IncomingCall, Origin, OutgoingCall, RecentCall};
 use crate::engine::limits::Limits;
 use crate::engine::mapping::Command;
 use crate::engine::mapping::shape::{Side, Values};
@@ -81,8 +81,8 @@ impl CallBook {
         }
         let outgoing = self.outgoing.iter().filter(|a| a.held.is_none()).map(|a| a.deadline);
         let incoming = self.incoming.iter().filter_map(|g| match g.state {
-            State::Open { deadline, .. } => Some(deadline),
-            State::Held(_) | State::Queued => None,
+            CallStage::Open { deadline, .. } => Some(deadline),
+            CallStage::Held(_) | CallStage::Queued => None,
         });
         self.earliest = outgoing.chain(incoming).min();
     }
@@ -167,14 +167,17 @@ impl CallBook {
     }
 
     fn is_busy(&self, handler: &DomainName) -> bool {
-        let taken = |g: &IncomingCall| g.handler == *handler && !matches!(g.state, State::Held(_));
+        let taken =
+            |g: &IncomingCall| g.handler == *handler && !matches!(g.state, CallStage::Held(_));
         self.incoming.iter().any(|g| taken(g) && g.row.exclusive)
     }
 
     /// The next call whose turn it is at a handler.
     pub fn next_for(&self, handler: &DomainName) -> Option<usize> {
         self.incoming.iter().enumerate().position(|(at, g)| {
-            matches!(g.state, State::Held(_)) && g.handler == *handler && !self.has_to_wait(g, at)
+            matches!(g.state, CallStage::Held(_))
+                && g.handler == *handler
+                && !self.has_to_wait(g, at)
         })
     }
 
@@ -187,7 +190,7 @@ impl CallBook {
     /// calls that it had by then.
     pub fn still_answering(&mut self, last: Duration, now: Duration) {
         for call in self.incoming.iter_mut() {
-            if let State::Open { since, deadline } = &mut call.state {
+            if let CallStage::Open { since, deadline } = &mut call.state {
                 let begun = last.max(*since);
                 *deadline = deadline.saturating_add(now.saturating_sub(begun));
             }

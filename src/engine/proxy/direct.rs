@@ -1,7 +1,7 @@
 //! Commands between legacy domains go word for word; whoever sent one is told if its handler goes before it
 //! has answered.
 
-use super::call::{IncomingCall, Origin, Pending as _, State};
+use super::call::{CallStage, IncomingCall, Origin, Pending as _};
 use super::line::Read;
 use super::matching::{Match, choose, compare, keep, legacy_answer};
 use super::tell::of;
@@ -13,7 +13,7 @@ use crate::engine::legacy;
 use crate::engine::mapping::shape::Side;
 use crate::engine::mapping::{Command, Wire};
 use crate::engine::name::DomainName;
-use crate::engine::queue::{Entry, Purpose};
+use crate::engine::queue::{Purpose, QueuedLine};
 use crate::engine::refusal::{Reason, Refusal, brief, head};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -31,14 +31,15 @@ impl Proxy {
         if let Some(row) = command.filter(|r| r.exclusive) {
             let message = legacy::parse(without_end(&line), self.rules.limits.depth);
             let arguments = message.map(|m| m.body.as_object().clone()).unwrap_or_default();
-            let call = self.direct_call((from, &line), row, &arguments, State::Held(line.clone()));
+            let call =
+                self.direct_call((from, &line), row, &arguments, CallStage::Held(line.clone()));
             return match self.may_call(call.requester.as_ref()) {
                 Ok(()) => self.take_call(call, now),
                 Err((reason, detail)) => self.give_up(&call, reason, &detail, now),
             };
         }
         let purpose = Purpose::Message { from, command: is_command };
-        if let Err(entry) = self.enqueue(Entry { line, purpose, delivery: None }, now) {
+        if let Err(entry) = self.enqueue(QueuedLine { line, purpose, delivery: None }, now) {
             self.give_up_entry(entry, Reason::DomainStuck, now);
         }
     }
@@ -48,7 +49,7 @@ impl Proxy {
         (from, line): (DomainName, &Bytes),
         row: Arc<Command>,
         arguments: &Object<'_>,
-        state: State,
+        state: CallStage,
     ) -> IncomingCall {
         IncomingCall {
             id: self.calls.number(),
@@ -75,7 +76,7 @@ impl Proxy {
         let row = dialects.find_map(|d| table.command_named(d, &message.name, arguments));
         let Some(row) = row.filter(|row| row.is_answered_on_legacy()) else { return };
         let since = now.monotonic;
-        let open = State::Open { since, deadline: since.saturating_add(row.timeout) };
+        let open = CallStage::Open { since, deadline: since.saturating_add(row.timeout) };
         let call = self.direct_call((from, line), Arc::clone(row), arguments, open);
         if !self.is_over_level(call.size()) {
             self.calls.remember_unanswered(call, &self.rules.limits);
@@ -93,7 +94,8 @@ impl Proxy {
         let data = read.message.body.as_object();
         let wire = Wire::Response(read.message.name.clone());
         let fitting = |(at, g): (usize, &IncomingCall)| {
-            let open = matches!(g.origin, Origin::Direct) && matches!(g.state, State::Open { .. });
+            let open =
+                matches!(g.origin, Origin::Direct) && matches!(g.state, CallStage::Open { .. });
             if !open || g.requester.as_ref() != Some(to) {
                 return None;
             }

@@ -1,11 +1,11 @@
 //! Notifications: what a legacy domain announces, and what it is told of others'.
 
-use super::call::{IncomingCall, Origin, State};
+use super::call::{CallStage, IncomingCall, Origin};
 use super::line::{Read, Route};
 use super::matching::{Match, choose, compare, known_of, legacy_answer};
 use super::outgoing::reason_of;
 use super::tell::Reply;
-use super::{Action, Passed, Proxy, Sent};
+use super::{Action, Forwarded, Proxy, Sent};
 use crate::engine::clock::Now;
 use crate::engine::json::{self, Object, Value};
 use crate::engine::legacy::{self, Kind};
@@ -14,8 +14,8 @@ use crate::engine::mapping::table::EventRows;
 use crate::engine::mapping::{Announced, Answer, Command, Event, Table, Wire};
 use crate::engine::name::DomainName;
 use crate::engine::publish::Publish;
-use crate::engine::queue::{Entry, Purpose};
-use crate::engine::refusal::{Reason, Why, head};
+use crate::engine::queue::{Purpose, QueuedLine};
+use crate::engine::refusal::{IgnoreReason, Reason, head};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Proxy {
         if read.message.name == STATE && self.rules.is_behind() {
             let unmapped = self.events(read, None, now).is_err_and(|e| e.0 == Reason::NotMapped);
             if unmapped {
-                return self.ignore(Why::OtherHandler, &Some(read.message.source.clone()));
+                return self.ignore(IgnoreReason::OtherHandler, &Some(read.message.source.clone()));
             }
         }
         let ended = self.end_by_notification(read, now);
@@ -143,7 +143,7 @@ impl Proxy {
     fn state(&mut self, read: &Read<'_>, now: Now) {
         let from = read.from(&self.rules);
         if self.rules.is_behind() {
-            return self.ignore(Why::OtherHandler, &Some(from.as_str().to_owned()));
+            return self.ignore(IgnoreReason::OtherHandler, &Some(from.as_str().to_owned()));
         }
         let data = read.message.body.as_object();
         let fault = match data.get("pret") {
@@ -161,7 +161,7 @@ impl Proxy {
         }
         let ready = data.get("pret").unwrap_or_default().to_owned();
         if self.presence.ready.as_ref() == Some(&ready) {
-            return self.ignore(Why::Repeat, &Some(from.as_str().to_owned()));
+            return self.ignore(IgnoreReason::Repeat, &Some(from.as_str().to_owned()));
         }
         let body = format!("{{\"pret\":{ready},\"domu\":{}}}", json::string(from.as_str()));
         self.presence.ready = Some(ready);
@@ -173,7 +173,7 @@ impl Proxy {
             STATE,
             body.as_bytes(),
         );
-        self.actions.push(Action::PassAll(Passed::Copy(line)));
+        self.actions.push(Action::PassAll(Forwarded::Copy(line)));
         let context = self.rules.context(now, from.as_str(), None);
         let publishes = events(&self.rules.table, STATE, &Value::parse(&body), None, &context);
         match publishes {
@@ -189,7 +189,7 @@ impl Proxy {
         let data = read.message.body.as_object();
         let wire = Wire::Event(read.message.name.clone());
         let fitting = |(at, g): (usize, &IncomingCall)| {
-            if !matches!(g.state, State::Open { .. }) {
+            if !matches!(g.state, CallStage::Open { .. }) {
                 return None;
             }
             let answer = legacy_answer(&g.row, &wire, data, Some(&g.values))?;
@@ -258,13 +258,14 @@ impl Proxy {
         match line {
             Some(line) if self.rules.is_behind() => {
                 let purpose = Purpose::Message { from: source, command: false };
-                if let Err(entry) = self.enqueue(Entry { line, purpose, delivery: None }, now) {
+                if let Err(entry) = self.enqueue(QueuedLine { line, purpose, delivery: None }, now)
+                {
                     self.give_up_entry(entry, Reason::DomainStuck, now);
                 }
             }
             Some(line) => self.copy(line, now),
             None if self.rules.is_behind() => {
-                self.ignore(Why::OtherRequester, &Some(source.as_str().to_owned()));
+                self.ignore(IgnoreReason::OtherRequester, &Some(source.as_str().to_owned()));
             }
             None => {}
         }

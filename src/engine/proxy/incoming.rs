@@ -1,7 +1,7 @@
 //! A legacy domain is asked: a request from MQTT, or from another legacy domain, is written to it.
 
 use super::asker::{Asker, named_by};
-use super::call::{IncomingCall, Origin, Pending as _, State};
+use super::call::{CallStage, IncomingCall, Origin, Pending as _};
 use super::matching::keep;
 use super::outgoing::reason_of;
 use super::tell::Reply;
@@ -13,14 +13,14 @@ use crate::engine::mapping::shape::Side;
 use crate::engine::mapping::{Command, Topic};
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Qos, Received, Token};
-use crate::engine::queue::{Delivery, Entry, Purpose};
-use crate::engine::refusal::{Reason, Why, head};
+use crate::engine::queue::{DeliveryId, Purpose, QueuedLine};
+use crate::engine::refusal::{IgnoreReason, Reason, head};
 use bytes::Bytes;
 use std::sync::Arc;
 
 impl Proxy {
     /// A message from the session: a request or a response, by its topic.
-    pub(super) fn take_message(&mut self, message: Received, delivery: Delivery, now: Now) {
+    pub(super) fn take_message(&mut self, message: Received, delivery: DeliveryId, now: Now) {
         match Topic::parse(&message.topic) {
             Topic::Request(root, suffix) => {
                 let (root, suffix) = (root.to_owned(), suffix.map(str::to_owned));
@@ -32,7 +32,7 @@ impl Proxy {
                 self.response(&message, &root, suffix.as_deref(), delivery, now);
             }
             Topic::Other => {
-                self.ignore(Why::NotSubscribed, &message.source);
+                self.ignore(IgnoreReason::NotSubscribed, &message.source);
                 self.actions.push(Action::Acknowledge(delivery));
             }
         }
@@ -56,18 +56,18 @@ impl Proxy {
             return self.refuse(reason, detail, guess.known(), head(&message.payload));
         };
         let Some(handler) = self.rules.handles(row, payload) else {
-            return self.ignore(Why::OtherHandler, &message.source);
+            return self.ignore(IgnoreReason::OtherHandler, &message.source);
         };
         if self.rules.is_own_request(message.correlation.as_ref()) {
             return self.own_request(row, &message, now);
         }
         if message.dup && self.calls.knows_request(row, &message) {
-            return self.ignore(Why::Repeat, &message.source);
+            return self.ignore(IgnoreReason::Repeat, &message.source);
         }
         let asker = named_by(&message, topic, payload, table.requester_member(row), names);
         let head_of = head(&message.payload);
         if self.calls.is_pending(row, &message, &asker.reply, &head_of) {
-            return self.ignore(Why::Repeat, &message.source);
+            return self.ignore(IgnoreReason::Repeat, &message.source);
         }
         let reply =
             Reply { topic: &asker.reply, correlation: message.correlation.as_ref(), values: None };
@@ -105,7 +105,7 @@ impl Proxy {
             correlation: message.correlation.clone(),
             origin: Origin::Mqtt(Some(Box::new(message))),
             values,
-            state: State::Held(line),
+            state: CallStage::Held(line),
             answers: 0,
             head: head_of,
         };
@@ -198,12 +198,12 @@ impl Proxy {
 
     fn write_call(&mut self, at: usize, now: Now) {
         let change = |call: &mut IncomingCall| {
-            (Purpose::Call(call.id), std::mem::replace(&mut call.state, State::Queued))
+            (Purpose::Call(call.id), std::mem::replace(&mut call.state, CallStage::Queued))
         };
-        let Some((purpose, State::Held(line))) = self.calls.incoming.change(at, change) else {
+        let Some((purpose, CallStage::Held(line))) = self.calls.incoming.change(at, change) else {
             return;
         };
-        if self.enqueue(Entry { line, purpose, delivery: None }, now).is_err() {
+        if self.enqueue(QueuedLine { line, purpose, delivery: None }, now).is_err() {
             let Some(call) = self.calls.incoming.remove(at) else { return };
             let handler = call.handler.clone();
             let detail = format!("{handler} does not read what is written to it");
@@ -231,7 +231,7 @@ impl Proxy {
         }
         let deadline = since.saturating_add(call.row.timeout);
         self.calls.incoming.change(at, |call| {
-            call.state = State::Open { since, deadline };
+            call.state = CallStage::Open { since, deadline };
             if let Origin::Mqtt(message) = &mut call.origin {
                 *message = None;
             }

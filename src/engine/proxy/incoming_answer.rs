@@ -1,6 +1,6 @@
 //! Answers from a legacy server, to requesters on MQTT.
 
-use super::call::{IncomingCall, Origin, RecentCall, State};
+use super::call::{CallStage, IncomingCall, Origin, RecentCall};
 use super::line::Read;
 use super::matching::{Match, choose, compare, legacy_answer};
 use super::outgoing::reason_of;
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// What one answer becomes, and why it may not.
-type Translated<T> = Result<T, (Reason, String)>;
+pub(super) type Translated<T> = Result<T, (Reason, String)>;
 
 impl Proxy {
     /// A response to a domain that is not legacy here: whose call does it answer?
@@ -54,7 +54,7 @@ impl Proxy {
         let behind = self.rules.is_behind();
         let open = |g: &&IncomingCall| {
             matches!(g.origin, Origin::Mqtt(_))
-                && matches!(g.state, State::Open { .. })
+                && matches!(g.state, CallStage::Open { .. })
                 && to.is_some_and(|to| behind || g.is_from(to))
         };
         let wire = Wire::Response(name.to_owned());

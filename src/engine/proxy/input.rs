@@ -31,7 +31,7 @@ const AT_ONCE: usize = 2000;
 
 /// What comes from the channel.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(super) struct LineInput {
     decoder: Decoder,
     /// How many bytes of the line that has begun an earlier run had read.
     half: usize,
@@ -43,7 +43,7 @@ pub(super) struct Input {
     last_arrival: Duration,
 }
 
-impl Input {
+impl LineInput {
     /// For a channel that is not connected yet.
     pub fn new(limits: &Limits, now: Duration) -> Self {
         let (share, pace) = buckets(limits);

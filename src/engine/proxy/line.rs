@@ -1,13 +1,13 @@
 //! A line from the channel: what it is and where it goes.
 
 use super::rules::Rules;
-use super::{Action, Passed, Proxy};
+use super::{Action, Forwarded, Proxy};
 use crate::engine::clock::Now;
 use crate::engine::frame::Frame;
 use crate::engine::legacy::{self, Kind, Message};
 use crate::engine::mapping::Command;
 use crate::engine::name::DomainName;
-use crate::engine::refusal::{Reason, Why, head};
+use crate::engine::refusal::{IgnoreReason, Reason, head};
 use crate::engine::status::Spoke;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -93,13 +93,13 @@ impl Proxy {
         let source = DomainName::parse(&message.source).ok();
         if let Some(name) = source.as_ref().filter(|name| self.rules.is_echo_of(name)) {
             self.suspect_settings();
-            return self.ignore(Why::Echo, &Some(name.as_str().to_owned()));
+            return self.ignore(IgnoreReason::Echo, &Some(name.as_str().to_owned()));
         }
         let source = source.filter(|name| self.rules.may_speak_as(name));
         // A program that has not set raw mode has the kernel send back what it is sent.
         if source.is_none() && self.queue.has_written(&line) {
             self.suspect_settings();
-            return self.ignore(Why::Echo, &Some(message.source.to_string()));
+            return self.ignore(IgnoreReason::Echo, &Some(message.source.to_string()));
         }
         let route = self.rules.route(&message.destination);
         let read = Read { message, line: &line, source };
@@ -185,7 +185,7 @@ impl Proxy {
     fn pass_line(&mut self, read: &Read<'_>, to: &DomainName, command: Option<Arc<Command>>) {
         let is_command = read.message.kind == Kind::Command;
         let (from, line) = (read.from(&self.rules), read.with_end());
-        let passed = Passed::Line { from, line, command, is_command };
+        let passed = Forwarded::Line { from, line, command, is_command };
         self.actions.push(Action::Pass(to.clone(), passed));
     }
 
@@ -248,7 +248,7 @@ impl Proxy {
     /// serial line there is none but the channel that it came from.
     fn pass_to_everyone(&mut self, read: &Read<'_>) {
         if !self.rules.is_behind() {
-            self.actions.push(Action::PassAll(Passed::Copy(read.with_end())));
+            self.actions.push(Action::PassAll(Forwarded::Copy(read.with_end())));
         }
     }
 }

@@ -30,7 +30,7 @@ mod tell;
 mod time;
 mod unacked;
 
-pub use action::{Action, HandedOver, OwnCall, Passed};
+pub use action::{Action, Forwarded, HandedOver, OwnCall};
 pub(in crate::engine) use event::{STATE, events};
 pub use input::Pace;
 pub(in crate::engine) use outgoing::reason_of;
@@ -43,12 +43,12 @@ use super::mapping::Table;
 use super::name::DomainName;
 use super::policy::Policy;
 use super::publish::{Received, Token};
-use super::queue::{Delivery, Entry, Purpose, Queue};
-use super::refusal::{Counters, Reason, Why};
+use super::queue::{DeliveryId, Purpose, Queue, QueuedLine};
+use super::refusal::{Counters, IgnoreReason, Reason};
 use super::roster::Roster;
 use bytes::Bytes;
 use calls::CallBook;
-use input::Input;
+use input::LineInput;
 use rules::Rules;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ use unacked::{Sent, Unacked};
 #[derive(Debug)]
 pub struct Proxy {
     rules: Rules,
-    input: Input,
+    input: LineInput,
     calls: CallBook,
     unacked: Unacked,
     queue: Queue,
@@ -104,7 +104,7 @@ impl Proxy {
     #[must_use]
     pub fn new(identity: Identity, setting: &Setting, now: Duration) -> Self {
         Self {
-            input: Input::new(&setting.limits, now),
+            input: LineInput::new(&setting.limits, now),
             calls: CallBook::default(),
             unacked: Unacked::new(setting.limits.outbox),
             queue: Queue::new(setting.limits.queue),
@@ -141,7 +141,7 @@ impl Proxy {
     /// How many messages are under way: in calls, in the queue, or waiting for a PUBACK.
     #[must_use]
     pub fn under_way(&self) -> usize {
-        let messages = |e: &&Entry| matches!(e.purpose, Purpose::Message { .. });
+        let messages = |e: &&QueuedLine| matches!(e.purpose, Purpose::Message { .. });
         let lines = self.queue.iter().filter(messages).count();
         self.calls.counted() + lines + self.unacked.counted()
     }
@@ -211,32 +211,35 @@ impl Proxy {
     }
 
     /// A message from the domain's session. It is acknowledged by an action, at once or later.
-    pub fn deliver(&mut self, message: Received, delivery: Delivery, now: Now) {
+    pub fn deliver(&mut self, message: Received, delivery: DeliveryId, now: Now) {
         self.counters.received += 1;
         let own = message.mark.as_deref() == Some(&*self.rules.instance);
         if own || message.clears() {
-            self.ignore(if own { Why::Own } else { Why::Cleared }, &message.source);
+            self.ignore(
+                if own { IgnoreReason::Own } else { IgnoreReason::Cleared },
+                &message.source,
+            );
             return self.actions.push(Action::Acknowledge(delivery));
         }
         self.from_mqtt(message, delivery, now);
     }
 
     /// Something from another domain, or from the gateway's own session.
-    pub fn accept(&mut self, passed: Passed, now: Now) {
+    pub fn accept(&mut self, passed: Forwarded, now: Now) {
         match passed {
-            Passed::Line { from, line, command, is_command } => {
+            Forwarded::Line { from, line, command, is_command } => {
                 self.direct(from, line, command, is_command, now);
             }
-            Passed::Copy(line) | Passed::Notice(line) => self.copy(line, now),
-            Passed::Event { line, row, payload, source, late } => {
+            Forwarded::Copy(line) | Forwarded::Notice(line) => self.copy(line, now),
+            Forwarded::Event { line, row, payload, source, late } => {
                 let line = (!late).then_some(line);
                 self.announce(line, &row, (&payload, &source), now);
             }
-            Passed::Returned(line) => {
+            Forwarded::Returned(line) => {
                 let line = line.strip_suffix(b"\n").map(Bytes::copy_from_slice).unwrap_or(line);
                 self.line(line, now);
             }
-            Passed::Own(call) => self.goes_direct(call, now),
+            Forwarded::Own(call) => self.goes_direct(call, now),
         }
     }
 

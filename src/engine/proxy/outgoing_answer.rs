@@ -2,6 +2,7 @@
 
 use super::asker::sender;
 use super::call::{OutgoingCall, RecentCall};
+use super::incoming_answer::Translated;
 use super::matching::{Match, choose, compare, mqtt_answer};
 use super::outgoing::{handler, reason_of};
 use super::{Action, Proxy};
@@ -12,13 +13,10 @@ use crate::engine::mapping::shape::{Fault, Side, Values};
 use crate::engine::mapping::{Answer, Command, Wire};
 use crate::engine::name::DomainName;
 use crate::engine::publish::Received;
-use crate::engine::queue::{Delivery, Entry, Purpose};
-use crate::engine::refusal::{Reason, Why, head};
+use crate::engine::queue::{DeliveryId, Purpose, QueuedLine};
+use crate::engine::refusal::{IgnoreReason, Reason, head};
 use bytes::Bytes;
 use std::sync::Arc;
-
-/// What one answer becomes, and why it may not.
-type Translated<T> = Result<T, (Reason, String)>;
 
 impl Proxy {
     /// A response on MQTT: which of this channel's calls does it answer?
@@ -27,7 +25,7 @@ impl Proxy {
         message: &Received,
         root: &str,
         suffix: Option<&str>,
-        delivery: Delivery,
+        delivery: DeliveryId,
         now: Now,
     ) {
         let done = Action::Acknowledge(delivery);
@@ -141,7 +139,7 @@ impl Proxy {
         root: &str,
         to: Option<&DomainName>,
         body: &Value<'_>,
-        delivery: Delivery,
+        delivery: DeliveryId,
         now: Now,
     ) {
         let table = Arc::clone(&self.rules.table);
@@ -167,7 +165,7 @@ impl Proxy {
             let next = (Arc::clone(&ended.row), ended.requester.clone());
             let twice = message.dup || to.is_none() || ended.row.answered_twice;
             if twice {
-                self.ignore(Why::Repeat, &message.source);
+                self.ignore(IgnoreReason::Repeat, &message.source);
             } else {
                 let detail = "its call is over";
                 self.refuse(Reason::NoPendingCall, detail, sender(message), head(&message.payload));
@@ -185,7 +183,7 @@ impl Proxy {
             if let (None, Some((lines, source))) = (to, self.unasked(message, root, body, now)) {
                 return self.write_answer(lines, &source, delivery, now);
             }
-            self.ignore(Why::OtherRequester, &message.source);
+            self.ignore(IgnoreReason::OtherRequester, &message.source);
             return self.actions.push(done);
         };
         let row = table
@@ -291,7 +289,13 @@ impl Proxy {
     }
 
     /// Writes an answer to the channel; the broker is told when the last line is out.
-    fn write_answer(&mut self, lines: Vec<Bytes>, from: &DomainName, delivery: Delivery, now: Now) {
+    fn write_answer(
+        &mut self,
+        lines: Vec<Bytes>,
+        from: &DomainName,
+        delivery: DeliveryId,
+        now: Now,
+    ) {
         let last = lines.len();
         if last == 0 {
             self.counters.delivered += 1;
@@ -302,7 +306,7 @@ impl Proxy {
             let message = Purpose::Message { from: from.clone(), command: false };
             let purpose = if is_last { message } else { Purpose::Notice };
             let delivery = is_last.then_some(delivery);
-            if let Err(entry) = self.enqueue(Entry { line, purpose, delivery }, now) {
+            if let Err(entry) = self.enqueue(QueuedLine { line, purpose, delivery }, now) {
                 self.give_up_entry(entry, Reason::DomainStuck, now);
             }
         }

@@ -1,7 +1,7 @@
 //! Requests that a legacy domain of this gateway made on MQTT, and that come to one of its proxies.
 
 use super::outgoing::reason_of;
-use super::{Action, OwnCall, Passed, Proxy};
+use super::{Action, Forwarded, OwnCall, Proxy};
 use crate::engine::clock::Now;
 use crate::engine::json;
 use crate::engine::legacy::{self, Kind};
@@ -9,7 +9,7 @@ use crate::engine::mapping::Command;
 use crate::engine::mapping::shape::Side;
 use crate::engine::name::DomainName;
 use crate::engine::publish::Received;
-use crate::engine::refusal::{Reason, Why, head};
+use crate::engine::refusal::{IgnoreReason, Reason, head};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -42,14 +42,14 @@ impl Proxy {
                 Ok(line) => {
                     let (to, row) = (self.name().clone(), Arc::clone(row));
                     let call = OwnCall { correlation, to, line, row };
-                    self.actions.push(Action::Pass(from, Passed::Own(call)));
+                    self.actions.push(Action::Pass(from, Forwarded::Own(call)));
                 }
                 Err((reason, detail)) => {
                     return self.refuse(reason, detail, from, head(&message.payload));
                 }
             }
         }
-        self.ignore(Why::Own, &message.source);
+        self.ignore(IgnoreReason::Own, &message.source);
     }
 
     fn own_request_line(
@@ -76,7 +76,7 @@ impl Proxy {
         };
         let Some(asked) = self.withdraw_outgoing(at) else { return };
         let (from, command) = (asked.requester.clone(), Some(row));
-        let line = Passed::Line { from, line, command, is_command: true };
+        let line = Forwarded::Line { from, line, command, is_command: true };
         self.actions.push(Action::Pass(to, line));
         self.ask_next(&asked.row, &asked.requester, now);
     }

@@ -3,7 +3,7 @@
 use super::{Action, Proxy, Sent};
 use crate::engine::clock::Now;
 use crate::engine::publish::Publish;
-use crate::engine::queue::Entry;
+use crate::engine::queue::QueuedLine;
 
 impl Proxy {
     /// How many bytes of messages are held for and from the domain.
@@ -65,7 +65,7 @@ impl Proxy {
     }
 
     /// Puts a line into the queue, if there is room.
-    pub(super) fn enqueue(&mut self, entry: Entry, now: Now) -> Result<(), Entry> {
+    pub(super) fn enqueue(&mut self, entry: QueuedLine, now: Now) -> Result<(), QueuedLine> {
         let size = entry.line.len();
         if !self.queue.has_room(size) || self.is_over_level(size) {
             return Err(entry);

@@ -5,7 +5,7 @@ use super::{Action, Proxy, Sent};
 use crate::engine::clock::Now;
 use crate::engine::publish::{Publish, Qos, Token};
 use crate::engine::refusal::Reason;
-use crate::engine::store::{Call, Data, Half, Message};
+use crate::engine::store::{Data, Half, MessageRecord, OutgoingRecord};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -114,16 +114,16 @@ impl Proxy {
 
     /// A publish that waits in memory, as it is kept in the store.
     #[must_use]
-    pub fn message(&self, publish: &Publish) -> Option<Message> {
+    pub fn message(&self, publish: &Publish) -> Option<MessageRecord> {
         let sent = self.unacked.get(publish.token)?;
         self.record(publish, sent)
     }
 
-    fn record(&self, publish: &Publish, sent: &Sent) -> Option<Message> {
+    fn record(&self, publish: &Publish, sent: &Sent) -> Option<MessageRecord> {
         let now = self.store.as_ref()?.now;
         let call = sent.call.and_then(|id| self.calls.outgoing.iter().find(|a| a.id == id));
         let made = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Some(Message {
+        Some(MessageRecord {
             id: publish.id.as_deref().unwrap_or_default().to_owned(),
             topic: publish.topic.clone(),
             qos: u8::from(publish.qos == Qos::AtLeastOnce),
@@ -159,7 +159,7 @@ impl Proxy {
 
     /// All calls on MQTT as they are kept, and whether the broker has their requests.
     #[must_use]
-    pub fn calls(&self) -> Vec<(Token, Message, bool)> {
+    pub fn calls(&self) -> Vec<(Token, MessageRecord, bool)> {
         let kept = self.calls.outgoing.iter().filter_map(|call| {
             let waits = self.unacked.get(call.token).map(|sent| sent.again.as_ref());
             let (publish, landed) = match (&call.held, waits) {
@@ -172,7 +172,7 @@ impl Proxy {
         kept.collect()
     }
 
-    fn kept_call_of(&self, call: &OutgoingCall, publish: &Publish) -> Option<Message> {
+    fn kept_call_of(&self, call: &OutgoingCall, publish: &Publish) -> Option<MessageRecord> {
         let sent = Sent {
             again: None,
             call: Some(call.id),
@@ -184,13 +184,13 @@ impl Proxy {
         self.record(publish, &sent)
     }
 
-    fn call(&self, asked: &OutgoingCall) -> Call {
+    fn call(&self, asked: &OutgoingCall) -> OutgoingRecord {
         let left = match asked.held {
             // Its time begins when it is published.
             Some(_) => asked.row.timeout,
             None => asked.deadline.saturating_sub(self.store_now()),
         };
-        Call {
+        OutgoingRecord {
             dialect: self.rules.dialect_of(&asked.row),
             row: asked.row.name.clone(),
             root: asked.row.root.clone(),
@@ -216,12 +216,12 @@ impl Proxy {
     }
 
     /// A message that [`Action::Store`] asked for is in the store.
-    pub fn stored(&mut self, message: &Message) {
+    pub fn stored(&mut self, message: &MessageRecord) {
         self.counters.stored += u64::from(message.counted);
     }
 
     /// It is not, and there is no room in memory either.
-    pub fn not_stored(&mut self, token: Token, message: &Message, now: Now) {
+    pub fn not_stored(&mut self, token: Token, message: &MessageRecord, now: Now) {
         if let Some(store) = &mut self.store {
             store.apart = store.apart.saturating_sub(1);
         }
@@ -251,7 +251,7 @@ impl Proxy {
     /// of the token, unless nobody wants it any more.
     pub fn take_stored(
         &mut self,
-        message: &Message,
+        message: &MessageRecord,
         left: Option<Duration>,
         now: Now,
     ) -> Option<Token> {
@@ -299,7 +299,7 @@ impl Proxy {
     /// token; `None`: it is over. `landed`: the broker has its request.
     pub fn restore_call(
         &mut self,
-        message: &Message,
+        message: &MessageRecord,
         landed: bool,
         left: Duration,
         now: Now,

@@ -1,10 +1,10 @@
 //! The gateway ends and will be back: what a proxy has becomes records, and is made of them again.
 
-use super::call::{IncomingCall, Origin, State};
+use super::call::{CallStage, IncomingCall, Origin};
 use super::{Action, Proxy};
 use crate::engine::clock::Now;
 use crate::engine::mapping::Command;
-use crate::engine::queue::{Entry, Purpose};
+use crate::engine::queue::{Purpose, QueuedLine};
 use crate::engine::refusal::Reason;
 use crate::engine::store::{self, Data, Half, Line, Record, left};
 use bytes::Bytes;
@@ -30,27 +30,27 @@ impl Proxy {
         });
         let unanswered = self.calls.unanswered().iter().map(|call| {
             // It has no time after which it is over.
-            let (state, until) = (store::State::Unanswered, self.until(Duration::MAX));
-            Record::Given(Box::new(store::Given { state, until, ..self.kept_call(call) }))
+            let (state, until) = (store::IncomingState::Unanswered, self.until(Duration::MAX));
+            Record::Given(Box::new(store::IncomingRecord { state, until, ..self.kept_call(call) }))
         });
         given.chain(lines).chain(unanswered).chain(half).collect()
     }
 
-    fn kept_call(&self, call: &IncomingCall) -> store::Given {
+    fn kept_call(&self, call: &IncomingCall) -> store::IncomingRecord {
         let now = self.store_now();
         let waiting = |line: Bytes, state| (state, call.row.timeout, line);
-        let is_this = |(entry, _): &(&Entry, Bytes)| entry.purpose == Purpose::Call(call.id);
+        let is_this = |(entry, _): &(&QueuedLine, Bytes)| entry.purpose == Purpose::Call(call.id);
         let (state, left, line) = match &call.state {
-            State::Held(line) => waiting(line.clone(), store::State::Held),
-            State::Queued => {
+            CallStage::Held(line) => waiting(line.clone(), store::IncomingState::Held),
+            CallStage::Queued => {
                 let line = self.queue.unwritten().find(is_this).map(|(_, rest)| rest);
-                waiting(line.unwrap_or_default(), store::State::Queued)
+                waiting(line.unwrap_or_default(), store::IncomingState::Queued)
             }
-            State::Open { deadline, .. } => {
-                (store::State::Open, deadline.saturating_sub(now), Bytes::new())
+            CallStage::Open { deadline, .. } => {
+                (store::IncomingState::Open, deadline.saturating_sub(now), Bytes::new())
             }
         };
-        store::Given {
+        store::IncomingRecord {
             dialect: self.rules.dialect_of(&call.row),
             row: call.row.name.clone(),
             root: call.row.root.clone(),
@@ -69,18 +69,18 @@ impl Proxy {
     }
 
     /// A command that nobody else counts is worth as much as a domain that is away.
-    fn kept_line(&self, entry: &Entry, rest: Bytes) -> Line {
+    fn kept_line(&self, entry: &QueuedLine, rest: Bytes) -> Line {
         let (purpose, until, line) = match &entry.purpose {
             Purpose::Call(id) => {
                 let at = self.calls.incoming.iter().position(|g| g.id == *id);
-                (store::Purpose::Call(at.unwrap_or(usize::MAX)), None, Bytes::new())
+                (store::LinePurpose::Call(at.unwrap_or(usize::MAX)), None, Bytes::new())
             }
             Purpose::Message { from, command } => {
                 let until = command.then(|| self.until(self.rules.limits.away));
                 let (from, command) = (from.clone(), *command);
-                (store::Purpose::Message { from, command }, until, rest)
+                (store::LinePurpose::Message { from, command }, until, rest)
             }
-            Purpose::Notice => (store::Purpose::Notice, None, rest),
+            Purpose::Notice => (store::LinePurpose::Notice, None, rest),
         };
         Line { purpose, until, line }
     }
@@ -113,7 +113,7 @@ impl Proxy {
         let mut calls = Vec::new();
         for (record, since_boot) in records {
             match record {
-                Record::Given(call) if call.state == store::State::Unanswered => {
+                Record::Given(call) if call.state == store::IncomingState::Unanswered => {
                     self.resume_unanswered(&call, left(call.until, since_boot), now);
                 }
                 Record::Given(call) => {
@@ -134,7 +134,12 @@ impl Proxy {
         }
     }
 
-    fn resume_call(&mut self, call: &store::Given, left: Duration, now: Now) -> Option<u64> {
+    fn resume_call(
+        &mut self,
+        call: &store::IncomingRecord,
+        left: Duration,
+        now: Now,
+    ) -> Option<u64> {
         self.counters.received += 1;
         let Some(row) = self.rules.row(&call.dialect, &call.row, &call.root) else {
             let detail = format!("the mapping has no {} any more", call.row);
@@ -148,10 +153,10 @@ impl Proxy {
             call,
             row,
             match call.state {
-                store::State::Held => State::Held(call.line.clone()),
-                store::State::Queued => State::Queued,
-                store::State::Open | store::State::Unanswered => {
-                    State::Open { since: now.monotonic, deadline }
+                store::IncomingState::Held => CallStage::Held(call.line.clone()),
+                store::IncomingState::Queued => CallStage::Queued,
+                store::IncomingState::Open | store::IncomingState::Unanswered => {
+                    CallStage::Open { since: now.monotonic, deadline }
                 }
             },
         );
@@ -167,15 +172,20 @@ impl Proxy {
     }
 
     /// A domain that had a command before the machine was started anew is another, and so is whoever sent it.
-    fn resume_unanswered(&mut self, call: &store::Given, left: Duration, now: Now) {
+    fn resume_unanswered(&mut self, call: &store::IncomingRecord, left: Duration, now: Now) {
         let row = self.rules.row(&call.dialect, &call.row, &call.root).filter(|_| !left.is_zero());
         let Some(row) = row else { return };
         let (since, deadline) = (now.monotonic, now.monotonic.saturating_add(row.timeout));
-        let call = self.taken_up(call, row, State::Open { since, deadline });
+        let call = self.taken_up(call, row, CallStage::Open { since, deadline });
         self.calls.remember_unanswered(call, &self.rules.limits);
     }
 
-    fn taken_up(&mut self, call: &store::Given, row: Arc<Command>, state: State) -> IncomingCall {
+    fn taken_up(
+        &mut self,
+        call: &store::IncomingRecord,
+        row: Arc<Command>,
+        state: CallStage,
+    ) -> IncomingCall {
         IncomingCall {
             id: self.calls.number(),
             row,
@@ -200,18 +210,18 @@ impl Proxy {
     ) {
         let Line { purpose, until, line } = line;
         let (purpose, line) = match purpose {
-            store::Purpose::Call(at) => match calls.get(at) {
+            store::LinePurpose::Call(at) => match calls.get(at) {
                 Some((Some(id), line)) => (Purpose::Call(*id), line.clone()),
                 // Its call is over.
                 _ => return,
             },
-            store::Purpose::Message { from, command } => {
+            store::LinePurpose::Message { from, command } => {
                 self.counters.received += 1;
                 (Purpose::Message { from, command }, line)
             }
-            store::Purpose::Notice => (Purpose::Notice, line),
+            store::LinePurpose::Notice => (Purpose::Notice, line),
         };
-        let entry = Entry { line, purpose, delivery: None };
+        let entry = QueuedLine { line, purpose, delivery: None };
         match until.map(|until| left(until, since_boot)) {
             Some(Duration::ZERO) => self.give_up_entry(entry, Reason::Expired, now),
             _ => self.queue.push(entry, now.monotonic),

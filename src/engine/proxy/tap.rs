@@ -1,13 +1,13 @@
 //! What crosses here, for whoever watches. What a message becomes is seen from what handling it has added: nothing
 //! that handles it knows of this.
 
-use super::call::State;
-use super::{Action, Passed, Proxy};
+use super::call::CallStage;
+use super::{Action, Forwarded, Proxy};
 use crate::engine::clock::Now;
 use crate::engine::publish::{Publish, Received};
-use crate::engine::queue::{Delivery, Entry, Purpose};
+use crate::engine::queue::{DeliveryId, Purpose, QueuedLine};
 use crate::engine::refusal::Refusal;
-use crate::engine::tap::{Crossing, Form, Outcome};
+use crate::engine::tap::{Crossing, Ending, Form};
 use bytes::Bytes;
 
 /// How everything stood before a message was handled.
@@ -38,7 +38,7 @@ impl Proxy {
 
     /// A message from MQTT that is for this channel.
     #[allow(clippy::wrong_self_convention, reason = "where it comes from, not what it becomes")]
-    pub(super) fn from_mqtt(&mut self, message: Received, delivery: Delivery, now: Now) {
+    pub(super) fn from_mqtt(&mut self, message: Received, delivery: DeliveryId, now: Now) {
         if !self.watched {
             return self.take_message(message, delivery, now);
         }
@@ -73,15 +73,15 @@ impl Proxy {
     /// The lines that a message from MQTT was written as, or will be when it is its turn. An answer may have the
     /// next command written too, which is another message.
     fn written_since(&self, before: &Before) -> Vec<Form> {
-        let is_its = |entry: &&Entry| match entry.purpose {
+        let is_its = |entry: &&QueuedLine| match entry.purpose {
             Purpose::Call(id) => id > before.number,
             Purpose::Message { .. } | Purpose::Notice => true,
         };
         let written = self.queue.iter().skip(before.queue).filter(is_its).map(|entry| &entry.line);
         let held = self.calls.incoming.iter().filter(|call| call.id > before.number);
         let held = held.filter_map(|call| match &call.state {
-            State::Held(line) => Some(line),
-            State::Queued | State::Open { .. } => None,
+            CallStage::Held(line) => Some(line),
+            CallStage::Queued | CallStage::Open { .. } => None,
         });
         written.chain(held).map(|line| Form::line(line, self.rules.limits.depth)).collect()
     }
@@ -93,7 +93,7 @@ impl Proxy {
             return;
         }
         let direct = |action: &Action| {
-            matches!(action, Action::Pass(_, Passed::Line { .. }) | Action::PassAll(_))
+            matches!(action, Action::Pass(_, Forwarded::Line { .. }) | Action::PassAll(_))
         };
         let ignored = new.iter().any(|action| matches!(action, Action::Ignored(..)));
         let crosses = !became.is_empty() || new.iter().any(direct);
@@ -101,12 +101,12 @@ impl Proxy {
         let (at, outcome) = match refused.filter(|_| !crosses) {
             Some(at) => match new.get(at) {
                 Some(Action::Refused(Refusal { reason, detail, .. })) => {
-                    (before.actions + at, Outcome::Refused(*reason, detail.clone()))
+                    (before.actions + at, Ending::Refused(*reason, detail.clone()))
                 }
                 _ => return,
             },
             None if ignored && !crosses => return,
-            None => (before.actions, Outcome::Crossed),
+            None => (before.actions, Ending::Crossed),
         };
         let took = self.calls.answered_since.map(|since| now.monotonic.saturating_sub(since));
         let from = self.name().clone();

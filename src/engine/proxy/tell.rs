@@ -2,16 +2,16 @@
 
 use super::call::{IncomingCall, Origin, OutgoingCall};
 use super::matching::mqtt_answer;
-use super::{Action, Passed, Proxy, Sent};
+use super::{Action, Forwarded, Proxy, Sent};
 use crate::engine::clock::Now;
 use crate::engine::json::{self, Value};
 use crate::engine::legacy::{self, Kind};
 use crate::engine::mapping::Command;
-use crate::engine::mapping::shape::{Given as Source, Shape, Side, Values};
+use crate::engine::mapping::shape::{Shape, Side, Supplied as Source, Values};
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Qos};
-use crate::engine::queue::{Entry, Purpose};
-use crate::engine::refusal::{Reason, Refusal, Why, brief, head};
+use crate::engine::queue::{Purpose, QueuedLine};
+use crate::engine::refusal::{IgnoreReason, Reason, Refusal, brief, head};
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -59,7 +59,7 @@ impl Proxy {
     }
 
     /// Ends a message: nothing is to be done.
-    pub(super) fn ignore(&mut self, why: Why, source: &Option<String>) {
+    pub(super) fn ignore(&mut self, why: IgnoreReason, source: &Option<String>) {
         *self.counters.ignored.entry(why).or_default() += 1;
         let from = source.as_deref().and_then(|s| DomainName::parse(s).ok());
         self.actions.push(Action::Ignored(why, from.unwrap_or_else(DomainName::anonymous)));
@@ -87,14 +87,14 @@ impl Proxy {
         if self.rules.is_behind() || requester == self.name() {
             self.copy(line, now);
         } else {
-            self.actions.push(Action::Pass(requester.clone(), Passed::Notice(line)));
+            self.actions.push(Action::Pass(requester.clone(), Forwarded::Notice(line)));
         }
     }
 
     /// A line that nobody counts, since its message is counted elsewhere: without room it is told of, no
     /// more.
     pub(super) fn copy(&mut self, line: Bytes, now: Now) {
-        let entry = Entry { line, purpose: Purpose::Notice, delivery: None };
+        let entry = QueuedLine { line, purpose: Purpose::Notice, delivery: None };
         if let Err(entry) = self.enqueue(entry, now) {
             self.not_written(&entry.line, Reason::DomainStuck);
         }

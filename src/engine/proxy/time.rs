@@ -1,12 +1,12 @@
 //! Time: calls that run out, a domain that does not read, a domain that is away.
 
-use super::call::{IncomingCall, Origin, OutgoingCall, State};
-use super::{Action, Passed, Proxy};
+use super::call::{CallStage, IncomingCall, Origin, OutgoingCall};
+use super::{Action, Forwarded, Proxy};
 use crate::engine::clock::Now;
 use crate::engine::mapping::Command;
 use crate::engine::name::DomainName;
-use crate::engine::queue::{Entry, Purpose};
-use crate::engine::refusal::{Reason, Why, head};
+use crate::engine::queue::{Purpose, QueuedLine};
+use crate::engine::refusal::{IgnoreReason, Reason, head};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,8 +73,7 @@ impl Proxy {
 
     fn expire_incoming(&mut self, now: Now) {
         let clock = now.monotonic;
-        let over =
-            |g: &IncomingCall| matches!(g.state, State::Open { deadline, .. } if deadline <= clock);
+        let over = |g: &IncomingCall| matches!(g.state, CallStage::Open { deadline, .. } if deadline <= clock);
         while let Some(at) = self.calls.incoming.iter().position(over) {
             let Some(call) = self.calls.incoming.remove(at) else { return };
             if ends_by_time(&call.row) {
@@ -107,7 +106,7 @@ impl Proxy {
     }
 
     /// A line will not be written.
-    pub(super) fn give_up_entry(&mut self, entry: Entry, reason: Reason, now: Now) {
+    pub(super) fn give_up_entry(&mut self, entry: QueuedLine, reason: Reason, now: Now) {
         let detail = match reason {
             Reason::DomainStuck => format!("{} does not read what is written to it", self.name()),
             _ => format!("{} has been away for too long", self.name()),
@@ -142,14 +141,14 @@ impl Proxy {
         self.queue.rewind(now.monotonic);
         let given = self.calls.incoming.take();
         let (open, waiting): (Vec<_>, Vec<_>) =
-            given.into_iter().partition(|g| matches!(g.state, State::Open { .. }));
+            given.into_iter().partition(|g| matches!(g.state, CallStage::Open { .. }));
         let mut direct = Vec::new();
         let mut rest = Vec::new();
         for entry in self.queue.give_up() {
             match entry.purpose {
                 Purpose::Call(id) => direct.push((id, entry.line)),
                 Purpose::Message { from, .. } if resumed && entry.delivery.is_some() => {
-                    self.ignore(Why::LeftToBroker, &Some(from.as_str().to_owned()));
+                    self.ignore(IgnoreReason::LeftToBroker, &Some(from.as_str().to_owned()));
                 }
                 _ => rest.push(entry),
             }
@@ -157,7 +156,7 @@ impl Proxy {
         for call in waiting {
             let queued = direct.iter().position(|(id, _)| *id == call.id);
             let line = match &call.state {
-                State::Held(line) => Some(line.clone()),
+                CallStage::Held(line) => Some(line.clone()),
                 _ => queued.map(|at| direct.swap_remove(at).1),
             };
             match (self.hand_over(call, now), line) {
@@ -165,7 +164,7 @@ impl Proxy {
                     if matches!(call.origin, Origin::Direct)
                         && self.rules.is_legacy(&call.name()) =>
                 {
-                    self.actions.push(Action::Pass(call.name(), Passed::Returned(line)));
+                    self.actions.push(Action::Pass(call.name(), Forwarded::Returned(line)));
                 }
                 (Some(call), _) => {
                     let detail = format!("{} has been away for too long", call.handler);
@@ -178,7 +177,7 @@ impl Proxy {
             match &entry.purpose {
                 // Whoever sent it may be gone as well: then nobody is left to find another way.
                 Purpose::Message { from, command: true } if self.rules.is_legacy(from) => {
-                    let back = Action::Pass(from.clone(), Passed::Returned(entry.line));
+                    let back = Action::Pass(from.clone(), Forwarded::Returned(entry.line));
                     self.actions.push(back);
                 }
                 _ => self.give_up_entry(entry, Reason::Expired, now),

@@ -64,7 +64,7 @@ pub(super) const NO_QOS: u8 = 0x9B;
 
 /// What a PUBACK says of its publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Outcome {
     /// The broker has taken it.
     Taken {
         /// Whether somebody subscribes to its topic.
@@ -78,17 +78,17 @@ pub(super) enum Answer {
 
 /// What each code in a PUBACK means. Those that are not here refuse for good, as
 /// [`Reason::BrokerRefused`].
-const ANSWERS: &[(u8, Answer)] = &[
-    (0x00, Answer::Taken { matched: true }),
-    (0x10, Answer::Taken { matched: false }),
-    (0x87, Answer::Refused(Reason::NotAllowed)),
-    (0x95, Answer::Refused(Reason::LineTooLong)),
-    (0x97, Answer::Later),
+const ANSWERS: &[(u8, Outcome)] = &[
+    (0x00, Outcome::Taken { matched: true }),
+    (0x10, Outcome::Taken { matched: false }),
+    (0x87, Outcome::Refused(Reason::NotAllowed)),
+    (0x95, Outcome::Refused(Reason::LineTooLong)),
+    (0x97, Outcome::Later),
 ];
 
 /// What a PUBACK with this code says.
-pub(super) fn answer(code: u8) -> Answer {
-    find(ANSWERS, code).unwrap_or(Answer::Refused(Reason::BrokerRefused))
+pub(super) fn answer(code: u8) -> Outcome {
+    find(ANSWERS, code).unwrap_or(Outcome::Refused(Reason::BrokerRefused))
 }
 
 /// What a person can do about a CONNACK with this code, if the broker will not change its mind alone.
@@ -115,6 +115,6 @@ mod tests {
         assert!(NAMES.is_sorted_by(|(code, _), (next, _)| code < next));
         assert_eq!(named(0x97), "0x97 (quota exceeded)");
         assert_eq!(named(0xC3), "0xc3");
-        assert_eq!(answer(0x83), Answer::Refused(Reason::BrokerRefused));
+        assert_eq!(answer(0x83), Outcome::Refused(Reason::BrokerRefused));
     }
 }

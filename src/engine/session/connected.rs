@@ -1,8 +1,10 @@
 //! What happens on a connection that the broker has accepted.
 
 use super::check::refusal;
-use super::code::{self, Answer};
-use super::{Cause, Connack, Effect, Event, Filter, Packet, Phase, Session, Takes, WINDOW};
+use super::code::{self, Outcome};
+use super::{
+    Cause, Connack, Filter, Packet, Phase, Session, SessionEffect, SessionEvent, Takes, WINDOW,
+};
 use super::{keep_alive, whole_seconds};
 use crate::engine::publish::{Publish, Qos};
 use crate::engine::refusal::Reason;
@@ -97,7 +99,7 @@ impl Session {
                 "the broker refuses the subscription to {topic}: {}; have it allow that",
                 code::named(*code)
             );
-            self.effects.push_back(Effect::Warn(warning));
+            self.effects.push_back(SessionEffect::Warn(warning));
         }
         self.subscribe(now);
     }
@@ -114,22 +116,22 @@ impl Session {
     /// A PUBACK has come, with this reason code.
     pub fn puback(&mut self, id: u16, code: u8, now: Duration) {
         match code::answer(code) {
-            Answer::Taken { matched } => {
+            Outcome::Taken { matched } => {
                 if let Some(Publish { token, .. }) = self.outbox.take(id, now) {
-                    self.events.push_back(Event::Acknowledged { token, matched });
+                    self.events.push_back(SessionEvent::Acknowledged { token, matched });
                 }
             }
-            Answer::Later => {
+            Outcome::Later => {
                 let unwanted = self.outbox.postpone(id, now);
                 self.expired(unwanted);
             }
-            Answer::Refused(reason) => {
+            Outcome::Refused(reason) => {
                 if let Some(Publish { token, .. }) = self.outbox.take(id, now) {
                     let why = match reason {
                         Reason::NotAllowed => "the broker does not let it be published".to_owned(),
                         _ => format!("the broker refuses it: {}", code::named(code)),
                     };
-                    self.events.push_back(Event::Refused { token, reason, why });
+                    self.events.push_back(SessionEvent::Refused { token, reason, why });
                 }
             }
         }
@@ -139,7 +141,7 @@ impl Session {
     /// The oldest publish of QoS 0 in flight is being written.
     pub fn written(&mut self, now: Duration) {
         if let Some(Publish { token, .. }) = self.outbox.take_written(now) {
-            self.events.push_back(Event::Acknowledged { token, matched: true });
+            self.events.push_back(SessionEvent::Acknowledged { token, matched: true });
         }
         self.flow(now);
     }
@@ -148,7 +150,7 @@ impl Session {
     pub(super) fn expired(&mut self, unwanted: impl IntoIterator<Item = Publish>) {
         for Publish { token, .. } in unwanted {
             let why = "the broker did not take it in time".to_owned();
-            self.events.push_back(Event::Refused { token, reason: Reason::Expired, why });
+            self.events.push_back(SessionEvent::Refused { token, reason: Reason::Expired, why });
         }
     }
 
@@ -175,17 +177,17 @@ impl Session {
             self.held.by_broker.extend(topics.iter().cloned());
             connected.asked = Asked::Subscribe(id, topics);
             connected.asked_until = Some(now.saturating_add(self.settings.stuck));
-            self.effects.push_back(Effect::Send(Packet::Subscribe { id, filters: new }));
+            self.effects.push_back(SessionEffect::Send(Packet::Subscribe { id, filters: new }));
         } else if !gone.is_empty() {
             let id = self.outbox.take_id();
             connected.subscribed.retain(|filter| !gone.contains(&filter.topic));
             connected.asked = Asked::Unsubscribe(id, gone.clone());
             connected.asked_until = Some(now.saturating_add(self.settings.stuck));
-            self.effects.push_back(Effect::Send(Packet::Unsubscribe { id, topics: gone }));
+            self.effects.push_back(SessionEffect::Send(Packet::Unsubscribe { id, topics: gone }));
         } else {
             connected.ready = true;
             if !was_ready {
-                self.events.push_back(Event::Ready);
+                self.events.push_back(SessionEvent::Ready);
             }
             self.remember();
             self.flow(now);
@@ -208,11 +210,11 @@ impl Session {
             if let Some(why) = refusal(&publish, connected.largest) {
                 self.outbox.remove(place);
                 let (token, reason) = (publish.token, Reason::LineTooLong);
-                self.events.push_back(Event::Refused { token, reason, why });
+                self.events.push_back(SessionEvent::Refused { token, reason, why });
                 continue;
             }
             let publish = Box::new(publish);
-            self.effects.push_back(Effect::Send(Packet::Publish { id, dup, publish }));
+            self.effects.push_back(SessionEffect::Send(Packet::Publish { id, dup, publish }));
         }
     }
 
@@ -232,12 +234,12 @@ impl Session {
         if !takes.retain {
             let warning = "the broker keeps no retained messages: whoever subscribes later does not see \
                            the status and what is to be retained; have it keep them";
-            self.effects.push_back(Effect::Warn(warning.to_owned()));
+            self.effects.push_back(SessionEffect::Warn(warning.to_owned()));
         }
         if takes.qos == Qos::AtMostOnce {
             let warning = "the broker takes QoS 0 alone: what is published is not acknowledged, and may be \
                            lost; have it take QoS 1";
-            self.effects.push_back(Effect::Warn(warning.to_owned()));
+            self.effects.push_back(SessionEffect::Warn(warning.to_owned()));
         }
     }
 }

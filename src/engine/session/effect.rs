@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub enum SessionEffect {
     /// Open a connection to the broker, and send this CONNECT.
-    Dial(Box<Connect>),
+    Dial(Box<ConnectPacket>),
     /// Send a packet on it.
     Send(Packet),
     /// Drop the connection, or the attempt to make one: nothing of it matters any more.
@@ -31,7 +31,7 @@ pub enum Effect {
 
 /// A CONNECT.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Connect {
+pub struct ConnectPacket {
     /// The client id.
     pub client_id: String,
     /// Whether the broker is to forget what it has kept for the client.
@@ -176,7 +176,7 @@ impl Delivery {
 
 /// What has happened to a session's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
+pub enum SessionInput {
     /// The broker has accepted it.
     Connected(Box<Connack>),
     /// It is lost, or could not be made.
@@ -193,13 +193,13 @@ pub enum Input {
     Written,
     /// A PINGRESP.
     Pong,
-    /// What [`Effect::Remember`] asked for is on disk, or cannot be written.
+    /// What [`SessionEffect::Remember`] asked for is on disk, or cannot be written.
     Remembered,
 }
 
 /// What a session tells its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum SessionEvent {
     /// Connected, subscriptions acknowledged; the outbox flows. Messages that the broker had kept
     /// for the session may have come before this. It comes again when other subscriptions were wanted
     /// and have been acknowledged.

@@ -4,7 +4,7 @@
 //! are. So what a session may have is on disk before it is subscribed, and a later run unsubscribes what
 //! nobody wants any more.
 
-use super::{Effect, Phase, Session};
+use super::{Phase, Session, SessionEffect};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Held {
 }
 
 impl Session {
-    /// What [`Effect::Remember`] asked for is on disk, or cannot be written.
+    /// What [`SessionEffect::Remember`] asked for is on disk, or cannot be written.
     pub fn remembered(&mut self, now: Duration) {
         if let Some(written) = self.held.writing.take() {
             self.held.on_disk = written;
@@ -61,7 +61,7 @@ impl Session {
         if self.held.writing.is_none() && all != self.held.on_disk {
             self.held.writing = Some(all.clone());
             let client_id = self.settings.client_id.clone();
-            self.effects.push_back(Effect::Remember { client_id, held: all });
+            self.effects.push_back(SessionEffect::Remember { client_id, held: all });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A connection is lost, or could not be made.
 
 use super::code::{self, NO_QOS, NO_RETAIN, TAKEN_OVER};
-use super::{Cause, Effect, Event, Phase, Session, Settings};
+use super::{Cause, Phase, Session, SessionEffect, SessionEvent, Settings};
 use crate::engine::backoff::{End, How, has_lasted};
 use crate::engine::publish::Qos;
 use std::time::Duration;
@@ -60,12 +60,12 @@ impl Session {
         self.phase = Phase::Offline { until: now.saturating_add(wait) };
         let why = explain(&self.settings, cause, contested);
         let times = self.reason.count(&why);
-        self.events.push_back(Event::Lost { why, contested, times });
+        self.events.push_back(SessionEvent::Lost { why, contested, times });
     }
 
     /// The connection is of no use: it is dropped.
     pub(super) fn give_up(&mut self, cause: Cause, now: Duration) {
-        self.effects.push_back(Effect::HangUp);
+        self.effects.push_back(SessionEffect::HangUp);
         self.lost(&cause, now);
     }
 }

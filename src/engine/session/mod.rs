@@ -24,7 +24,9 @@ mod settings;
 
 pub use check::packet_size;
 pub use code::named;
-pub use effect::{Cause, Connack, Connect, Delivery, Effect, Event, Input, Packet};
+pub use effect::{
+    Cause, Connack, ConnectPacket, Delivery, Packet, SessionEffect, SessionEvent, SessionInput,
+};
 pub use log::SessionLog;
 pub use settings::{Filter, Replay, Settings, WINDOW, Will, whole_seconds};
 
@@ -56,8 +58,8 @@ pub struct Session {
     /// What the broker takes of the will, as far as an earlier connection has shown.
     will: Takes,
     reason: lost::Repeated,
-    effects: VecDeque<Effect>,
-    events: VecDeque<Event>,
+    effects: VecDeque<SessionEffect>,
+    events: VecDeque<SessionEvent>,
 }
 
 #[derive(Debug)]
@@ -98,27 +100,27 @@ impl Session {
     }
 
     /// What is to be done next.
-    pub fn next_effect(&mut self) -> Option<Effect> {
+    pub fn next_effect(&mut self) -> Option<SessionEffect> {
         self.effects.pop_front()
     }
 
     /// What the owner is told next.
-    pub fn next_event(&mut self) -> Option<Event> {
+    pub fn next_event(&mut self) -> Option<SessionEvent> {
         self.events.pop_front()
     }
 
     /// Something has happened to its connection.
-    pub fn take(&mut self, input: Input, now: Duration) {
+    pub fn take(&mut self, input: SessionInput, now: Duration) {
         match input {
-            Input::Connected(connack) => self.connected(&connack, now),
-            Input::Lost(cause) => self.lost(&cause, now),
-            Input::Suback(id, codes) => self.suback(id, &codes, now),
-            Input::Unsuback(id) => self.unsuback(id, now),
-            Input::Puback(id, code) => self.puback(id, code, now),
-            Input::Received(message, id, qos) => self.received(*message, id, qos),
-            Input::Written => self.written(now),
-            Input::Pong => self.pong(),
-            Input::Remembered => self.remembered(now),
+            SessionInput::Connected(connack) => self.connected(&connack, now),
+            SessionInput::Lost(cause) => self.lost(&cause, now),
+            SessionInput::Suback(id, codes) => self.suback(id, &codes, now),
+            SessionInput::Unsuback(id) => self.unsuback(id, now),
+            SessionInput::Puback(id, code) => self.puback(id, code, now),
+            SessionInput::Received(message, id, qos) => self.received(*message, id, qos),
+            SessionInput::Written => self.written(now),
+            SessionInput::Pong => self.pong(),
+            SessionInput::Remembered => self.remembered(now),
         }
     }
 
@@ -173,7 +175,7 @@ impl Session {
                     }
                     connected.awaits_pong = true;
                     connected.ping_at = now.saturating_add(connected.keep_alive);
-                    self.effects.push_back(Effect::Send(Packet::Ping));
+                    self.effects.push_back(SessionEffect::Send(Packet::Ping));
                 }
                 let after = self.settings.stuck;
                 let asked = connected.asked_until.filter(|at| *at <= now);
@@ -195,8 +197,8 @@ impl Session {
     }
 
     /// Puts a publish into the outbox, and sends it when that is possible. Its token must differ
-    /// from those in the outbox. It ends with exactly one of [`Event::Acknowledged`],
-    /// [`Event::Refused`] and a [`Session::withdraw`] that says `true`.
+    /// from those in the outbox. It ends with exactly one of [`SessionEvent::Acknowledged`],
+    /// [`SessionEvent::Refused`] and a [`Session::withdraw`] that says `true`.
     ///
     /// One whose expiry runs out before it is sent is never sent, and stays until it is withdrawn:
     /// who made it knows the deadline as well and decides what that means.
@@ -212,7 +214,7 @@ impl Session {
     }
 
     /// Subscribes to what is new and unsubscribes what is gone, on this connection and on those after it.
-    /// Publishes wait until the broker has acknowledged that; [`Event::Ready`] tells of it. It may still
+    /// Publishes wait until the broker has acknowledged that; [`SessionEvent::Ready`] tells of it. It may still
     /// send what it had taken in under a filter that is gone.
     pub fn set_filters(&mut self, filters: Vec<Filter>, now: Duration) {
         self.want(filters);
@@ -241,14 +243,14 @@ impl Session {
         let current = delivery.connection == self.connections;
         if delivery.qos > 0 && current && self.is_connected() {
             let (id, qos) = (delivery.id, delivery.qos);
-            self.effects.push_back(Effect::Send(Packet::Acknowledge { id, qos }));
+            self.effects.push_back(SessionEffect::Send(Packet::Acknowledge { id, qos }));
         }
     }
 
     /// A message has come.
     pub fn received(&mut self, message: Received, id: u16, qos: u8) {
         let delivery = Delivery { connection: self.connections, id, qos };
-        self.events.push_back(Event::Received(message, delivery));
+        self.events.push_back(SessionEvent::Received(message, delivery));
     }
 
     /// Leaves the broker. What was not yet sent is not sent any more. The broker keeps the session, its
@@ -294,7 +296,7 @@ impl Session {
         let (valid, bad): (Vec<_>, Vec<_>) = filters.into_iter().partition(Filter::is_valid);
         for Filter { topic, .. } in bad {
             let warning = format!("not subscribed: {topic:?} is no topic filter");
-            self.effects.push_back(Effect::Warn(warning));
+            self.effects.push_back(SessionEffect::Warn(warning));
         }
         self.settings.filters = valid;
     }
@@ -307,7 +309,7 @@ impl Session {
             let retain = will.retain && self.will.retain;
             (Will { retain, ..will }, self.will.qos)
         });
-        self.effects.push_back(Effect::Dial(Box::new(Connect {
+        self.effects.push_back(SessionEffect::Dial(Box::new(ConnectPacket {
             client_id: settings.client_id.clone(),
             clean_start: settings.held.is_none(),
             keep_alive: keep_alive(settings),
@@ -320,8 +322,8 @@ impl Session {
 
     fn disconnect(&mut self, session_expiry: Option<u32>) {
         self.effects.push_back(match std::mem::replace(&mut self.phase, Phase::Left) {
-            Phase::Connected(_) => Effect::Send(Packet::Disconnect { session_expiry }),
-            Phase::Offline { .. } | Phase::Dialling { .. } | Phase::Left => Effect::HangUp,
+            Phase::Connected(_) => SessionEffect::Send(Packet::Disconnect { session_expiry }),
+            Phase::Offline { .. } | Phase::Dialling { .. } | Phase::Left => SessionEffect::HangUp,
         });
     }
 }

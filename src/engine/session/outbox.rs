@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// has kept the session, it goes out again under its packet id and as a repeat (MQTT 5, 4.4).
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    entries: BTreeMap<u64, Entry>,
+    entries: BTreeMap<u64, Queued>,
     places: HashMap<Token, u64>,
     /// The place of the next one that comes in.
     end: u64,
@@ -39,7 +39,7 @@ pub(super) struct Outbox {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Queued {
     publish: Publish,
     /// When nobody wants it any more.
     deadline: Option<Duration>,
@@ -69,7 +69,7 @@ impl Outbox {
         let deadline = publish.expiry.and_then(|expiry| now.checked_add(expiry));
         self.bytes += publish.size();
         self.places.insert(publish.token, self.end);
-        let entry = Entry { publish, deadline, in_flight: false, unwanted: false };
+        let entry = Queued { publish, deadline, in_flight: false, unwanted: false };
         self.entries.insert(self.end, entry);
         self.end += 1;
     }
@@ -81,7 +81,7 @@ impl Outbox {
         if self.pause.is_some() {
             return None;
         }
-        let expired = |entry: &Entry| entry.deadline.is_some_and(|at| at <= now);
+        let expired = |entry: &Queued| entry.deadline.is_some_and(|at| at <= now);
         let mut rest = self.entries.range(self.cursor..);
         let found = rest.find(|(_, entry)| !entry.in_flight && !expired(entry));
         let place = found.map(|(place, _)| *place);
@@ -214,7 +214,7 @@ impl Outbox {
 
     /// Removes the one at a place. `None` if it has left.
     pub fn remove(&mut self, place: u64) -> Option<Publish> {
-        let Entry { publish, in_flight, .. } = self.entries.remove(&place)?;
+        let Queued { publish, in_flight, .. } = self.entries.remove(&place)?;
         self.unanswered.remove(&place);
         if in_flight {
             self.in_flight.retain(|(_, other)| *other != place);

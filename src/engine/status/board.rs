@@ -58,7 +58,7 @@ pub enum Reloaded {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct StatusRow {
     token: Token,
     state: State,
     /// Why its channel cannot be opened, or what is wrong with it.
@@ -79,7 +79,7 @@ struct Entry {
     next: Duration,
 }
 
-impl Entry {
+impl StatusRow {
     /// How it is shown. `other` is another gateway of this name.
     fn shown(&self, other: Option<&Other>) -> Value {
         let mut counters = self.before.clone();
@@ -118,7 +118,7 @@ pub struct Board {
     /// Folders of sockets that cannot be watched, and why.
     lost_folders: BTreeMap<String, String>,
     other: Option<Other>,
-    domains: BTreeMap<DomainName, Entry>,
+    domains: BTreeMap<DomainName, StatusRow>,
     connected: bool,
     /// Why the broker is out of reach, while it is.
     broker_error: Option<String>,
@@ -262,7 +262,7 @@ impl Board {
         let entry = self.domains.entry(name.clone()).or_insert_with(|| {
             is_new = true;
             self.tokens += 1;
-            Entry {
+            StatusRow {
                 token: Token(self.tokens),
                 state: report.state,
                 fault: None,
@@ -382,7 +382,7 @@ impl Board {
         if self.other.take_if(|other| other.until <= now.monotonic).is_some() {
             self.publish_all(now);
         }
-        let due = |e: &Entry| e.changed && e.next <= now.monotonic;
+        let due = |e: &StatusRow| e.changed && e.next <= now.monotonic;
         let names: Vec<_> =
             self.domains.iter().filter(|(_, e)| due(e)).map(|(n, _)| n.clone()).collect();
         for name in names {

@@ -1,7 +1,7 @@
 //! What was heard of whom, and how it spoke, for [`Record`]: it outlives the gateway.
 
 use super::record::FORMAT;
-use super::{Record, Seen, State, Utterance};
+use super::{Seen, SeenRecord, State, Utterance};
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +47,7 @@ impl Memory {
     /// The watch goes on if that was written at most an hour ago. If the gateway was away for longer,
     /// or the wall clock was set back, it begins anew, with all that was heard taken for just heard.
     #[must_use]
-    pub fn new(run: Arc<str>, system: Duration, earlier: Option<Record>, now: Now) -> Self {
+    pub fn new(run: Arc<str>, system: Duration, earlier: Option<SeenRecord>, now: Now) -> Self {
         let mut memory = Self {
             run,
             watching_since: now.rfc3339(),
@@ -173,12 +173,12 @@ impl Memory {
     }
 
     /// The record, if it is to be written now.
-    pub fn take_due(&mut self, now: Now) -> Option<Record> {
+    pub fn take_due(&mut self, now: Now) -> Option<SeenRecord> {
         self.deadline().is_some_and(|at| at <= now.monotonic).then(|| self.take(now))
     }
 
     /// The record as it is now; it counts as written.
-    pub fn take(&mut self, now: Now) -> Record {
+    pub fn take(&mut self, now: Now) -> SeenRecord {
         self.changed = false;
         self.written = now.monotonic;
         self.next = now.monotonic.saturating_add(EVERY);
@@ -187,9 +187,9 @@ impl Memory {
 
     /// The record as it is now.
     #[must_use]
-    pub fn record(&self, now: Now) -> Record {
+    pub fn record(&self, now: Now) -> SeenRecord {
         let domains = self.domains.iter();
-        Record {
+        SeenRecord {
             format: FORMAT,
             run: self.run.to_string(),
             watching_since: self.watching_since.clone(),

@@ -14,7 +14,7 @@ pub use board::{About, Board, MappingFile, Reloaded};
 pub use heard::{Heard, Spoke, Utterance};
 pub use memory::Memory;
 pub use process::Process;
-pub use record::{Quiet, Record, Seen, Verdict};
+pub use record::{Quiet, Readiness, Seen, SeenRecord};
 pub use reporter::{Carries, Reporter, View};
 
 use super::refusal::Counters;

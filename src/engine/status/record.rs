@@ -14,7 +14,7 @@ pub const FORMAT: u32 = 1;
 /// What counts is *watched time*: the time, by a clock that cannot be set, during which a gateway ran
 /// and listened. The wall clock is only shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct SeenRecord {
     /// The form of the file: 1.
     pub format: u32,
     /// Names the run of the gateway that wrote it.
@@ -54,7 +54,7 @@ pub struct Seen {
 
 /// Whether the gateway can go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Readiness {
     /// How long it has watched.
     pub watched: Duration,
     /// Whether that is long enough.
@@ -72,7 +72,7 @@ pub struct Quiet {
     pub age: Duration,
 }
 
-impl Record {
+impl SeenRecord {
     /// Reads a file's text.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Record {
     /// What can be concluded while the gateway that wrote it runs, and `monotonic` is what the
     /// system's monotonic clock shows; `None` if it does not run.
     #[must_use]
-    pub fn verdict(&self, monotonic: Option<Duration>, quiet_for: Duration) -> Verdict {
+    pub fn verdict(&self, monotonic: Option<Duration>, quiet_for: Duration) -> Readiness {
         let since = monotonic.map_or(0, |now| now.as_secs().saturating_sub(self.monotonic));
         let watched = self.watched.saturating_add(since);
         let age = |seen: &Seen| Duration::from_secs(watched.saturating_sub(seen.watched));
@@ -106,11 +106,11 @@ impl Record {
         let mut speaking: Vec<_> = self.domains.iter().filter_map(recent).collect();
         speaking.sort_by_key(|(_, said)| said.first().map(|q| q.age));
         let watched = Duration::from_secs(watched);
-        Verdict { watched, long_enough: watched >= quiet_for, speaking }
+        Readiness { watched, long_enough: watched >= quiet_for, speaking }
     }
 }
 
-impl Verdict {
+impl Readiness {
     /// Whether nobody has spoken legacy for long enough, seen by a gateway that has watched for so long.
     #[must_use]
     pub fn is_ready(&self) -> bool {

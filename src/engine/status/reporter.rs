@@ -169,7 +169,7 @@ mod tests {
 
     /// A channel as its reporter sees it.
     #[derive(Default)]
-    struct Channel {
+    struct Watched {
         reporter: Reporter,
         connected: bool,
         tunnel: Option<Carries>,
@@ -177,7 +177,7 @@ mod tests {
         counters: Counters,
     }
 
-    impl Channel {
+    impl Watched {
         fn at(&mut self, now: u64) -> Option<(State, usize)> {
             let view = View {
                 connected: self.connected,
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_new_state_is_reported_at_once_and_figures_after_a_moment() {
-        let mut channel = Channel::default();
+        let mut channel = Watched::default();
         assert_eq!(channel.at(0), Some((State::Absent, 0)));
         assert_eq!((channel.at(1), channel.reporter.deadline()), (None, None));
         channel.connected = true;
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_contest_is_over_when_the_session_has_stood_for_a_while() {
-        let mut channel = Channel { connected: true, ..Channel::default() };
+        let mut channel = Watched { connected: true, ..Watched::default() };
         channel.speak(0);
         assert_eq!(channel.at(0), Some((State::Legacy, 1)));
         channel.reporter.session_lost(false);
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_tunnel_is_told() {
-        let mut channel = Channel { connected: true, ..Channel::default() };
+        let mut channel = Watched { connected: true, ..Watched::default() };
         channel.tunnel = Some(Carries::Mqtt);
         assert_eq!(channel.at(1), Some((State::Mqtt, 0)));
         channel.tunnel = Some(Carries::NothingYet);

@@ -15,7 +15,10 @@
 
 mod record;
 
-pub use record::{Call, Data, Entry, Given, Half, Line, Message, Purpose, Record, State, left};
+pub use record::{
+    Data, Half, IncomingRecord, IncomingState, Line, LinePurpose, LogEntry, MessageRecord,
+    OutgoingRecord, Record, left,
+};
 
 /// What a segment begins with.
 const TITLE: &str = "passerelle store 1 ";
@@ -73,7 +76,7 @@ fn put(bytes: &mut [u8], at: usize, number: usize) {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// A record, and where the next one begins.
-    Record(Box<Entry>, usize),
+    Record(Box<LogEntry>, usize),
     /// A record that is none, and where the next one seems to begin.
     Damaged(String, usize),
     /// From here on there is nothing that could be a record.
@@ -115,13 +118,13 @@ pub fn read(bytes: &[u8], at: usize) -> Step {
     }
 }
 
-fn entry(body: &[u8]) -> Result<Entry, String> {
+fn entry(body: &[u8]) -> Result<LogEntry, String> {
     let size = number(body, 0).and_then(|size| usize::try_from(size).ok());
     let rest = body.get(4..).unwrap_or_default();
     let Some((meta, content)) = size.and_then(|size| rest.split_at_checked(size)) else {
         return Err("what says what it is does not fit into it".to_owned());
     };
-    let mut entry: Entry = serde_json::from_slice(meta).map_err(|error| error.to_string())?;
+    let mut entry: LogEntry = serde_json::from_slice(meta).map_err(|error| error.to_string())?;
     entry.is.set_content(content)?;
     Ok(entry)
 }

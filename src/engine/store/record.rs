@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// A record and its number.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Entry {
+pub struct LogEntry {
     /// Its number in the log.
     pub n: u64,
     /// What it is.
@@ -30,14 +30,14 @@ pub(super) struct Meta<'r> {
 #[serde(rename_all = "snake_case")]
 pub enum Record {
     /// A message for the broker. Its content is the payload.
-    Message(Box<Message>),
+    Message(Box<MessageRecord>),
     /// The broker has that message, or nobody wants it any more.
     Landed,
     /// The call that the message asked is over, or what that record kept was taken up.
     Over,
     /// A call to a legacy domain that was pending when the gateway ended. Its content is the command's
     /// line, if the domain has not been given it.
-    Given(Box<Given>),
+    Given(Box<IncomingRecord>),
     /// A line that waited for the domain when the gateway ended: the content.
     Line(Line),
     /// The line that the domain had begun when the gateway ended: the content.
@@ -47,7 +47,7 @@ pub enum Record {
 /// A message for the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Message {
+pub struct MessageRecord {
     /// What tells it from all others: the user property `passerelle-id`.
     pub id: String,
     /// Where to.
@@ -82,7 +82,7 @@ pub struct Message {
     pub head: String,
     /// The call that it asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub call: Option<Call>,
+    pub call: Option<OutgoingRecord>,
     /// What it says.
     #[serde(skip)]
     pub payload: Bytes,
@@ -91,7 +91,7 @@ pub struct Message {
 /// A call that a legacy domain made on MQTT.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Call {
+pub struct OutgoingRecord {
     /// The dialect of its row.
     pub dialect: String,
     /// The row's name.
@@ -117,7 +117,7 @@ pub struct Call {
 /// A call to a legacy domain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Given {
+pub struct IncomingRecord {
     /// The dialect of its row.
     pub dialect: String,
     /// The row's name.
@@ -139,7 +139,7 @@ pub struct Given {
     /// The request's members that the answer needs.
     pub values: Values,
     /// How far it has come.
-    pub state: State,
+    pub state: IncomingState,
     /// Until when it is wanted, in milliseconds since the machine was started.
     pub until: u64,
     /// How many answers there were.
@@ -154,7 +154,7 @@ pub struct Given {
 /// How far a call to a legacy domain has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum IncomingState {
     /// It waits until another is answered.
     Held,
     /// It waits to be written.
@@ -170,7 +170,7 @@ pub enum State {
 #[serde(deny_unknown_fields)]
 pub struct Line {
     /// Why.
-    pub purpose: Purpose,
+    pub purpose: LinePurpose,
     /// Until when it is wanted, in milliseconds since the machine was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
@@ -182,8 +182,8 @@ pub struct Line {
 /// Why a line is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Purpose {
-    /// It is a call's: so many [`Given`] stand before that one.
+pub enum LinePurpose {
+    /// It is a call's: so many [`IncomingRecord`] stand before that one.
     Call(usize),
     /// A message ends by being written.
     Message {
@@ -255,12 +255,13 @@ impl Record {
     }
 }
 
-impl Message {
+impl MessageRecord {
     /// How many bytes it takes in a log, at most.
     #[must_use]
     pub fn size(&self) -> usize {
         const NAMES: usize = 512;
-        let values = |call: &Call| call.values.iter().map(|(k, v)| k.len() + v.len()).sum();
+        let values =
+            |call: &OutgoingRecord| call.values.iter().map(|(k, v)| k.len() + v.len()).sum();
         let texts = self.topic.len() + self.response_topic.as_ref().map_or(0, String::len);
         let call: usize = self.call.as_ref().map_or(0, values);
         let correlation = self.correlation.as_ref().map_or(0, |c| c.0.len());

@@ -6,7 +6,7 @@ use super::order::Order;
 use super::outlet::{Long, Outlet, Pushed, Written};
 use super::packet::{CONNACK, PINGREQ, PINGRESP, kind};
 use super::packets::DISCONNECT;
-use super::replica::Verdict;
+use super::replica::Passage;
 use super::{Broker, Tunnel, connect};
 use crate::engine::refusal::{Reason, Refusal};
 use bytes::BytesMut;
@@ -105,9 +105,9 @@ impl Tunnel {
             }
             Pushed::Begun(kind) => {
                 self.heal.replica.begun(kind);
-                Verdict::default()
+                Passage::default()
             }
-            Pushed::Whole(_) | Pushed::More | Pushed::Gone => Verdict::default(),
+            Pushed::Whole(_) | Pushed::More | Pushed::Gone => Passage::default(),
         };
         if skips {
             self.drop_bytes(size);
@@ -182,7 +182,7 @@ impl Tunnel {
                         Some(head) if room.is_some() => {
                             self.heal.replica.delivered(head, &mut packet)
                         }
-                        _ => Verdict::PASSES,
+                        _ => Passage::PASSES,
                     };
                     if head.is_none() && room.is_some() {
                         self.heal.replica.lose_track("a packet is too long to be kept");
@@ -247,7 +247,7 @@ impl Tunnel {
         }
     }
 
-    pub(super) fn say_besides(&mut self, verdict: &Verdict) {
+    pub(super) fn say_besides(&mut self, verdict: &Passage) {
         if let Some(packet) = verdict.to_broker {
             self.outlet.insert(&packet);
         }
@@ -287,7 +287,7 @@ impl Tunnel {
     /// The connection to the broker ends without the domain's doing. An MQTT 5 client can be told, where
     /// no packet to it is under way; others find out by their keep-alive.
     pub(super) fn break_off(&mut self, reason: u8) {
-        let goodbye = self.has_goodbye || self.carrier.has_said_goodbye();
+        let goodbye = self.has_goodbye || self.detector.has_said_goodbye();
         if self.is_five() && self.inlet.is_at_boundary() && !goodbye {
             self.to_domain.extend_from_slice(&[DISCONNECT, 1, reason]);
         }
@@ -330,6 +330,6 @@ impl Tunnel {
     pub fn held(&self) -> usize {
         let closing = self.closing.unwrap_or_default();
         let to_domain = self.inlet.held() + self.between.len() + self.to_domain.len();
-        self.carrier.held() + self.outlet.len() + self.heal.held() + to_domain + closing
+        self.detector.held() + self.outlet.len() + self.heal.held() + to_domain + closing
     }
 }

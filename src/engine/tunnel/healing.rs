@@ -46,7 +46,7 @@ impl Tunnel {
 
     /// The connection is lost.
     pub(super) fn lose(&mut self, now: Duration) {
-        let goodbye = self.has_goodbye || self.carrier.has_said_goodbye();
+        let goodbye = self.has_goodbye || self.detector.has_said_goodbye();
         if goodbye || !self.heal.follows || self.heal.terms.is_none() {
             return self.break_off(SERVER_GONE);
         }

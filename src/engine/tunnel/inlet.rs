@@ -1,6 +1,6 @@
 //! What the broker says to the domain, packet by packet: where the connection ends, the domain has whole ones.
 
-use super::packet::{self, PUBLISH, Publish, kind};
+use super::packet::{self, PUBLISH, PublishPacket, kind};
 use super::packets::Packets;
 use bytes::BytesMut;
 
@@ -34,7 +34,7 @@ pub(super) enum Came {
     Whole(BytesMut),
     /// The beginning of one that is too long to be taken whole, and its head, if it is a PUBLISH.
     /// [`Inlet::goes_on`] says what becomes of the rest.
-    Begins(BytesMut, Option<Publish>),
+    Begins(BytesMut, Option<PublishPacket>),
     /// More of that.
     More,
     /// Nothing yet.

@@ -4,8 +4,8 @@
 mod arrival;
 mod broker;
 mod buffer;
-pub mod carrier;
 pub mod connect;
+pub mod detector;
 mod filters;
 mod heal;
 mod healing;
@@ -23,8 +23,8 @@ use super::refusal::{Reason, Refusal, brief};
 use super::status::Losses;
 use arrival::Arrival;
 use bytes::{Bytes, BytesMut};
-use carrier::{Carrier, Piece};
 use connect::{Connect, Denial, Version, denial};
+use detector::{Detector, Piece};
 use heal::Heal;
 use ids::Ids;
 use inlet::Inlet;
@@ -47,7 +47,7 @@ pub struct Tunnel {
     name: DomainName,
     /// What the gateway has for the domain to log in with.
     password: Option<Password>,
-    carrier: Carrier,
+    detector: Detector,
     broker: Broker,
     /// The connection before is being closed, and is still given so many bytes.
     closing: Option<usize>,
@@ -89,12 +89,12 @@ impl Tunnel {
     /// A tunnel over a channel, which waits for a CONNECT. When more than `limit` bytes wait for the broker,
     /// nothing more is read; `away` is how long a domain without a connection may be silent.
     #[must_use]
-    pub fn new(name: DomainName, carrier: Carrier, limit: usize, away: Duration) -> Self {
+    pub fn new(name: DomainName, detector: Detector, limit: usize, away: Duration) -> Self {
         Self {
             heal: Heal::new(&name),
             name,
             password: None,
-            carrier,
+            detector,
             broker: Broker::Gone,
             closing: None,
             rests_until: None,
@@ -120,10 +120,10 @@ impl Tunnel {
         std::mem::take(&mut self.orders)
     }
 
-    /// The channel's carrier, for whoever goes on with it.
+    /// The channel's detector, for whoever goes on with it.
     #[must_use]
-    pub fn into_carrier(self) -> Carrier {
-        self.carrier
+    pub fn into_detector(self) -> Detector {
+        self.detector
     }
 
     /// Whether nothing goes through before the domain's next CONNECT.
@@ -168,9 +168,9 @@ impl Tunnel {
         // A program may stop within a packet and go on with a payload that looks like anything. Only when
         // nobody waits for it any more can it have been left.
         if self.stuck_since.take().is_some() || self.broker != Broker::Gone {
-            self.carrier.was_no_silence();
+            self.detector.was_no_silence();
         }
-        self.carrier.push(bytes, now);
+        self.detector.push(bytes, now);
         self.go_on(ids, now);
     }
 
@@ -185,13 +185,13 @@ impl Tunnel {
 
     fn sort(&mut self, ids: &mut Ids, now: Duration) {
         loop {
-            self.rests_until = self.carrier.waits_until(now);
-            // What follows the first line is for whoever goes on with the carrier.
+            self.rests_until = self.detector.waits_until(now);
+            // What follows the first line is for whoever goes on with the detector.
             let is_over = matches!(self.orders.last(), Some(Order::Legacy(_)));
             if is_over || !self.goes_on() {
                 return;
             }
-            let Some(piece) = self.carrier.next() else { return };
+            let Some(piece) = self.detector.next() else { return };
             match piece {
                 Piece::Mqtt(bytes) => self.pass(&bytes),
                 Piece::Connect(connect) => self.connect(connect, ids, now),
@@ -280,7 +280,7 @@ impl Tunnel {
         let may_be = self.waits_for_connect();
         if may_be {
             self.silent_since = None;
-            self.carrier = self.carrier.then(Carrier::new());
+            self.detector = self.detector.then(Detector::new());
             self.orders.push(Order::Legacy(Bytes::new()));
         }
         may_be
@@ -313,7 +313,7 @@ impl Tunnel {
         self.close();
         (self.is_there, self.silent_since) = (false, None);
         self.to_domain.clear();
-        self.carrier = self.carrier.then(Carrier::mqtt());
+        self.detector = self.detector.then(Detector::mqtt());
     }
 
     /// The bytes to be written to the channel next, if there are any. While there are, nothing more is

@@ -1,7 +1,7 @@
 //! What the domain says to the broker, until the broker has all of a packet: what of one was written when a
 //! connection ends is said again on the next.
 
-use super::packet::{self, PUBLISH, Publish, kind};
+use super::packet::{self, PUBLISH, PublishPacket, kind};
 use super::packets::Packets;
 use bytes::{Buf as _, BytesMut};
 
@@ -39,7 +39,7 @@ struct Torn {
 /// A packet that was not kept to its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Long {
-    Publish(Publish),
+    Publish(PublishPacket),
     Other(u8),
 }
 
@@ -81,7 +81,7 @@ impl Outlet {
     /// The next bytes of the domain: how many of them belong to one packet, and what has come of it. Those of
     /// one that is lost go nowhere.
     pub fn push(&mut self, bytes: &[u8]) -> (usize, Pushed<'_>) {
-        // The carrier has seen that this is MQTT.
+        // The detector has seen that this is MQTT.
         let size = self.place.advance(bytes).unwrap_or(bytes.len());
         let is_whole = self.place.is_at_boundary();
         if self.skips {
@@ -191,7 +191,8 @@ impl Outlet {
 
     /// Whether a packet that must not be lost has lost its beginning.
     pub fn is_torn(&self) -> bool {
-        self.torn.is_some_and(|torn| !matches!(torn.what, Long::Publish(Publish { qos: 0, .. })))
+        self.torn
+            .is_some_and(|torn| !matches!(torn.what, Long::Publish(PublishPacket { qos: 0, .. })))
     }
 
     /// The connection is lost, and the next one begins with the first packet that the broker has not got whole,

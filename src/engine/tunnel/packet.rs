@@ -91,7 +91,7 @@ pub fn mark_repeated(packet: &mut [u8]) {
 
 /// The head of a PUBLISH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Publish {
+pub struct PublishPacket {
     pub qos: u8,
     pub repeated: bool,
     /// Its identifier, and where it stands; 0 for one of QoS 0.
@@ -102,7 +102,7 @@ pub struct Publish {
 }
 
 /// Reads the head of a PUBLISH; `None` while it is not all there.
-pub fn publish(packet: &[u8], is_five: bool) -> Option<Publish> {
+pub fn publish(packet: &[u8], is_five: bool) -> Option<PublishPacket> {
     let first = *packet.first()?;
     let at = body_at(packet)?;
     let (topic, rest) = field(packet.get(at..)?)?;
@@ -116,7 +116,7 @@ pub fn publish(packet: &[u8], is_five: bool) -> Option<Publish> {
         }
     };
     let has_alias = is_five && properties(rest)?.any(|(key, _)| key == TOPIC_ALIAS);
-    Some(Publish { qos, repeated: first & DUP != 0, id, id_at, has_alias })
+    Some(PublishPacket { qos, repeated: first & DUP != 0, id, id_at, has_alias })
 }
 
 /// The properties that some bytes begin with; `None` if they are not all there.
@@ -202,15 +202,15 @@ mod tests {
     fn the_head_of_a_publish_is_read_as_soon_as_it_is_there() {
         // A topic, an identifier, an expiry and an alias, a payload.
         let five = b"\x3D\x12\0\x03a/b\0\x07\x08\x02\0\0\0\x09\x23\0\x01x";
-        let head = Publish { qos: 2, repeated: true, id: 7, id_at: 7, has_alias: true };
+        let head = PublishPacket { qos: 2, repeated: true, id: 7, id_at: 7, has_alias: true };
         for end in 0..=five.len() {
             let expected = (end >= five.len() - 1).then_some(head);
             assert_eq!(publish(&five[..end], true), expected, "{end}");
         }
         let four = [0x32, 5, 0, 1, b'a', 1, 0];
-        let head = Publish { qos: 1, repeated: false, id: 256, id_at: 5, has_alias: false };
+        let head = PublishPacket { qos: 1, repeated: false, id: 256, id_at: 5, has_alias: false };
         assert_eq!(publish(&four, false), Some(head));
-        let none = Publish { qos: 0, id: 0, ..head };
+        let none = PublishPacket { qos: 0, id: 0, ..head };
         assert_eq!(publish(&[0x30, 4, 0, 1, b'a', b'x'], false), Some(none));
     }
 

@@ -8,11 +8,11 @@ pub const DISCONNECT: u8 = 0xE0;
 /// Follows a stream of packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Packets {
-    place: Place,
+    place: PacketPlace,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Place {
+enum PacketPlace {
     /// Between two packets.
     #[default]
     Boundary,
@@ -30,7 +30,7 @@ impl Packets {
     /// Whether the stream is between two packets.
     #[must_use]
     pub fn is_at_boundary(&self) -> bool {
-        self.place == Place::Boundary
+        self.place == PacketPlace::Boundary
     }
 
     /// Goes on to the end of the packet that has begun or begins here. Says how many bytes of `bytes`
@@ -43,25 +43,25 @@ impl Packets {
         while let Some(&byte) = bytes.get(taken) {
             steps::count(1);
             self.place = match self.place {
-                Place::Boundary => Place::Length { known: 0, bits: 0 },
-                Place::Length { known, bits } => {
+                PacketPlace::Boundary => PacketPlace::Length { known: 0, bits: 0 },
+                PacketPlace::Length { known, bits } => {
                     let known = known | u32::from(byte & 0x7F) << bits;
                     match byte & 0x80 {
-                        0 if known == 0 => Place::Boundary,
-                        0 => Place::Body(known),
+                        0 if known == 0 => PacketPlace::Boundary,
+                        0 => PacketPlace::Body(known),
                         _ if bits == 21 => return Err(Malformed),
-                        _ => Place::Length { known, bits: bits + 7 },
+                        _ => PacketPlace::Length { known, bits: bits + 7 },
                     }
                 }
-                Place::Body(left) => {
+                PacketPlace::Body(left) => {
                     let here = u32::try_from(bytes.len() - taken).unwrap_or(u32::MAX).min(left);
                     taken += usize::try_from(here).unwrap_or(usize::MAX);
                     match left - here {
                         0 => {
-                            self.place = Place::Boundary;
+                            self.place = PacketPlace::Boundary;
                             return Ok(taken);
                         }
-                        left => self.place = Place::Body(left),
+                        left => self.place = PacketPlace::Body(left),
                     }
                     continue;
                 }

@@ -30,13 +30,13 @@ pub(super) enum Kept {
 
 /// What is to become of a packet, and what is to be said besides.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct Passage {
     pub passes: bool,
     pub to_broker: Option<[u8; 4]>,
     pub to_domain: Option<[u8; 4]>,
 }
 
-impl Verdict {
+impl Passage {
     pub const PASSES: Self = Self { passes: true, to_broker: None, to_domain: None };
     const ENDS: Self = Self { passes: false, to_broker: None, to_domain: None };
 
@@ -51,16 +51,16 @@ impl Verdict {
 
 /// A packet that the domain has said and the broker has not acknowledged to the end.
 #[derive(Debug)]
-struct Said {
+struct SaidPacket {
     order: u64,
     /// `None`: there was no room for it.
     packet: Option<Box<[u8]>>,
-    stage: Stage,
+    stage: SaidStage,
 }
 
 /// How far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum SaidStage {
     Sent,
     /// The domain has its PUBREC, and may have answered.
     Received {
@@ -77,12 +77,12 @@ enum Stage {
 struct Given {
     /// The broker's identifier; `None`: the broker has forgotten it.
     broker: Option<u16>,
-    step: Step,
+    step: GivenStep,
 }
 
 /// What was said of it last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum GivenStep {
     Given,
     /// PUBREC, by the domain.
     Received,
@@ -96,7 +96,7 @@ enum Step {
 #[derive(Debug, Default)]
 pub(super) struct Replica {
     is_five: bool,
-    said: BTreeMap<u16, Said>,
+    said: BTreeMap<u16, SaidPacket>,
     /// How many have been said.
     count: u64,
     /// By the domain's identifier, which differs from the broker's after a clash.

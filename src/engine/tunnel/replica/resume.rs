@@ -1,6 +1,6 @@
 //! How a session goes on by another connection.
 
-use super::{Kept, Replica, Stage, Step};
+use super::{GivenStep, Kept, Replica, SaidStage};
 use crate::engine::tunnel::packet::{self, PUBREC, PUBREL, acknowledgement};
 use std::collections::VecDeque;
 
@@ -13,13 +13,13 @@ impl Replica {
             return (to_broker, to_domain);
         }
         for said in self.said.values_mut() {
-            if let Stage::Received { released } = said.stage {
-                said.stage = Stage::Again { released };
+            if let SaidStage::Received { released } = said.stage {
+                said.stage = SaidStage::Again { released };
             }
         }
         if kept == Kept::Unknown {
             // A broker that has kept it goes on; another one has nothing to say to that.
-            for given in self.given.values().filter(|given| given.step == Step::Received) {
+            for given in self.given.values().filter(|given| given.step == GivenStep::Received) {
                 to_broker.extend(
                     given.broker.map(|id| acknowledgement(PUBREC, id)).into_iter().flatten(),
                 );
@@ -27,11 +27,11 @@ impl Replica {
             return (to_broker, to_domain);
         }
         // Nobody else brings to an end what the domain was given.
-        self.given.retain(|_, given| !matches!(given.step, Step::Done(_)));
+        self.given.retain(|_, given| !matches!(given.step, GivenStep::Done(_)));
         for (id, given) in &mut self.given {
             given.broker = None;
-            if given.step == Step::Received {
-                given.step = Step::Released;
+            if given.step == GivenStep::Received {
+                given.step = GivenStep::Released;
                 to_domain.extend(acknowledgement(PUBREL, *id));
             }
         }
@@ -54,9 +54,9 @@ impl Replica {
     pub fn again(&self, id: u16) -> Option<Vec<u8>> {
         let said = self.said.get(&id)?;
         match said.stage {
-            Stage::Received { released: false } => None,
-            Stage::Received { released: true } => Some(acknowledgement(PUBREL, id).to_vec()),
-            Stage::Sent | Stage::Again { .. } => {
+            SaidStage::Received { released: false } => None,
+            SaidStage::Received { released: true } => Some(acknowledgement(PUBREL, id).to_vec()),
+            SaidStage::Sent | SaidStage::Again { .. } => {
                 let mut packet = said.packet.clone()?.into_vec();
                 packet::mark_repeated(&mut packet);
                 Some(packet)

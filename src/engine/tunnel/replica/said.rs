@@ -1,63 +1,66 @@
 //! What the domain says, and what of it the broker has.
 
-use super::{ALIAS, EACH, Given, MOST, Replica, STEPWISE, Said, Stage, Step, TOO_MANY, Verdict};
+use super::{
+    ALIAS, EACH, Given, GivenStep, MOST, Passage, Replica, STEPWISE, SaidPacket, SaidStage,
+    TOO_MANY,
+};
 use crate::engine::tunnel::packet::{
-    self, AUTH, PINGREQ, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Publish, SUBSCRIBE, UNSUBSCRIBE,
-    has_failed, id, kind,
+    self, AUTH, PINGREQ, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, PublishPacket, SUBSCRIBE,
+    UNSUBSCRIBE, has_failed, id, kind,
 };
 
 impl Replica {
     /// The domain says this; `through`: the broker hears it.
-    pub fn said(&mut self, packet: &mut [u8], through: bool) -> Verdict {
+    pub fn said(&mut self, packet: &mut [u8], through: bool) -> Passage {
         self.subscribes |= kind(packet) == SUBSCRIBE;
-        let passes = Verdict { passes: through, ..Verdict::default() };
+        let passes = Passage { passes: through, ..Passage::default() };
         match (kind(packet), id(packet)) {
             (PINGREQ, _) if through => {
                 self.pings += 1;
-                Verdict::PASSES
+                Passage::PASSES
             }
             (PUBACK, Some(id)) => self.done(id, PUBACK, packet, passes),
             (PUBREC, Some(id)) if has_failed(packet) => self.done(id, PUBREC, packet, passes),
             (PUBCOMP, Some(id)) => self.done(id, PUBCOMP, packet, passes),
             (PUBREC, Some(id)) => match self.given.get_mut(&id) {
                 Some(Given { broker: None, step }) => {
-                    *step = Step::Released;
-                    Verdict::domain(PUBREL, id)
+                    *step = GivenStep::Released;
+                    Passage::domain(PUBREL, id)
                 }
                 Some(Given { broker: Some(broker), step }) => {
-                    *step = Step::Received;
+                    *step = GivenStep::Received;
                     packet::set_id(packet, *broker);
                     passes
                 }
                 None => passes,
             },
             (PUBREL, Some(id)) => match self.said.get_mut(&id).map(|said| &mut said.stage) {
-                Some(Stage::Again { released }) => {
+                Some(SaidStage::Again { released }) => {
                     *released = true;
-                    Verdict::ENDS
+                    Passage::ENDS
                 }
-                Some(Stage::Received { released }) => {
+                Some(SaidStage::Received { released }) => {
                     *released = true;
                     passes
                 }
-                _ => Verdict::PASSES,
+                _ => Passage::PASSES,
             },
             (AUTH, _) => {
                 self.lose_track(STEPWISE);
-                Verdict::PASSES
+                Passage::PASSES
             }
-            _ => Verdict::PASSES,
+            _ => Passage::PASSES,
         }
     }
 
     /// The domain has acknowledged a message to its end.
-    fn done(&mut self, id: u16, how: u8, packet: &mut [u8], passes: Verdict) -> Verdict {
+    fn done(&mut self, id: u16, how: u8, packet: &mut [u8], passes: Passage) -> Passage {
         let Some(given) = self.given.get_mut(&id) else { return passes };
         let Some(broker) = given.broker else {
             self.given.remove(&id);
-            return Verdict::ENDS;
+            return Passage::ENDS;
         };
-        given.step = Step::Done(how);
+        given.step = GivenStep::Done(how);
         packet::set_id(packet, broker);
         passes
     }
@@ -82,7 +85,7 @@ impl Replica {
             SUBSCRIBE | UNSUBSCRIBE => id(packet),
             PUBACK | PUBREC | PUBCOMP => {
                 let gone = id(packet).and_then(|id| self.of_broker(id));
-                let is_done = |given: &Given| matches!(given.step, Step::Done(_));
+                let is_done = |given: &Given| matches!(given.step, GivenStep::Done(_));
                 if let Some(id) = gone.filter(|id| self.given.get(id).is_some_and(is_done)) {
                     self.given.remove(&id);
                 }
@@ -96,7 +99,7 @@ impl Replica {
     }
 
     /// A PUBLISH has been written to the broker; `packet` is all of it, if it was kept so long.
-    pub fn published(&mut self, head: Publish, packet: Option<&[u8]>, room: usize) {
+    pub fn published(&mut self, head: PublishPacket, packet: Option<&[u8]>, room: usize) {
         if head.has_alias {
             self.lose_track(ALIAS);
         }
@@ -114,7 +117,7 @@ impl Replica {
         let packet: Option<Box<[u8]>> = packet.filter(fits).map(Into::into);
         self.bytes += packet.as_ref().map_or(0, |packet| packet.len());
         self.count += 1;
-        self.said.insert(id, Said { order: self.count, packet, stage: Stage::Sent });
+        self.said.insert(id, SaidPacket { order: self.count, packet, stage: SaidStage::Sent });
     }
 
     pub(super) fn forget(&mut self, id: u16) -> Option<Box<[u8]>> {

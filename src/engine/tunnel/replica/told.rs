@@ -1,24 +1,24 @@
 //! What the broker says, and what of it the domain has.
 
-use super::{ALIAS, Given, MOST, Replica, STEPWISE, Stage, Step, TOO_MANY, Verdict};
+use super::{ALIAS, Given, GivenStep, MOST, Passage, Replica, STEPWISE, SaidStage, TOO_MANY};
 use crate::engine::tunnel::packet::{
-    self, AUTH, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Publish, SUBACK, UNSUBACK,
-    has_failed, id, kind,
+    self, AUTH, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, PublishPacket, SUBACK,
+    UNSUBACK, has_failed, id, kind,
 };
 
 impl Replica {
     /// The broker says this, to the domain.
-    pub fn told(&mut self, packet: &mut [u8]) -> Verdict {
+    pub fn told(&mut self, packet: &mut [u8]) -> Passage {
         match (kind(packet), id(packet)) {
             (PUBLISH, _) => match packet::publish(packet, self.is_five) {
                 Some(head) => self.delivered(head, packet),
-                None => Verdict::PASSES,
+                None => Passage::PASSES,
             },
             (PUBREL, Some(id)) => self.release(id, packet),
             (PUBREC, Some(id)) if !has_failed(packet) => self.received(id),
             (PUBACK | PUBREC | PUBCOMP, Some(id)) => {
                 self.forget(id);
-                Verdict::PASSES
+                Passage::PASSES
             }
             (SUBACK, Some(id)) => {
                 let known = self.said.contains_key(&id);
@@ -32,23 +32,23 @@ impl Replica {
                     None if known => self.lose_track("a SUBSCRIBE was too long to be kept"),
                     None => {}
                 }
-                Verdict::PASSES
+                Passage::PASSES
             }
             (UNSUBACK, Some(id)) => {
                 if let Some(unsubscribe) = self.forget(id) {
                     self.filters.unsubscribed(&unsubscribe, self.is_five);
                 }
-                Verdict::PASSES
+                Passage::PASSES
             }
             (PINGRESP, _) => {
                 self.pings = self.pings.saturating_sub(1);
-                Verdict::PASSES
+                Passage::PASSES
             }
             (AUTH, _) => {
                 self.lose_track(STEPWISE);
-                Verdict::PASSES
+                Passage::PASSES
             }
-            _ => Verdict::PASSES,
+            _ => Passage::PASSES,
         }
     }
 
@@ -63,12 +63,12 @@ impl Replica {
     }
 
     /// A PUBLISH for the domain, of which this is the beginning at least.
-    pub fn delivered(&mut self, head: Publish, packet: &mut [u8]) -> Verdict {
+    pub fn delivered(&mut self, head: PublishPacket, packet: &mut [u8]) -> Passage {
         if head.has_alias {
             self.lose_track(ALIAS);
         }
         if head.qos == 0 {
-            return Verdict::PASSES;
+            return Passage::PASSES;
         }
         if let Some(id) = self.of_broker(head.id) {
             if head.repeated {
@@ -78,68 +78,68 @@ impl Replica {
         }
         if self.given.len() >= MOST {
             self.lose_track(TOO_MANY);
-            return Verdict::PASSES;
+            return Passage::PASSES;
         }
         let is_free = |id: &u16| !self.given.contains_key(id);
         let mut others = (1..=u16::MAX).rev();
         let own = Some(head.id).filter(is_free).or_else(|| others.find(is_free));
-        let Some(own) = own else { return Verdict::PASSES };
+        let Some(own) = own else { return Passage::PASSES };
         packet::put(packet, head.id_at, own);
-        self.given.insert(own, Given { broker: Some(head.id), step: Step::Given });
-        Verdict::PASSES
+        self.given.insert(own, Given { broker: Some(head.id), step: GivenStep::Given });
+        Passage::PASSES
     }
 
     /// The domain has it, and what it has said of it is said again.
-    fn delivered_again(&mut self, id: u16, broker: u16) -> Verdict {
+    fn delivered_again(&mut self, id: u16, broker: u16) -> Passage {
         match self.given.get(&id).map(|given| given.step) {
-            Some(Step::Done(how)) => {
+            Some(GivenStep::Done(how)) => {
                 self.given.remove(&id);
-                Verdict::broker(how, broker)
+                Passage::broker(how, broker)
             }
-            Some(Step::Received | Step::Released) => Verdict::broker(PUBREC, broker),
-            Some(Step::Given) | None => Verdict::ENDS,
+            Some(GivenStep::Received | GivenStep::Released) => Passage::broker(PUBREC, broker),
+            Some(GivenStep::Given) | None => Passage::ENDS,
         }
     }
 
     /// The broker uses an identifier anew: what had it is the broker's no more.
     fn clash(&mut self, id: u16) {
         match self.given.get_mut(&id) {
-            Some(Given { step: Step::Done(_), .. }) => drop(self.given.remove(&id)),
+            Some(Given { step: GivenStep::Done(_), .. }) => drop(self.given.remove(&id)),
             Some(given) => given.broker = None,
             None => {}
         }
     }
 
-    fn release(&mut self, broker: u16, packet: &mut [u8]) -> Verdict {
+    fn release(&mut self, broker: u16, packet: &mut [u8]) -> Passage {
         let Some(id) = self.of_broker(broker) else {
             // The domain has answered that on an earlier connection.
-            return if self.resumed { Verdict::broker(PUBCOMP, broker) } else { Verdict::PASSES };
+            return if self.resumed { Passage::broker(PUBCOMP, broker) } else { Passage::PASSES };
         };
-        let Some(given) = self.given.get_mut(&id) else { return Verdict::PASSES };
+        let Some(given) = self.given.get_mut(&id) else { return Passage::PASSES };
         match given.step {
-            Step::Given | Step::Received => {
-                given.step = Step::Released;
+            GivenStep::Given | GivenStep::Received => {
+                given.step = GivenStep::Released;
                 packet::set_id(packet, id);
-                Verdict::PASSES
+                Passage::PASSES
             }
-            Step::Released => Verdict::ENDS,
-            Step::Done(how) => {
+            GivenStep::Released => Passage::ENDS,
+            GivenStep::Done(how) => {
                 self.given.remove(&id);
-                Verdict::broker(how, broker)
+                Passage::broker(how, broker)
             }
         }
     }
 
-    fn received(&mut self, id: u16) -> Verdict {
-        let Some(said) = self.said.get_mut(&id) else { return Verdict::PASSES };
+    fn received(&mut self, id: u16) -> Passage {
+        let Some(said) = self.said.get_mut(&id) else { return Passage::PASSES };
         match said.stage {
-            Stage::Sent => {
-                said.stage = Stage::Received { released: false };
-                Verdict::PASSES
+            SaidStage::Sent => {
+                said.stage = SaidStage::Received { released: false };
+                Passage::PASSES
             }
-            Stage::Again { released } | Stage::Received { released } => {
-                said.stage = Stage::Received { released };
-                if released { Verdict::broker(PUBREL, id) } else { Verdict::ENDS }
+            SaidStage::Again { released } | SaidStage::Received { released } => {
+                said.stage = SaidStage::Received { released };
+                if released { Passage::broker(PUBREL, id) } else { Passage::ENDS }
             }
         }
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use std::time::Duration;
 
 /// After so long without a byte, a packet that is not complete may have been left by its writer: see
-/// [`Carrier::was_no_silence`].
+/// [`Detector::was_no_silence`].
 pub const STALL: Duration = Duration::from_secs(2);
 /// How many CONNECTs a channel may carry a second, and how many at once. An honest domain has one for each
 /// start of its program, and one for each time that it finds the broker away.
@@ -34,7 +34,7 @@ pub enum Piece {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum Carrying {
     /// Lines for ever.
     Lines,
     /// Lines. Before the first line's end it is not sure, unless it began as a message does: this may
@@ -58,8 +58,8 @@ enum Begun {
 
 /// Tells what a channel carries, however its bytes are cut.
 #[derive(Debug)]
-pub struct Carrier {
-    mode: Mode,
+pub struct Detector {
+    mode: Carrying,
     buffer: Buffer,
     last: Duration,
     /// Whether everything was made of what has come. Before, what is in the buffer need not be a packet
@@ -73,17 +73,17 @@ pub struct Carrier {
     connects: Bucket,
 }
 
-impl Default for Carrier {
+impl Default for Detector {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Carrier {
+impl Detector {
     /// A channel of which nothing is known. It begins as a legacy one.
     #[must_use]
     pub fn new() -> Self {
-        let mode = Mode::Legacy(Begun::Not);
+        let mode = Carrying::Legacy(Begun::Not);
         Self {
             mode,
             buffer: Buffer::default(),
@@ -98,19 +98,19 @@ impl Carrier {
     /// A channel that carries lines and nothing else, whatever they look like.
     #[must_use]
     pub fn of_lines() -> Self {
-        Self { mode: Mode::Lines, ..Self::new() }
+        Self { mode: Carrying::Lines, ..Self::new() }
     }
 
     /// A channel of which a line has begun.
     #[must_use]
     pub fn within_a_line() -> Self {
-        Self { mode: Mode::Legacy(Begun::Sure), ..Self::new() }
+        Self { mode: Carrying::Legacy(Begun::Sure), ..Self::new() }
     }
 
     /// A channel that last carried MQTT, of which nothing can be made before its next CONNECT.
     #[must_use]
     pub fn mqtt() -> Self {
-        Self { mode: Mode::Skipping { line: true }, ..Self::new() }
+        Self { mode: Carrying::Skipping { line: true }, ..Self::new() }
     }
 
     /// What this channel carries when it is there again, or somebody else speaks on it.
@@ -125,7 +125,7 @@ impl Carrier {
         self.connects.owed_until(now)
     }
 
-    /// Bytes as they came. A silence before them counts only if [`Carrier::next`] has said `None`: whoever
+    /// Bytes as they came. A silence before them counts only if [`Detector::next`] has said `None`: whoever
     /// collects bytes to look at them later does not see where a packet was left.
     pub fn push(&mut self, bytes: &[u8], now: Duration) {
         if bytes.is_empty() {
@@ -156,11 +156,11 @@ impl Carrier {
     #[must_use]
     pub fn has_said_goodbye(&self) -> bool {
         self.packet == DISCONNECT
-            && matches!(self.mode, Mode::Mqtt(packets) if packets.is_at_boundary())
+            && matches!(self.mode, Carrying::Mqtt(packets) if packets.is_at_boundary())
     }
 
     fn is_inside_a_packet(&self) -> bool {
-        let begun = matches!(self.mode, Mode::Mqtt(packets) if !packets.is_at_boundary());
+        let begun = matches!(self.mode, Carrying::Mqtt(packets) if !packets.is_at_boundary());
         begun || !self.buffer.bytes().is_empty()
     }
 
@@ -187,10 +187,10 @@ impl Carrier {
             }
         }
         match self.mode {
-            Mode::Lines => Some(Piece::Legacy(self.buffer.split_to(self.buffer.bytes().len()))),
-            Mode::Legacy(begun) => self.lines(begun),
-            Mode::Skipping { line } => self.skip(line),
-            Mode::Mqtt(packets) => self.packets(packets),
+            Carrying::Lines => Some(Piece::Legacy(self.buffer.split_to(self.buffer.bytes().len()))),
+            Carrying::Legacy(begun) => self.lines(begun),
+            Carrying::Skipping { line } => self.skip(line),
+            Carrying::Mqtt(packets) => self.packets(packets),
         }
     }
 
@@ -209,8 +209,8 @@ impl Carrier {
     /// Gives up the packet that its writer has left.
     fn begin_anew(&mut self, at: usize) -> Piece {
         self.anew = None;
-        let was_legacy = matches!(self.mode, Mode::Legacy(_));
-        self.mode = Mode::Skipping { line: true };
+        let was_legacy = matches!(self.mode, Carrying::Legacy(_));
+        self.mode = Carrying::Skipping { line: true };
         self.buffer.pass_over(at);
         if was_legacy { Piece::Torn(at) } else { Piece::Skipped(at) }
     }
@@ -234,15 +234,15 @@ impl Carrier {
             let known =
                 self.buffer.bytes().get(..end).unwrap_or_default().iter().find(|b| decides(b));
             match known {
-                Some(b'\n') => self.mode = Mode::Legacy(Begun::Sure),
+                Some(b'\n') => self.mode = Carrying::Legacy(Begun::Sure),
                 Some(_) => {
-                    self.mode = Mode::Skipping { line: false };
+                    self.mode = Carrying::Skipping { line: false };
                     return Some(Piece::Torn(0));
                 }
-                None => self.mode = Mode::Legacy(Begun::Unsure),
+                None => self.mode = Carrying::Legacy(Begun::Unsure),
             }
         } else {
-            self.mode = Mode::Legacy(begun);
+            self.mode = Carrying::Legacy(begun);
         }
         Some(Piece::Legacy(self.buffer.split_to(end)))
     }
@@ -258,7 +258,7 @@ impl Carrier {
             size += 1;
         }
         steps::count(size);
-        self.mode = Mode::Skipping { line };
+        self.mode = Carrying::Skipping { line };
         if size > 0 {
             self.buffer.pass_over(size);
             return Some(Piece::Skipped(size));
@@ -270,7 +270,7 @@ impl Carrier {
             Found::More => None,
             Found::Whole(size) => Some(self.begin_mqtt(size)),
             Found::No => {
-                self.mode = Mode::Skipping { line: false };
+                self.mode = Carrying::Skipping { line: false };
                 self.buffer.pass_over(1);
                 Some(Piece::Skipped(1))
             }
@@ -290,13 +290,13 @@ impl Carrier {
             match packets.advance(rest) {
                 Ok(size) => taken += size,
                 Err(_) => {
-                    self.mode = Mode::Skipping { line: false };
+                    self.mode = Carrying::Skipping { line: false };
                     let before = self.buffer.split_to(taken);
                     return if taken > 0 { Some(Piece::Mqtt(before)) } else { self.skip(false) };
                 }
             }
         }
-        self.mode = Mode::Mqtt(packets);
+        self.mode = Carrying::Mqtt(packets);
         if taken > 0 {
             return Some(Piece::Mqtt(self.buffer.split_to(taken)));
         }
@@ -311,7 +311,7 @@ impl Carrier {
     }
 
     fn begin_mqtt(&mut self, size: usize) -> Piece {
-        self.mode = Mode::Mqtt(Packets::default());
+        self.mode = Carrying::Mqtt(Packets::default());
         self.packet = connect::FIRST;
         self.connects.owe(self.last);
         match Connect::read(self.buffer.split_to(size)) {
@@ -331,8 +331,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// What pieces say, those of a kind that follow each other together.
-    fn told(carrier: &mut Carrier, said: &mut Vec<(&'static str, Vec<u8>)>) {
-        while let Some(piece) = carrier.next() {
+    fn told(detector: &mut Detector, said: &mut Vec<(&'static str, Vec<u8>)>) {
+        while let Some(piece) = detector.next() {
             let (kind, bytes) = match piece {
                 Piece::Legacy(bytes) => ("legacy", bytes.to_vec()),
                 Piece::Torn(more) => ("skipped", vec![0; more]),
@@ -348,10 +348,10 @@ mod tests {
     }
 
     fn whole(parts: &[&[u8]]) -> Vec<(&'static str, Vec<u8>)> {
-        let (mut carrier, mut said) = (Carrier::new(), Vec::new());
+        let (mut detector, mut said) = (Detector::new(), Vec::new());
         for part in parts {
-            carrier.push(part, SECOND);
-            told(&mut carrier, &mut said);
+            detector.push(part, SECOND);
+            told(&mut detector, &mut said);
         }
         said
     }
@@ -418,18 +418,18 @@ mod tests {
         {
             let stream = [before, &poison(1 << 20)].concat();
             for cut in [stream.len(), 8 * 1024, 1000] {
-                let (mut carrier, mut said) = (Carrier::new(), Vec::new());
+                let (mut detector, mut said) = (Detector::new(), Vec::new());
                 steps::taken();
                 for part in stream.chunks(cut) {
-                    carrier.push(part, SECOND);
-                    told(&mut carrier, &mut said);
+                    detector.push(part, SECOND);
+                    told(&mut detector, &mut said);
                 }
                 let steps = steps::taken();
                 let most = 6 * u64::try_from(stream.len()).unwrap();
                 assert!(steps <= most, "{steps} for {} bytes", stream.len());
                 // A sound one is found behind it.
-                carrier.push(&[&[0xFF; 1 << 17][..], &connect].concat(), SECOND);
-                told(&mut carrier, &mut said);
+                detector.push(&[&[0xFF; 1 << 17][..], &connect].concat(), SECOND);
+                told(&mut detector, &mut said);
                 assert_eq!(said.last(), Some(&("connect", connect.clone())));
             }
         }

@@ -1,7 +1,7 @@
 //! What a channel carries, whatever it is, however it is cut and however long it pauses.
 
-use passerelle::engine::tunnel::carrier::{Carrier, Piece, STALL};
 use passerelle::engine::tunnel::connect::LARGEST;
+use passerelle::engine::tunnel::detector::{Detector, Piece, STALL};
 use passerelle::engine::tunnel::packets::Packets;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -34,8 +34,8 @@ enum Part {
 /// What pieces say, those of a kind that follow each other together.
 type Said = Vec<(&'static str, Vec<u8>)>;
 
-fn take(carrier: &mut Carrier, said: &mut Said) {
-    while let Some(piece) = carrier.next() {
+fn take(detector: &mut Detector, said: &mut Said) {
+    while let Some(piece) = detector.next() {
         let (kind, bytes) = match piece {
             Piece::Legacy(bytes) => ("legacy", bytes.to_vec()),
             Piece::Connect(connect) => ("connect", connect.packet.to_vec()),
@@ -50,8 +50,8 @@ fn take(carrier: &mut Carrier, said: &mut Said) {
 }
 
 /// Plays parts, of which bytes are cut into pieces of these sizes, over and over.
-fn play(parts: &[Part], cuts: &[usize]) -> (Carrier, Said, Duration) {
-    let (mut carrier, mut said, mut now) = (Carrier::new(), Said::new(), SECOND);
+fn play(parts: &[Part], cuts: &[usize]) -> (Detector, Said, Duration) {
+    let (mut detector, mut said, mut now) = (Detector::new(), Said::new(), SECOND);
     let mut cuts = cuts.iter().copied().cycle();
     for part in parts {
         match part {
@@ -60,14 +60,14 @@ fn play(parts: &[Part], cuts: &[usize]) -> (Carrier, Said, Duration) {
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
                     let size = cuts.next().unwrap_or(usize::MAX).clamp(1, rest.len());
-                    carrier.push(&rest[..size], now);
+                    detector.push(&rest[..size], now);
                     rest = &rest[size..];
-                    take(&mut carrier, &mut said);
+                    take(&mut detector, &mut said);
                 }
             }
         }
     }
-    (carrier, said, now)
+    (detector, said, now)
 }
 
 fn sent(parts: &[Part]) -> usize {
@@ -151,9 +151,9 @@ proptest! {
         parts in parts(),
         cuts in prop::collection::vec(1..40usize, 1..6),
     ) {
-        let (carrier, said, _) = play(&parts, &cuts);
-        prop_assert_eq!(size(&said) + carrier.held(), sent(&parts));
-        prop_assert!(carrier.held() <= LARGEST + 5);
+        let (detector, said, _) = play(&parts, &cuts);
+        prop_assert_eq!(size(&said) + detector.held(), sent(&parts));
+        prop_assert!(detector.held() <= LARGEST + 5);
     }
 
     #[test]
@@ -195,13 +195,13 @@ proptest! {
 fn what_is_collected_while_a_proxy_retires_is_not_taken_for_something_left() {
     let hello = connect(5, "app");
     let subscribe = [0x82, 7, 0, 1, 0, 0, 1, b'a', 0];
-    let (mut carrier, mut said) = (Carrier::new(), Said::new());
-    carrier.push(&[&hello[..], &subscribe].concat(), SECOND);
-    assert!(matches!(carrier.next(), Some(Piece::Connect(_))));
+    let (mut detector, mut said) = (Detector::new(), Said::new());
+    detector.push(&[&hello[..], &subscribe].concat(), SECOND);
+    assert!(matches!(detector.next(), Some(Piece::Connect(_))));
     // A broker that does not move keeps the proxy: what comes meanwhile is only collected.
-    carrier.push(&hello, SECOND + STALL);
-    carrier.push(&[], SECOND + STALL + STALL);
-    take(&mut carrier, &mut said);
+    detector.push(&hello, SECOND + STALL);
+    detector.push(&[], SECOND + STALL + STALL);
+    take(&mut detector, &mut said);
     assert_eq!(said, [("mqtt", subscribe.to_vec()), ("connect", hello)]);
 }
 
@@ -210,32 +210,32 @@ fn a_long_line_of_would_be_connects_is_looked_at_in_one_go() {
     // Each claims to be as long as a CONNECT may be, and is broken.
     let false_one = [0x10, 0xFB, 0xFF, 0x1F, 0, 4, b'M', b'Q', b'T', b'T', 5];
     let flood: Vec<u8> = false_one.repeat(100_000);
-    let (mut carrier, mut said) = (Carrier::new(), Said::new());
+    let (mut detector, mut said) = (Detector::new(), Said::new());
     for part in flood.chunks(64 * 1024) {
-        carrier.push(part, SECOND);
-        take(&mut carrier, &mut said);
-        assert!(carrier.held() <= LARGEST + 5);
+        detector.push(part, SECOND);
+        take(&mut detector, &mut said);
+        assert!(detector.held() <= LARGEST + 5);
     }
-    assert_eq!(size(&said) + carrier.held(), flood.len());
+    assert_eq!(size(&said) + detector.held(), flood.len());
 }
 
 #[test]
 fn a_packet_that_its_writer_left_is_given_up_after_a_silence() {
     let begun = [&connect(4, "a")[..], &[0x30, 100, 0, 1, b'a']].concat();
     for (silence, kind) in [(STALL - SECOND, "mqtt"), (STALL, "legacy")] {
-        let (mut carrier, mut said) = (Carrier::new(), Said::new());
-        carrier.push(&begun, SECOND);
-        take(&mut carrier, &mut said);
-        carrier.push(b"{", SECOND + silence);
-        take(&mut carrier, &mut said);
-        carrier.push(&LINE[1..], SECOND + silence);
-        take(&mut carrier, &mut said);
+        let (mut detector, mut said) = (Detector::new(), Said::new());
+        detector.push(&begun, SECOND);
+        take(&mut detector, &mut said);
+        detector.push(b"{", SECOND + silence);
+        take(&mut detector, &mut said);
+        detector.push(&LINE[1..], SECOND + silence);
+        take(&mut detector, &mut said);
         assert_eq!(said.last().unwrap().0, kind, "{said:?}");
     }
-    let (mut carrier, mut said) = (Carrier::new(), Said::new());
+    let (mut detector, mut said) = (Detector::new(), Said::new());
     for part in [&begun[..], &begun] {
-        carrier.push(part, if said.is_empty() { SECOND } else { SECOND + STALL });
-        take(&mut carrier, &mut said);
+        detector.push(part, if said.is_empty() { SECOND } else { SECOND + STALL });
+        take(&mut detector, &mut said);
     }
     assert_eq!(said.iter().filter(|(kind, _)| *kind == "connect").count(), 2, "{said:?}");
 }
@@ -243,12 +243,12 @@ fn a_packet_that_its_writer_left_is_given_up_after_a_silence() {
 #[test]
 fn half_a_connect_is_given_up_after_a_silence_too() {
     let half = &connect(4, "vm-gui")[..9];
-    let (mut carrier, mut said) = (Carrier::new(), Said::new());
-    carrier.push(LINE, SECOND);
-    carrier.push(half, SECOND);
-    take(&mut carrier, &mut said);
-    carrier.push(LINE, SECOND + STALL);
-    take(&mut carrier, &mut said);
+    let (mut detector, mut said) = (Detector::new(), Said::new());
+    detector.push(LINE, SECOND);
+    detector.push(half, SECOND);
+    take(&mut detector, &mut said);
+    detector.push(LINE, SECOND + STALL);
+    take(&mut detector, &mut said);
     let expected = [("legacy", LINE.to_vec()), ("skipped", vec![0; 9]), ("legacy", LINE.to_vec())];
     assert_eq!(said, expected);
 }
