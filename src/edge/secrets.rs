@@ -83,6 +83,10 @@ fn owners(state_dir: &Path) -> BTreeSet<u32> {
 /// The whole of a file that nobody may read but its owner, and its group perhaps.
 fn secret(path: &Path, owners: &BTreeSet<u32>) -> Result<String, String> {
     let shown = path.display();
+    // To open a FIFO would wait for whoever writes to it.
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(format!("{shown}: it is no regular file; help: write the passwords to one"));
+    }
     let mut file = File::open(path).map_err(|e| {
         format!("{shown}: {e}; help: make it, readable for the gateway's user alone")
     })?;
@@ -150,6 +154,16 @@ mod tests {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         (folder, path)
+    }
+
+    #[test]
+    fn a_fifo_holds_nobody_up() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passwords");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let read = passwords_of(&path, &owners(&path));
+        assert!(read.unwrap_err().contains("no regular file"));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use crate::peers::legacy::notification;
 use crate::peers::mqtt_peer::Message;
-use crate::peers::{Broker, DEADLINE, LegacyDomain, Missing, MqttPeer};
-use crate::setting::{Outcome, PROGRAM, mappings, passerelle, setting, until};
+use crate::peers::{Broker, DEADLINE, Gateway, LegacyDomain, Missing, MqttPeer};
+use crate::setting::{Outcome, PROGRAM, mappings, passerelle, setting, setting_with, until};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::fs;
@@ -205,7 +205,9 @@ async fn a_name_that_two_clients_want_is_contested() -> Outcome {
 
 #[tokio::test]
 async fn a_domain_that_comes_over_carries_mqtt_and_waits_when_the_broker_goes() -> Outcome {
-    let mut setting = setting().await?;
+    // It is told of the broker's end, whenever that comes.
+    let no_healing = |gateway: Gateway| gateway.with("[limits]\nheal = \"0s\"\n");
+    let mut setting = setting_with(Broker::start().await?, no_healing).await?;
     let mut observer = observer(&setting.broker).await?;
     let console = setting.console("vm-scan").await?;
     let mut port = console.open().await?;

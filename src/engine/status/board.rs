@@ -57,6 +57,10 @@ pub enum Reloaded {
     Refused(Vec<String>),
 }
 
+/// The cause of a serial port's silence.
+const NEVER_HEARD: &str =
+    "connected and never heard: nobody behind the port has had anything to say";
+
 #[derive(Debug)]
 struct StatusRow {
     token: Token,
@@ -80,8 +84,8 @@ struct StatusRow {
 }
 
 impl StatusRow {
-    /// How it is shown. `other` is another gateway of this name.
-    fn shown(&self, other: Option<&Other>) -> Value {
+    /// How it is shown under its name. `other` is another gateway of this instance.
+    fn shown(&self, name: &DomainName, other: Option<&Other>) -> Value {
         let mut counters = self.before.clone();
         counters.add(&self.counters);
         let mut losses = self.losses_before;
@@ -92,10 +96,13 @@ impl StatusRow {
                 "connected and never heard: another gateway of this name may hold it: {process}"
             )
         });
+        // Behind a serial port there is no old router.
+        let behind = self.state == State::Silent && name.is_dom0();
+        let cause = if behind { Some(NEVER_HEARD) } else { self.state.cause() };
         json!({
             "state": self.state,
             "since": self.since,
-            "cause": self.fault.as_deref().or(held.as_deref()).or(self.state.cause()),
+            "cause": self.fault.as_deref().or(held.as_deref()).or(cause),
             "last_legacy": self.last_legacy,
             "calls_pending": self.calls,
             "mqtt_bytes_dropped": self.dropped_before.saturating_add(self.dropped),
@@ -400,7 +407,7 @@ impl Board {
         let domains = self
             .domains
             .iter()
-            .map(|(name, entry)| (name.to_string(), entry.shown(self.other.as_ref())));
+            .map(|(name, entry)| (name.to_string(), entry.shown(name, self.other.as_ref())));
         json!({
             "instance": self.about.instance,
             "gateway": self.state(),
@@ -447,7 +454,7 @@ impl Board {
         let Some(entry) = self.domains.get_mut(name).filter(|_| self.connected) else { return };
         entry.changed = false;
         entry.next = now.monotonic.saturating_add(EVERY);
-        let (token, state) = (entry.token, entry.shown(self.other.as_ref()));
+        let (token, state) = (entry.token, entry.shown(name, self.other.as_ref()));
         self.retain(token, topic, state.to_string());
     }
 
