@@ -26,7 +26,9 @@ if [ ! -x "$place/mosquitto" ]; then
     rm -rf "$place"
     mkdir -p "$place/state/lists/partial" "$place/cache/archives/partial" "$place/root"
     : >"$place/state/status"
-    echo "deb [signed-by=$keys] http://deb.debian.org/debian $suite main" >"$place/sources.list"
+    # From where this machine has its own packages.
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' | grep -v security | head -n 1)
+    echo "deb [signed-by=$keys] $mirror $suite main" >"$place/sources.list"
     {
         debian update
         debian install --download-only --no-install-recommends -y mosquitto
