@@ -1,0 +1,162 @@
+//! What has happened to a domain's channel.
+
+use super::domain::{Domain, Mode};
+use super::{Effect, Gateway, OpenError, Pump};
+use crate::engine::clock::Now;
+use crate::engine::identity::Identity;
+use crate::engine::name::DomainName;
+use crate::engine::tunnel::detector::Detector;
+
+impl Gateway {
+    /// A domain's channel has appeared, maybe anew.
+    pub fn appeared(&mut self, identity: &Identity, now: Now) {
+        let name = identity.name().clone();
+        if let Some(domain) = self.domains.get_mut(&name) {
+            if domain.channel.appeared() {
+                self.effects.push(&Pump::Domain(name.clone()), Effect::Open);
+            }
+            self.become_legacy_if_gone(&name, now);
+            return self.follow_up(&name, now);
+        }
+        let user = self.user.as_deref() == Some(name.as_str());
+        let users = user.then_some("the gateway's user on the broker");
+        if let Some(meaning) = users.or_else(|| name.meaning()) {
+            return tracing::warn!(
+                domain = %name,
+                meaning,
+                help = "give its socket another",
+                "this name is not a domain's: not connected"
+            );
+        }
+        self.count += 1;
+        let mut domain = Domain::new(name.clone(), identity.clone(), self.count);
+        if self.logins.lacks(&name) {
+            tracing::warn!(domain = %name, "there is no password for it in `broker.passwords`");
+        }
+        let on_mqtt = self.on_mqtt.remove(&name);
+        if on_mqtt {
+            // Until it says something else, no line is written into what may be MQTT.
+            domain.mode = Mode::Mqtt(Box::new(self.tunnel(&name, Detector::mqtt())));
+        }
+        domain.channel.appeared();
+        self.ids.know([name.clone()]);
+        self.domains.insert(name.clone(), domain);
+        self.effects.push(&Pump::Domain(name.clone()), Effect::Open);
+        self.become_legacy_if_gone(&name, now);
+        self.new_roster();
+        self.follow_up(&name, now);
+    }
+
+    /// A domain's channel has vanished, as far as can be seen from its name.
+    pub fn vanished(&mut self, name: &DomainName, now: Now) {
+        let rests = self.with(name, now, |domain| {
+            domain.channel.vanished();
+            matches!(&domain.mode, Mode::Mqtt(tunnel) if tunnel.rests())
+        });
+        if rests == Some(true) {
+            // What a domain that is gone has said too fast would be worked off for hours.
+            self.effects.push(&Pump::Domain(name.clone()), Effect::Close);
+        }
+    }
+
+    /// A folder of sockets cannot be watched for this reason, or can be again.
+    pub fn folder_failing(&mut self, folder: String, error: Option<String>, now: Now) {
+        self.own.board.folder(folder, error);
+        self.run_own(now);
+    }
+
+    /// A domain's channel is open.
+    pub fn opened(&mut self, name: &DomainName, now: Now) {
+        tracing::info!(domain = %name, "channel connected");
+        self.with(name, now, |domain| {
+            domain.channel.opened(now.monotonic);
+            domain.retiring = false;
+            if let Mode::Mqtt(tunnel) = &mut domain.mode {
+                tunnel.channel_back();
+            }
+        });
+        self.become_legacy_if_gone(name, now);
+        self.begin_lines(name, now);
+    }
+
+    /// A domain's channel could not be opened.
+    pub fn not_opened(&mut self, name: &DomainName, error: OpenError, now: Now) {
+        tracing::debug!(domain = %name, error = error.why, "no channel yet");
+        let told = self.with(name, now, |domain| domain.channel.not_opened(error, now.monotonic));
+        if let Some(why) = told.flatten() {
+            tracing::warn!(domain = %name, why, "its channel is there and cannot be opened: tried again");
+        }
+        self.tell_retry(name, now);
+        if self.domains.get(name).is_some_and(|domain| domain.retiring) {
+            self.leave_for_good(name, now);
+        }
+        self.remove_if_gone(name);
+    }
+
+    /// A domain's channel is lost.
+    pub fn closed(&mut self, name: &DomainName, why: &str, now: Now) {
+        let lost = self.with(name, now, |domain| {
+            domain.channel.closed(now.monotonic);
+            (domain.slow, domain.paused) = (false, None);
+            domain.skipped.end(&domain.name);
+            let detector = domain.detector();
+            match &mut domain.mode {
+                Mode::Legacy(legacy) => {
+                    legacy.detector = legacy.detector.then(detector);
+                    return legacy.proxy.disconnected(now);
+                }
+                Mode::Leaving(leaving) => leaving.detector = leaving.detector.then(detector),
+                Mode::Mqtt(tunnel) => tunnel.channel_gone(),
+                Mode::Gone => {}
+            }
+            0
+        });
+        if let Some(bytes_of_a_torn_line) = lost {
+            tracing::info!(domain = %name, why, bytes_of_a_torn_line, "channel lost");
+        }
+    }
+
+    /// Another program had changed the settings of a serial port, and they are right again.
+    pub fn was_put_right(&mut self, name: &DomainName, now: Now) {
+        let told = self.with(name, now, |domain| {
+            if let Some(proxy) = domain.proxy_mut() {
+                proxy.was_put_right(now);
+            }
+            domain.channel.was_put_right(now.monotonic)
+        });
+        if let Some(times) = told.flatten() {
+            tracing::warn!(
+                domain = %name,
+                times,
+                help = "stop the program that has the port open, such as `stty`, `cat` or `screen`",
+                "another program had changed the settings of its port (echo, lines): put right"
+            );
+        }
+    }
+
+    /// Bytes from a domain's channel, cut anywhere. `more`: there may be as many again.
+    pub fn received(&mut self, name: &DomainName, bytes: &[u8], more: bool, now: Now) {
+        let Some(domain) = self.domains.get_mut(name) else { return };
+        match &mut domain.mode {
+            Mode::Legacy(legacy) => legacy.detector.push(bytes, now.monotonic),
+            Mode::Leaving(leaving) => leaving.detector.push(bytes, now.monotonic),
+            Mode::Mqtt(tunnel) => {
+                tunnel.receive(bytes, &mut self.ids, now.monotonic);
+                self.spoken = Some((name.clone(), now.monotonic));
+            }
+            Mode::Gone => {}
+        }
+        self.take_pieces(name, now);
+        self.pace(name, more, now);
+        self.follow_up(name, now);
+    }
+
+    /// So many bytes of [`Gateway::to_channel`] were written.
+    pub fn written(&mut self, name: &DomainName, count: usize, now: Now) {
+        self.with(name, now, |domain| match &mut domain.mode {
+            Mode::Legacy(legacy) => legacy.proxy.written(count, now),
+            Mode::Mqtt(tunnel) => tunnel.written_to_domain(count),
+            Mode::Gone | Mode::Leaving(_) => {}
+        });
+    }
+}
