@@ -629,7 +629,8 @@ fn on_a_terminal(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> String {
     let mut child = Command::new(env!("CARGO_BIN_EXE_passerelle"))
         .args(args)
         .current_dir(folder)
-        .env_remove("NO_COLOR")
+        // What else says something about colours is not the test's: NO_COLOR, CLICOLOR, and CI, too.
+        .env_clear()
         .env("TERM", "xterm")
         .envs(env.iter().copied())
         .stdin(Stdio::null())

@@ -88,6 +88,24 @@ fn what_follows_a_silence_begins_anew_once_the_broker_is_gone() {
     }
 }
 
+/// Its proxy's session may have the same client id: the broker would cut the old connection off.
+#[test]
+fn lines_begin_when_the_connection_before_them_is_closed() {
+    let mut tunnel = Tunnel::new(name(), Detector::mqtt(), LIMIT, 60 * SECOND);
+    let line = b"{\"type\":\"commande\"}\n";
+    let said = packet(0x30, b"\0\x03a/blast");
+    receive(&mut tunnel, &[&connect(4, "vm-gui")[..], &said, line].concat(), SECOND);
+    let orders = tunnel.take_orders();
+    let [Order::Open, Order::Close(left)] = &orders[..] else { panic!("{orders:?}") };
+    assert!(left.ends_with(&said));
+    assert!(!tunnel.has_room() && !tunnel.waits_for_connect());
+    receive(&mut tunnel, b"", 2 * SECOND);
+    assert_eq!(tunnel.take_orders(), []);
+    tunnel.closed();
+    receive(&mut tunnel, b"", 2 * SECOND);
+    assert_eq!(tunnel.take_orders(), [Order::Legacy(line.to_vec().into())]);
+}
+
 #[test]
 fn a_broker_that_takes_nothing_is_given_up() {
     let (mut tunnel, _) = full();

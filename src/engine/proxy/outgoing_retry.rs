@@ -1,4 +1,5 @@
-//! Requests to a domain that is only just coming over to MQTT: for a moment nobody subscribes to them.
+//! Requests to a domain that is only just coming over to MQTT, or going back: for a moment nobody subscribes to
+//! them.
 
 use super::{Action, Proxy, Sent};
 use crate::engine::clock::Now;
@@ -52,8 +53,11 @@ impl Proxy {
     pub(super) fn is_to_try_again(&mut self, token: Token, now: Now) -> bool {
         let Some(sent) = self.unacked.get(token) else { return false };
         let Some((made, _)) = &sent.again else { return false };
-        let comes = sent.to.as_ref().is_some_and(|to| self.rules.roster.mqtt.contains(to));
-        let tries = comes && now.monotonic.saturating_sub(*made) < PATIENCE;
+        // One that has just gone back is about to subscribe, too.
+        let roster = &self.rules.roster;
+        let comes = |to| roster.mqtt.contains(to) || roster.legacy.contains(to);
+        let tries =
+            sent.to.as_ref().is_some_and(comes) && now.monotonic.saturating_sub(*made) < PATIENCE;
         if tries {
             self.unacked.retry_at(now.monotonic.saturating_add(PAUSE), token);
         }

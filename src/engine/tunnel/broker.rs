@@ -329,7 +329,8 @@ impl Tunnel {
     #[must_use]
     pub fn held(&self) -> usize {
         let closing = self.closing.unwrap_or_default();
+        let lines = self.lines.as_ref().map_or(0, bytes::Bytes::len);
         let to_domain = self.inlet.held() + self.between.len() + self.to_domain.len();
-        self.detector.held() + self.outlet.len() + self.heal.held() + to_domain + closing
+        self.detector.held() + self.outlet.len() + self.heal.held() + to_domain + closing + lines
     }
 }

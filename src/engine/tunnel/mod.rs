@@ -51,6 +51,9 @@ pub struct Tunnel {
     broker: Broker,
     /// The connection before is being closed, and is still given so many bytes.
     closing: Option<usize>,
+    /// The first bytes of lines: the domain is a legacy one, as soon as that is done. Its proxy's session may
+    /// have the client id of that connection, and the broker would cut off what is still to come on it.
+    lines: Option<Bytes>,
     /// Too many CONNECTs have come: nothing happens before then.
     rests_until: Option<Duration>,
     /// What waits for the broker; while it is more than `limit`, nothing more is read.
@@ -97,6 +100,7 @@ impl Tunnel {
             detector,
             broker: Broker::Gone,
             closing: None,
+            lines: None,
             rests_until: None,
             outlet: Outlet::default(),
             limit,
@@ -129,7 +133,7 @@ impl Tunnel {
     /// Whether nothing goes through before the domain's next CONNECT.
     #[must_use]
     pub fn waits_for_connect(&self) -> bool {
-        self.broker == Broker::Gone
+        self.broker == Broker::Gone && self.lines.is_none()
     }
 
     /// How many of the domain's bytes went nowhere so far.
@@ -191,6 +195,9 @@ impl Tunnel {
             if is_over || !self.goes_on() {
                 return;
             }
+            if let Some(bytes) = self.lines.take() {
+                return self.orders.push(Order::Legacy(bytes));
+            }
             let Some(piece) = self.detector.next() else { return };
             match piece {
                 Piece::Mqtt(bytes) => self.pass(&bytes),
@@ -201,7 +208,7 @@ impl Tunnel {
                 }
                 Piece::Legacy(bytes) => {
                     self.close();
-                    self.orders.push(Order::Legacy(bytes));
+                    self.lines = Some(bytes);
                 }
             }
         }
@@ -277,11 +284,11 @@ impl Tunnel {
     /// The domain is a legacy one, though it has said nothing. Says whether that may be: not while its own
     /// connection to the broker stands.
     pub fn take_for_legacy(&mut self) -> bool {
-        let may_be = self.waits_for_connect();
-        if may_be {
+        let may_be = self.broker == Broker::Gone;
+        if self.waits_for_connect() {
             self.silent_since = None;
             self.detector = self.detector.then(Detector::new());
-            self.orders.push(Order::Legacy(Bytes::new()));
+            self.lines = Some(Bytes::new());
         }
         may_be
     }
@@ -311,6 +318,8 @@ impl Tunnel {
     /// The channel is gone, and with it whoever spoke.
     pub fn channel_gone(&mut self) {
         self.close();
+        let unheard = self.lines.take().map_or(0, |bytes| bytes.len());
+        self.drop_bytes(unheard);
         (self.is_there, self.silent_since) = (false, None);
         self.to_domain.clear();
         self.detector = self.detector.then(Detector::mqtt());
