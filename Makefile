@@ -139,7 +139,7 @@ bench-engine:
 # Every fuzz target for T seconds (each), after what is in its corpus; or those of FUZZ. See
 # fuzz/README.md. It takes stable Rust and a C++ compiler.
 T ?= 60
-FUZZ ?= frame carrier tunnel mapping config conversation store gateway endurance steps
+FUZZ ?= frame carrier tunnel mapping config conversation store gateway endurance steps hostile
 fuzz:
 	@sh demo/setup.sh c++
 	@CARGO="$(CARGO)" sh fuzz/run.sh fuzz $(T) $(FUZZ)

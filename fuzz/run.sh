@@ -30,7 +30,7 @@ seeds() {
 	config) echo "$root/fixtures/mappings/invalid $root/packaging" ;;
 	conversation) echo "$root/fixtures/conversations" ;;
 	steps) echo "$root/fuzz/corpus/carrier $root/fuzz/corpus/frame $root/fuzz/corpus/tunnel" ;;
-	endurance) echo "$root/fuzz/corpus/gateway" ;;
+	endurance | hostile) echo "$root/fuzz/corpus/gateway" ;;
 	esac
 }
 words() {

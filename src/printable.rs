@@ -78,10 +78,10 @@ fn escape_but(
     Cow::Owned(out)
 }
 
-/// The standard library knows what cannot be printed; to it quotes and backslashes are odd as well, and the
-/// fillers of Hangul are letters.
+/// The standard library knows what cannot be printed; to it quotes and backslashes are odd as well, the
+/// fillers of Hangul are letters, and Braille without a dot is a pattern.
 fn is_unseen(c: char) -> bool {
-    let filler = matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
+    let filler = matches!(c, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}');
     filler || (!matches!(c, '\'' | '"' | '\\') && c.escape_debug().len() > 1)
 }
 
@@ -102,6 +102,7 @@ mod tests {
             0x200b..=0x200f,
             0x2028..=0x202e,
             0x2060..=0x206f,
+            0x2800..=0x2800,
             0x3164..=0x3164,
             0xfe00..=0xfe0f,
             0xfeff..=0xfeff,
