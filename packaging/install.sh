@@ -87,7 +87,9 @@ install_all() {
 	fi
 	for file in schemas/*.json; do put 644 "$file" "$share/passerelle/${file##*/}"; done
 	for file in *.md docs/*.md docs/fr/*.md LICENSE-MIT LICENSE-APACHE; do put 644 "$file" "$doc/$file"; done
-	put 644 packaging/mosquitto.conf "$doc/mosquitto.conf"
+	for file in mosquitto.conf prometheus/passerelle.rules.yml prometheus/passerelle.dashboard.json; do
+		put 644 "packaging/$file" "$doc/$file"
+	done
 	[ ! -d "$PAGES" ] || pages
 	[ -z "$made" ] || printf %s "$made" >>"$folders"
 }

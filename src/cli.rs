@@ -30,7 +30,8 @@ Exit codes, of every subcommand:
   0  yes, or done
   1  no: something is wrong with what was looked at, or the answer is no
   2  it cannot be told or done: wrong arguments, a wrong configuration, or a file cannot be read
-  3  the broker is out of reach";
+  3  the broker is out of reach
+  4  all is well, but for something that needs a person";
 
 /// A migration gateway between the PSEC MVP messaging protocol and MQTT.
 #[derive(Debug, Parser)]

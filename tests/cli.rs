@@ -559,6 +559,7 @@ fn what_is_installed_is_what_the_documentation_names() {
         "etc/logrotate.d/passerelle",
         "usr/share/doc/passerelle/README.md",
         "usr/share/doc/passerelle/mosquitto.conf",
+        "usr/share/doc/passerelle/prometheus/passerelle.rules.yml",
         "usr/share/passerelle/mapping.schema.json",
     ] {
         assert!(root.join(file).is_file(), "{file}");

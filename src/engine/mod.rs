@@ -5,6 +5,7 @@ mod backoff;
 pub mod bucket;
 pub mod clock;
 pub mod coverage;
+pub mod durations;
 pub mod frame;
 pub mod gateway;
 pub mod hub;

@@ -1,5 +1,6 @@
 //! What becomes of a message that does not go through, and the counters that add up.
 
+use super::durations::Durations;
 use super::name::DomainName;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -185,6 +186,8 @@ pub struct Counters {
     pub ignored: BTreeMap<IgnoreReason, u64>,
     /// Refused, by reason.
     pub refused: BTreeMap<Reason, u64>,
+    /// How long answered calls took, but for those that their timeout ends.
+    pub took: Durations,
 }
 
 impl Counters {
@@ -211,6 +214,7 @@ impl Counters {
         self.delivered += other.delivered;
         self.answered += other.answered;
         self.stored += other.stored;
+        self.took.add(&other.took);
         for (why, count) in &other.ignored {
             *self.ignored.entry(*why).or_default() += count;
         }

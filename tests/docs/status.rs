@@ -41,6 +41,7 @@ fn every_member_of_the_status_is_explained_and_no_other() {
         state,
         cause: None,
         calls: 0,
+        held: 0,
         counters,
         dropped: 0,
         losses: Losses::default(),

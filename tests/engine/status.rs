@@ -2,6 +2,7 @@
 
 use crate::kit::{self, name};
 use passerelle::engine::clock::Now;
+use passerelle::engine::durations::Durations;
 use passerelle::engine::identity::Identity;
 use passerelle::engine::limits::Limits;
 use passerelle::engine::proxy::Proxy;
@@ -32,6 +33,7 @@ fn report(state: State, received: u64) -> Report {
         state,
         cause: None,
         calls: 0,
+        held: 0,
         counters,
         dropped: 0,
         losses: Losses::default(),
@@ -78,7 +80,8 @@ fn a_state_goes_at_once_and_figures_every_ten_seconds() {
         (
             "domains/vm-gui".into(),
             json!({"state": "legacy", "since": "2026-01-01T00:00:02Z", "cause": null,
-                   "last_legacy": "T1", "calls_pending": 0,
+                   "last_legacy": "T1", "calls_pending": 0, "held_bytes": 0,
+                   "call_seconds": Durations::default().shown(),
                    "mqtt_bytes_dropped": 0,
                    "mqtt_losses": {"healed": 0, "told": 0, "why": null, "repeated": 0,
                                    "subscribed": 0},

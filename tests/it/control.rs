@@ -1,9 +1,12 @@
 //! The control socket, and what asks it.
 
+use crate::peers::legacy::response;
+use crate::peers::mqtt_peer::Message;
 use crate::peers::raw_mqtt::Hello;
-use crate::peers::{Broker, DEADLINE, Dom0, Gateway, Missing};
+use crate::peers::{Broker, DEADLINE, Dom0, Gateway, Missing, MqttPeer};
 use crate::setting::{Ended, Outcome, passerelle, setting_with, until};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,6 +30,88 @@ async fn said(gateway: &Gateway, bytes: &[u8]) -> Outcome<String> {
     // What was not read is why the other side may close with an error.
     let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut reply)).await?;
     Ok(String::from_utf8_lossy(&reply).into_owned())
+}
+
+/// The metrics that a text names, less what a histogram adds.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| !(c.is_ascii_lowercase() || c == '_');
+    let names = text.split(is_part).filter(|word| word.starts_with("passerelle_"));
+    names.map(|name| name.trim_end_matches("_bucket").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn metrics_are_the_status_in_figures() -> Outcome {
+    let mut setting = setting().await?;
+    let mut gui = setting.legacy("vm-gui").await?;
+    let mut usb = setting.legacy("sys-usb").await?;
+    let ask = json!({"nom_disque": "KEY"});
+    gui.ask("sys-usb", "liste_fichiers", &ask);
+    usb.expect("the question", |line| line.asks("liste_fichiers")).await?;
+    let mut far =
+        MqttPeer::connect(&setting.broker.socket(), "far", &["system/+/+/response/far"]).await?;
+    let request = Message::new("system/disks/list_disks/request", "{}").answered_to(
+        "system/disks/list_disks",
+        "far",
+        "1",
+    );
+    assert!(far.publish(request).await?);
+    usb.expect("the question", |line| line.asks("liste_disques")).await?;
+    usb.line(&response("sys-usb", "far", "liste_disques", &json!(["KEY"])));
+    far.expect("the answer", |m| m.topic.ends_with("/response/far")).await?;
+    gui.ask("vm-nobody", "no_such_command", &json!({}));
+    gui.expect("the refusal", |line| line.tells("erreur")).await?;
+    let is_there = |e: &Ended| e.out.contains("reason=\"not_mapped\"} 1\n");
+    let ended = until(&setting.gateway, "status", &["--openmetrics"], is_there).await?;
+    assert_eq!(ended.code, 0, "{ended}");
+    let usb = "instance=\"dom0\",domain=\"sys-usb\"";
+    for line in [
+        "passerelle_up{instance=\"dom0\"} 1",
+        "passerelle_broker_up{instance=\"dom0\"} 1",
+        "passerelle_fault{instance=\"dom0\",kind=\"reload\"} 0",
+        &format!("passerelle_domain_state{{{usb},state=\"legacy\"}} 1"),
+        &format!("passerelle_domain_state{{{usb},state=\"mqtt\"}} 0"),
+        &format!("passerelle_messages_ended_total{{{usb},outcome=\"answered\"}} 1"),
+        &format!("passerelle_call_seconds_bucket{{{usb},le=\"600\"}} 1"),
+        &format!("passerelle_call_seconds_bucket{{{usb},le=\"+Inf\"}} 1"),
+        &format!("passerelle_call_seconds_count{{{usb}}} 1"),
+    ] {
+        assert!(ended.out.lines().any(|l| l == line), "{line}\n{ended}");
+    }
+    // Each has its kind and its help, before its samples, and the page, the alerts and the dashboard name no other.
+    let kinds: Vec<_> = ended.out.lines().filter_map(|l| l.strip_prefix("# TYPE ")).collect();
+    let known: BTreeSet<_> =
+        kinds.iter().filter_map(|kind| kind.split(' ').next()).map(str::to_owned).collect();
+    assert_eq!(known.len(), kinds.len(), "{ended}");
+    let page = include_str!("../../docs/monitoring.md");
+    let table = page.split("<!-- metrics -->").nth(1).and_then(|rest| rest.split("\n\n").next());
+    assert_eq!(metrics_in(table.unwrap_or_default()), known);
+    for more in [
+        include_str!("../../packaging/prometheus/passerelle.rules.yml"),
+        include_str!("../../packaging/prometheus/passerelle.dashboard.json"),
+    ] {
+        assert!(metrics_in(more).is_subset(&known), "{:?}", metrics_in(more));
+    }
+
+    // What needs a person has a code of its own.
+    setting.gateway.edit("passerelle.toml", "psec.toml\"", "absent.toml\"")?;
+    setting.gateway.reload()?;
+    let ended = until(&setting.gateway, "status", &[], |e| e.code != 0).await?;
+    assert!(ended.code == 4 && ended.out.contains("last reload refused"), "{ended}");
+    let ended = passerelle(&setting.gateway, "status", &["--openmetrics"]).await?;
+    assert!(ended.out.contains("kind=\"reload\"} 1\n") && ended.code == 4, "{ended}");
+
+    setting.gateway.terminate()?;
+    setting.gateway.ended().await?;
+    let ended = passerelle(&setting.gateway, "status", &["--openmetrics"]).await?;
+    assert!(ended.out.contains("passerelle_up{instance=\"dom0\"} 0\n"), "{ended}");
+    assert!(ended.code == 1 && !ended.out.contains("domain=\""), "{ended}");
+    setting.broker.kill().await?;
+    let ended = passerelle(&setting.gateway, "status", &["--openmetrics"]).await?;
+    assert!(
+        ended.code == 3 && ended.out.contains("passerelle_up{instance=\"dom0\"} 0\n"),
+        "{ended}"
+    );
+    Ok(())
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ async fn a_gateway_without_a_memory_runs_and_says_so() -> Outcome {
     setting.gateway.run()?;
     let error = format!("{}/passerelle.lock: No such file or directory", folder.display());
     let told = |e: &Ended| {
-        e.code == 0 && {
+        e.code == 4 && {
             let status: Value = serde_json::from_str(&e.out).unwrap_or_default();
             status["gateway"]["memory_error"].as_str().is_some_and(|m| m.starts_with(&error))
         }
@@ -199,7 +199,7 @@ async fn both_work_while_the_mapping_is_broken() -> Outcome {
     setting.gateway.edit("passerelle.toml", "[broker]", "[nonsense]\nx = 1\n[broker]")?;
     setting.gateway.edit("passerelle.toml", "psec.toml", "absent.toml")?;
     setting.gateway.reload()?;
-    let refused = |e: &Ended| e.code == 0 && e.out.contains("last reload refused");
+    let refused = |e: &Ended| e.code == 4 && e.out.contains("last reload refused");
     until(&setting.gateway, "status", &[], refused).await?;
     assert!(ready(&setting.gateway, "1h").await?.out.contains("It watches since"));
     Ok(())

@@ -77,7 +77,7 @@ async fn it_says_how_a_reload_went_and_goes_on_finding_what_others_left() -> Out
     assert!(finding.contains("passerelle.toml:3: unknown key `stat_dir`"), "{refused}");
     assert_eq!(refused["mappings"], online["mappings"]);
     let shown = passerelle(&setting.gateway, "status", &[]).await;
-    assert_eq!(shown?.code, 0, "what is wrong is nothing that it needs");
+    assert_eq!(shown?.code, 4, "what is wrong is nothing that it needs, and somebody has to look");
 
     setting.gateway.edit("passerelle.toml", "stat_dir", "state_dir")?;
     let rows = "dialect = \"psec\"\nrequester_member = \"source\"\n";

@@ -1,5 +1,6 @@
 //! `passerelle status`: what a running gateway says of itself.
 
+mod metrics;
 mod table;
 
 use super::{ConfigFile, GOOD, Out, ask, bad, load_bare, no_broker};
@@ -25,12 +26,14 @@ Examples:
   passerelle status
   passerelle status --watch
   passerelle status --json | jq .domains
+  passerelle status --openmetrics >passerelle.prom.new && mv passerelle.prom.new passerelle.prom
 
 Exit codes:
   0  the gateway is online
   1  it is offline or the broker does not know it
   2  the configuration is wrong or a file cannot be read
-  3  the broker is out of reach: of the gateway, or of this program if the gateway cannot be asked";
+  3  the broker is out of reach: of the gateway, or of this program if the gateway cannot be asked
+  4  the gateway is online, and something needs a person: the status says what";
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -44,10 +47,13 @@ pub struct Args {
     /// One JSON object on a line instead of a table, on each change with --watch
     #[arg(long)]
     json: bool,
+    /// Metrics in Prometheus's text format; without a gateway, that it does not run
+    #[arg(long, conflicts_with_all = ["watch", "json"])]
+    openmetrics: bool,
 }
 
 /// Runs it: 0 if the gateway is online, 1 if it is offline or the broker does not know it, 2 if the
-/// configuration is wrong or a file cannot be read, 3 if the broker is out of reach.
+/// configuration is wrong or a file cannot be read, 3 if the broker is out of reach, 4 if something needs a person.
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let config = match load_bare(&args.config, out) {
@@ -135,14 +141,25 @@ impl Known {
         match &self.gateway {
             Some(_) if self.observes() => GOOD,
             Some(gateway) if gateway["broker_error"].is_string() => no_broker(),
-            Some(gateway) if gateway["state"] == "online" => GOOD,
-            _ => bad(),
+            Some(gateway) if gateway["state"] != "online" => bad(),
+            Some(gateway) if self.needs_a_person(gateway) => ExitCode::from(4),
+            Some(_) => GOOD,
+            None => bad(),
         }
     }
 
-    fn show(&self, as_json: bool, out: &mut Out) {
+    /// Whether something does not mend itself.
+    fn needs_a_person(&self, gateway: &Value) -> bool {
+        let contested = |domain: &Value| domain["state"] == "contested";
+        metrics::faults(gateway).iter().any(|(_, is)| *is) || self.domains.values().any(contested)
+    }
+
+    fn show(&self, args: &Args, out: &mut Out) {
         let Self { instance, gateway, domains, is_of_now } = self;
-        if as_json {
+        if args.openmetrics {
+            return out.say(metrics::metrics(instance, gateway.as_ref(), domains));
+        }
+        if args.json {
             let all = json!({"instance": instance, "gateway": gateway, "domains": domains});
             return out.say_json(format_args!("{all}\n"));
         }
@@ -164,12 +181,20 @@ async fn once(args: &Args, config: &Bare, out: &mut Out) -> Result<ExitCode, Str
         Some(known) => known,
         None => {
             let mut known = Known::new(config);
-            let (_, messages) = Look::begin(config).await?;
-            messages.iter().for_each(|m| known.take(m));
+            match Look::begin(config).await {
+                Ok((_, messages)) => messages.iter().for_each(|m| known.take(m)),
+                Err(error) => {
+                    // Whoever scrapes is to see that it does not run.
+                    if args.openmetrics {
+                        known.show(args, out);
+                    }
+                    return Err(error);
+                }
+            }
             known
         }
     };
-    known.show(args.json, out);
+    known.show(args, out);
     Ok(known.code())
 }
 
@@ -212,7 +237,7 @@ impl Shown {
         if self.on_terminal {
             out.put(CLEAR);
         }
-        known.show(args.json, out);
+        known.show(args, out);
         self.last = Some(known);
         out.flush()
     }

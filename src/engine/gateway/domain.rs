@@ -211,6 +211,7 @@ impl Domain {
             is_heard: false,
             has_news: false,
             calls: 0,
+            held: self.held,
             counters: none,
             dropped: self.skipped.all(),
             losses: Losses::default(),
@@ -219,11 +220,19 @@ impl Domain {
             Mode::Gone => idle,
             Mode::Leaving(leaving) if leaving.connect.is_some() => {
                 let dropped = self.skipped.all();
-                View { carries: Carries::Mqtt, dropped, ..leaving.proxy.view(connected) }
+                View {
+                    carries: Carries::Mqtt,
+                    held: self.held,
+                    dropped,
+                    ..leaving.proxy.view(connected)
+                }
             }
-            Mode::Legacy(Legacy { proxy, .. }) | Mode::Leaving(Leaving { proxy, .. }) => {
-                View { fault, dropped: self.skipped.all(), ..proxy.view(connected) }
-            }
+            Mode::Legacy(Legacy { proxy, .. }) | Mode::Leaving(Leaving { proxy, .. }) => View {
+                fault,
+                held: self.held,
+                dropped: self.skipped.all(),
+                ..proxy.view(connected)
+            },
             Mode::Mqtt(tunnel) => View {
                 carries: match tunnel.waits_for_connect() {
                     true => Carries::NothingYet,
@@ -272,11 +281,11 @@ impl Domain {
         let none = Counters::default();
         let heard = self.proxy_mut().map(Proxy::take_heard).unwrap_or_default();
         let view = self.view(&none);
-        let (calls, counters) = (view.calls, view.counters.clone());
+        let (calls, held, counters) = (view.calls, view.held, view.counters.clone());
         let (dropped, losses) = (view.dropped, view.losses);
         self.skipped.count_anew();
         let state = self.told.unwrap_or(State::Absent);
-        Report { state, cause: None, calls, counters, dropped, losses, heard, ended: true }
+        Report { state, cause: None, calls, held, counters, dropped, losses, heard, ended: true }
     }
 
     /// When [`Gateway::wake`](super::Gateway::wake) has something to do for it.

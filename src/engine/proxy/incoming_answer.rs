@@ -135,8 +135,7 @@ impl Proxy {
     /// Ends an answered call to this domain; says which handler is free.
     pub(super) fn end_incoming(&mut self, at: usize, now: Now) -> Option<DomainName> {
         let call = self.calls.incoming.remove(at)?;
-        self.calls.answered_since = call.since();
-        self.counters.answered += 1;
+        self.answered(call.since(), now);
         let handler = call.handler.clone();
         let limits = &self.rules.limits;
         let until = now.monotonic.saturating_add(limits.remember);

@@ -138,6 +138,15 @@ impl Proxy {
         &self.counters
     }
 
+    /// A call has been answered that waited for an answer since then.
+    fn answered(&mut self, since: Option<Duration>, now: Now) {
+        self.calls.answered_since = since;
+        self.counters.answered += 1;
+        if let Some(since) = since {
+            self.counters.took.add_one(now.monotonic.saturating_sub(since));
+        }
+    }
+
     /// How many messages are under way: in calls, in the queue, or waiting for a PUBACK.
     #[must_use]
     pub fn under_way(&self) -> usize {

@@ -276,9 +276,10 @@ impl Proxy {
     /// An answered call is remembered, so that one more answer is known for what it is.
     pub(super) fn end_outgoing(&mut self, at: usize, now: Now) {
         let Some(call) = self.withdraw_outgoing(at) else { return };
-        self.calls.answered_since = Some(call.deadline.saturating_sub(call.row.timeout));
-        if !call.extra {
-            self.counters.answered += 1;
+        let since = Some(call.deadline.saturating_sub(call.row.timeout));
+        match call.extra {
+            true => self.calls.answered_since = since,
+            false => self.answered(since, now),
         }
         self.remember_outgoing(call, true, now);
     }

@@ -22,6 +22,7 @@ impl Proxy {
             is_heard: self.input.heard().is_heard(),
             has_news: !self.input.heard().is_empty(),
             calls: self.calls.counted(),
+            held: 0,
             counters: &self.counters,
             dropped: 0,
             losses: Losses::default(),

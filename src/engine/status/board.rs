@@ -70,6 +70,7 @@ struct StatusRow {
     since: String,
     last_legacy: Option<String>,
     calls: usize,
+    held: usize,
     counters: Counters,
     dropped: u64,
     losses: Losses,
@@ -105,9 +106,11 @@ impl StatusRow {
             "cause": self.fault.as_deref().or(held.as_deref()).or(cause),
             "last_legacy": self.last_legacy,
             "calls_pending": self.calls,
+            "held_bytes": self.held,
             "mqtt_bytes_dropped": self.dropped_before.saturating_add(self.dropped),
             "mqtt_losses": losses,
             "counters": shown(&counters),
+            "call_seconds": counters.took.shown(),
         })
     }
 }
@@ -276,6 +279,7 @@ impl Board {
                 since: now.rfc3339(),
                 last_legacy: None,
                 calls: 0,
+                held: 0,
                 counters: Counters::default(),
                 dropped: 0,
                 losses: Losses::default(),
@@ -287,7 +291,7 @@ impl Board {
             }
         });
         entry.last_legacy = last_legacy.map(str::to_owned);
-        entry.calls = report.calls;
+        (entry.calls, entry.held) = (report.calls, report.held);
         entry.counters = report.counters.clone();
         entry.dropped = report.dropped;
         entry.losses = report.losses;

@@ -112,6 +112,8 @@ pub struct Report {
     pub cause: Option<String>,
     /// Calls that are pending, its own and those that it is to answer.
     pub calls: usize,
+    /// Bytes of messages that are held for it, or of it.
+    pub held: usize,
     /// How messages have ended since its proxy began.
     pub counters: Counters,
     /// Bytes of its MQTT that went nowhere since its tunnel began.

@@ -37,6 +37,8 @@ pub struct View<'v> {
     pub has_news: bool,
     /// The calls that are pending.
     pub calls: usize,
+    /// Bytes of messages that are held.
+    pub held: usize,
     /// How messages have ended.
     pub counters: &'v Counters,
     /// Bytes of MQTT that went nowhere.
@@ -137,12 +139,12 @@ impl Reporter {
     /// The report, with what was heard since the last one.
     pub fn report(&mut self, view: View<'_>, heard: Vec<Utterance>, now: Duration) -> Report {
         let (state, calls, counters) = (self.state(view, now), view.calls, view.counters.clone());
-        let (dropped, losses) = (view.dropped, view.losses);
+        let (held, dropped, losses) = (view.held, view.dropped, view.losses);
         let cause = view.fault.map(str::to_owned);
         let told = (cause.clone(), counters.clone());
         self.told = Some(Told { state, cause: told.0, calls, counters: told.1, dropped, losses });
         self.due = None;
-        Report { state, cause, calls, counters, dropped, losses, heard, ended: false }
+        Report { state, cause, calls, held, counters, dropped, losses, heard, ended: false }
     }
 
     /// When [`Reporter::is_due`] may say something else, though nothing happens.
@@ -186,6 +188,7 @@ mod tests {
                 is_heard: self.heard.is_heard(),
                 has_news: !self.heard.is_empty(),
                 calls: 0,
+                held: 0,
                 counters: &self.counters,
                 dropped: 0,
                 losses: Losses::default(),
