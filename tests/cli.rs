@@ -83,7 +83,7 @@ fn psec() -> String {
 #[track_caller]
 fn as_kept(name: &str, text: &str) {
     let path = Path::new(ROOT).join("fixtures/cli").join(format!("{name}.txt"));
-    if std::env::var_os("PASSERELLE_BLESS").is_some() {
+    if std::env::var_os("PASSERELLE_BLESS").is_some_and(|bless| !bless.is_empty()) {
         fs::write(&path, text).unwrap();
     }
     let kept = fs::read_to_string(&path).unwrap_or_default();
