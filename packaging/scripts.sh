@@ -39,7 +39,7 @@ remove_user() {
 	return 0
 } 2>/dev/null
 
-# remove_empty_store: before the program goes, which can tell. An empty store has its last segments still.
+# remove_empty_store: before the program goes, which can tell. A gateway that was killed leaves segments that hold nothing.
 remove_empty_store() {
 	store=/var/lib/passerelle/store
 	if kept=$(passerelle store list --dir "$store" 2>/dev/null) &&

@@ -303,7 +303,7 @@ mod tests {
                     fs::write(log.join("1.log"), "text").unwrap();
                     fs::rename(log, &left).unwrap();
                     fs::remove_dir_all(left).unwrap();
-                    assert!(store::boot_id().is_some());
+                    assert!(store::boot_id().is_ok());
                     assert!(refused(fs::read(&outside).map(drop)));
                     assert!(refused(fs::write(&inside, "text")));
                     assert!(refused(fs::write(place.join("run/sockets/vm-gui-msg.sock"), "")));

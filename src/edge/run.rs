@@ -137,11 +137,17 @@ fn watch(config: &Config) -> Result<mpsc::Receiver<Change>, String> {
     Ok(changes)
 }
 
-/// Opens the store, if there is to be one. Says why it cannot be used.
+/// Opens the store, if there is to be one. Says why it cannot be used, or what it cannot keep.
 async fn open_store(config: &Config) -> (Option<StoreFolder>, Option<String>) {
     let Some(store) = &config.store else { return (None, None) };
     match StoreFolder::open(store).await {
-        Ok(folder) => (Some(folder), None),
+        Ok(folder) => {
+            let lacks = folder.lacks();
+            if let Some(what) = &lacks {
+                tracing::warn!("not kept on disk: {what}");
+            }
+            (Some(folder), lacks)
+        }
         Err(error) => {
             tracing::error!("{error}");
             (None, Some(error))

@@ -3,11 +3,12 @@
 use crate::peers::mqtt_peer::Message;
 use crate::peers::{Broker, Dom0, ERROR, Gateway, Missing, MqttPeer};
 use crate::setting::{Outcome, setting_with, until};
-use crate::store::{arrive, lines, number, store, stored, taken, tell};
+use crate::store::{STORE, arrive, lines, number, store, stored, taken, tell};
 use serde_json::json;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 /// The folder of the store is a file, so that nothing can be kept: the gateway goes on in memory.
@@ -72,6 +73,54 @@ async fn a_store_that_is_removed_while_it_is_used_is_made_anew() -> Outcome {
         let count = if at_the_end { " 3 " } else { " 4 " };
         assert!(usb_line.is_some_and(|line| line.contains(count)), "{listed}");
     }
+    Ok(())
+}
+
+/// Where the kernel's boot id cannot be read, what that costs is said: calls end with the gateway.
+#[tokio::test]
+async fn without_a_boot_id_it_says_that_calls_do_not_outlive_it() -> Outcome {
+    let script = "mount --bind /dev/null /proc/sys/kernel/random/boot_id && exec \"$@\"";
+    let hidden = ["unshare", "--mount", "sh", "-c", script, "sh"];
+    let tried = Command::new(hidden[0]).args(&hidden[1..]).arg("true").output();
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        eprintln!("not tested: this machine lets nobody hide the boot id");
+        return Ok(());
+    }
+    let broker = Broker::start().await?;
+    let setting = setting_with(broker, |gateway| gateway.started_by(&hidden).with(STORE)).await?;
+    setting.gateway.logged("not kept on disk: calls under way", 1).await?;
+    let status = until(&setting.gateway, "status", &[], |e| e.out.contains("not kept on disk"));
+    let status = status.await?;
+    for part in ["random/boot_id: it holds no id", "`expired`", "let the gateway read that file"] {
+        assert!(status.out.contains(part), "{status}");
+    }
+    Ok(())
+}
+
+/// What a folder holds.
+fn names(folder: &std::path::Path) -> Outcome<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    Ok(names)
+}
+
+/// Whatever was in it meanwhile: a store that holds nothing leaves nothing but its lock.
+#[tokio::test]
+async fn an_empty_store_leaves_no_segments() -> Outcome {
+    let mut setting = stored("").await?;
+    let mut observer = MqttPeer::connect(&setting.broker.socket(), "observer", &[ERROR]).await?;
+    let usb = setting.legacy("sys-usb").await?;
+    let mut gui = setting.legacy("vm-gui").await?;
+    tell(&usb, 0..3);
+    taken(&usb, &mut gui).await?;
+    arrive(&mut observer, 0..3).await?;
+    let folder = setting.gateway.folder().join("store");
+    assert!(names(&folder)?.contains(&"sys-usb@".to_owned()));
+    setting.gateway.terminate()?;
+    setting.gateway.ended().await?;
+    assert_eq!(names(&folder)?, ["lock"]);
     Ok(())
 }
 

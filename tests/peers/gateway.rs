@@ -2,6 +2,7 @@
 
 use super::{DEADLINE, Dialect, Missing, secret_of};
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
@@ -21,6 +22,7 @@ pub struct Gateway {
     channel: String,
     rows: Option<(String, String)>,
     arguments: Vec<String>,
+    starter: Vec<String>,
     keys: String,
     broker_keys: String,
     dialects: String,
@@ -49,6 +51,7 @@ impl Gateway {
             channel: String::new(),
             rows: None,
             arguments: Vec::new(),
+            starter: Vec::new(),
             keys: String::new(),
             broker_keys: String::new(),
             dialects: "default = \"psec\"\n".to_owned(),
@@ -117,6 +120,13 @@ impl Gateway {
         self
     }
 
+    /// Started by another program, which runs what follows its own arguments.
+    #[must_use]
+    pub fn started_by(mut self, words: &[&str]) -> Self {
+        self.starter = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// One more key for the configuration's beginning.
     #[must_use]
     pub fn with_key(mut self, line: &str) -> Self {
@@ -181,7 +191,9 @@ impl Gateway {
     pub fn run_as_it_is(&mut self) -> io::Result<()> {
         let config = self.config_file();
         let log = File::options().create(true).append(true).open(self.log_file())?;
-        let child = Command::new(&self.program)
+        let mut words = self.starter.iter().map(OsStr::new).chain([self.program.as_os_str()]);
+        let child = Command::new(words.next().unwrap_or_default())
+            .args(words)
             .arg("run")
             .arg("--config")
             .arg(config)

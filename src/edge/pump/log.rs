@@ -6,6 +6,7 @@ use crate::edge::store::{FoundLog, StoreFolder, StoreLog};
 use crate::engine::gateway::{Gateway, Restored};
 use crate::engine::name::DomainName;
 use crate::engine::store::Record;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 impl DomainPump {
@@ -184,8 +185,11 @@ impl DomainPump {
         if kept {
             self.tell(|gateway, name, now| gateway.suspended(name, now));
         }
-        if let Some(journal) = &mut self.journal {
-            let _ = timeout(AGAIN, journal.shelf.work(StoreLog::force)).await;
+        let Some(journal) = &mut self.journal else { return };
+        let _ = timeout(AGAIN, journal.shelf.work(StoreLog::force)).await;
+        // A store that holds nothing leaves nothing behind.
+        if let Some(log) = journal.shelf.take() {
+            let _ = timeout(AGAIN, spawn_blocking(|| log.remove_if_empty())).await;
         }
     }
 }

@@ -30,7 +30,7 @@ const TRIES: (u32, Duration) = (20, Duration::from_millis(50));
 #[derive(Debug, Clone)]
 pub(in crate::edge) struct StoreFolder {
     path: PathBuf,
-    boot: Option<String>,
+    boot: Result<String, String>,
     budget: Budget,
     pub sync: Sync,
     _lock: Arc<File>,
@@ -72,6 +72,16 @@ impl StoreFolder {
         })
     }
 
+    /// What is not kept beyond the gateway's end though it should be, why, and the way out: calls, if nobody
+    /// can tell later whether the machine was started in between.
+    pub fn lacks(&self) -> Option<String> {
+        let why = self.boot.as_ref().err()?;
+        Some(format!(
+            "calls under way, beyond a restart of the gateway: {why}; they will end as `expired` then: let \
+             the gateway read that file, and restart passerelle"
+        ))
+    }
+
     /// The folder of a domain's log.
     pub fn of(&self, name: &DomainName) -> PathBuf {
         self.path.join(format!("{name}{AFTER_NAME}"))
@@ -82,7 +92,7 @@ impl StoreFolder {
     /// # Errors
     /// Those of the disk.
     pub async fn log(&self, folder: PathBuf) -> io::Result<(StoreLog, open::FoundLog)> {
-        let (share, boot) = (self.budget.share(), self.boot.clone());
+        let (share, boot) = (self.budget.share(), self.boot.clone().ok());
         let opened = tokio::task::spawn_blocking(move || StoreLog::open(&folder, share, boot));
         let opened = tokio::time::timeout(PATIENCE, opened).await;
         opened.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?
@@ -225,7 +235,7 @@ fn is_locked(path: &Path) -> io::Result<bool> {
 }
 
 fn look(name: DomainName, folder: &Path) -> io::Result<KeptLog> {
-    let boot = boot_id();
+    let boot = boot_id().ok();
     let mut kept = KeptLog { name, size: 0, content: Vec::new(), faults: Vec::new() };
     let (mut landed, mut over) = (BTreeSet::new(), BTreeSet::new());
     let all = segments(folder)?;

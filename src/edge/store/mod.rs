@@ -31,11 +31,16 @@ use std::time::Duration;
 /// Where the system says which start of the machine this is.
 pub(super) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Which start of the machine this is, if the system says so.
-pub(super) fn boot_id() -> Option<String> {
-    let id = std::fs::read_to_string(BOOT_ID).ok()?;
-    let id = id.trim().to_owned();
-    (!id.is_empty() && id.len() < 64).then_some(id)
+/// Which start of the machine this is.
+///
+/// # Errors
+/// The system does not say: it names the file.
+pub(super) fn boot_id() -> Result<String, String> {
+    let id = std::fs::read_to_string(BOOT_ID).map_err(|error| format!("{BOOT_ID}: {error}"))?;
+    match id.trim() {
+        id if !id.is_empty() && id.len() < 64 => Ok(id.to_owned()),
+        _ => Err(format!("{BOOT_ID}: it holds no id")),
+    }
 }
 
 /// The time since the machine was started, sleep and all: nobody can set it.
