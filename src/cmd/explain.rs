@@ -52,10 +52,10 @@ fn explain(config: &Config, args: &Args) -> (String, bool) {
     let table = &config.table;
     let commands: Vec<_> = match args.event {
         true => Vec::new(),
-        false => table.commands().iter().filter(|c| c.name == name || c.legacy == name).collect(),
+        false => table.commands().iter().filter(|c| *c.name == *name || c.legacy == name).collect(),
     };
     let events: Vec<_> = match commands.is_empty() {
-        true => table.events().iter().filter(|e| e.name == name || e.legacy == name).collect(),
+        true => table.events().iter().filter(|e| *e.name == *name || e.legacy == name).collect(),
         false => Vec::new(),
     };
     let mut answer = Answer { config, args, text: String::new(), allowed: true };

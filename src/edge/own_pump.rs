@@ -192,20 +192,25 @@ impl OwnPump {
 }
 
 /// What an earlier run was about: nobody waits any more for what was asked; events and answers stay.
-fn give_up(name: &DomainName, log: &mut StoreLog, found: FoundLog) -> Vec<(DomainName, String)> {
+fn give_up(
+    name: &DomainName,
+    log: &mut StoreLog,
+    found: FoundLog,
+) -> Vec<(DomainName, String, String)> {
     for fault in found.faults {
         tracing::warn!(domain = %name, fault, "the store was damaged");
     }
     let mut calls = Vec::new();
     for (n, (message, ..)) in found.calls {
         if let Some(call) = message.call.filter(|call| !call.extra) {
-            calls.push((call.requester, call.head));
+            calls.push((call.requester, call.row, call.head));
         }
         log.over(n);
     }
     for (n, record, _) in found.suspended {
         if let Record::Given(call) = record {
-            calls.push((call.requester.unwrap_or_else(DomainName::anonymous), call.head));
+            let requester = call.requester.unwrap_or_else(DomainName::anonymous);
+            calls.push((requester, call.row, call.head));
         }
         log.over(n);
     }

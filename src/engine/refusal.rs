@@ -2,6 +2,7 @@
 
 use super::durations::Durations;
 use super::name::DomainName;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -169,6 +170,15 @@ pub fn brief(mut detail: String) -> String {
         detail.push_str("...");
     }
     detail
+}
+
+/// What is said of a message, with the name of its row or command, unless that is named already.
+#[must_use]
+pub fn of<'d>(name: &str, detail: &'d str) -> Cow<'d, str> {
+    match detail.to_lowercase().contains(&name.to_lowercase()) {
+        true => Cow::Borrowed(detail),
+        false => Cow::Owned(format!("{name}: {detail}")),
+    }
 }
 
 /// How messages ended. What came in is the sum of these and of what is still under way.

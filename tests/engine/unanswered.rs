@@ -18,7 +18,8 @@ fn footprint(of: &str) -> String {
 fn lost(play: &mut Play) -> usize {
     play.disconnect("sys-usb");
     let effects = play.elapse(60).concat();
-    let told = effects.matches("GET_FILE_FOOTPRINT: sys-usb went away").count();
+    let told =
+        effects.matches(r#""message":"expired: GET_FILE_FOOTPRINT: sys-usb went away"#).count();
     assert_eq!(effects.matches(r#""refused":"expired""#).count(), told);
     told
 }

@@ -3,10 +3,8 @@
 use crate::engine::clock::Now;
 use crate::engine::identity::Identity;
 use crate::engine::legacy::{Kind, Message};
-use crate::engine::mapping::Table;
-use crate::engine::mapping::table::EventRows;
 use crate::engine::name::DomainName;
-use crate::engine::proxy::{Action, Proxy, Setting};
+use crate::engine::proxy::{Action, Proxy, Setting, row_of};
 use crate::engine::refusal::Reason;
 use crate::engine::roster::Roster;
 use std::collections::BTreeSet;
@@ -85,7 +83,8 @@ pub fn judge(
         }
     }
     let to = message.and_then(|m| DomainName::parse(&m.destination).ok());
-    let row = message.and_then(|m| row(&setting.table, m, to.as_ref()));
+    let row = message.and_then(|m| row_of(&setting.table, m, to.as_ref()));
+    let row = row.map(|row| row.to_string());
     let event = message.is_some_and(|m| m.kind == Kind::Notification);
     let everyone = to.as_ref().is_some_and(DomainName::is_everyone);
     let verdict = match (refused, row) {
@@ -102,29 +101,4 @@ pub fn judge(
         (None, _) => Verdict::Gateway,
     };
     (verdict, String::new())
-}
-
-/// The name of the row that has a message, by the look-ups of the proxy.
-fn row(table: &Table, message: &Message<'_>, to: Option<&DomainName>) -> Option<String> {
-    let data = message.body.as_object();
-    let dialects = match to {
-        Some(to) if to.is_everyone() => table.dialects_in_use(),
-        Some(to) => vec![table.dialect_of(to)],
-        None => vec![table.default_dialect()],
-    };
-    match message.kind {
-        Kind::Command => {
-            let mut rows =
-                dialects.iter().filter_map(|&d| table.command_named(d, &message.name, data));
-            rows.next().map(|c| c.name.clone())
-        }
-        Kind::Response => {
-            let mut rows = dialects.iter().flat_map(|&d| table.answered_by(d, &message.name));
-            rows.next().map(|c| c.name.clone())
-        }
-        Kind::Notification => match table.events_named(&message.name, data) {
-            EventRows::Rows(rows) => rows.first().map(|e| e.name.clone()),
-            EventRows::NotMapped | EventRows::NoneFits => None,
-        },
-    }
 }

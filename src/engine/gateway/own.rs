@@ -5,7 +5,7 @@ use crate::engine::clock::Now;
 use crate::engine::hub::Hub;
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Token};
-use crate::engine::refusal::{Reason, Refusal};
+use crate::engine::refusal::{Reason, Refusal, of};
 use crate::engine::session::{Session, SessionLog};
 use crate::engine::status::{Board, Memory, Report};
 use crate::engine::store::MessageRecord;
@@ -170,7 +170,8 @@ impl Own {
             if is_request || time == Some(Duration::ZERO) {
                 effects.push(&Pump::Own, Effect::Sent { log, n });
                 if is_request && let Some(log) = left.logs.get(at) {
-                    refusals.push(given_up(&log.name, message.from, message.head));
+                    let row = message.call.map(|call| call.row).unwrap_or(message.topic);
+                    refusals.push(given_up(&log.name, message.from, &row, message.head));
                 }
                 continue;
             }
@@ -215,7 +216,7 @@ impl Own {
 }
 
 /// What became of a message for a domain that is no legacy domain here any more.
-pub(super) fn given_up(name: &DomainName, from: DomainName, head: String) -> Refusal {
-    let detail = format!("{name} is no legacy domain here any more");
+pub(super) fn given_up(name: &DomainName, from: DomainName, row: &str, head: String) -> Refusal {
+    let detail = of(row, &format!("{name} is no legacy domain here any more")).into_owned();
     Refusal { reason: Reason::Expired, from, detail, head }
 }

@@ -178,9 +178,15 @@ impl Gateway {
     }
 
     /// Calls that an earlier run has left in such a log: nobody waits for them any more.
-    pub fn give_up_calls(&mut self, name: &DomainName, calls: Vec<(DomainName, String)>, now: Now) {
-        for (from, head) in calls {
-            self.refused(&Pump::Own, given_up(name, from, head), now);
+    /// For each: its requester, its row, and the message's first bytes.
+    pub fn give_up_calls(
+        &mut self,
+        name: &DomainName,
+        calls: Vec<(DomainName, String, String)>,
+        now: Now,
+    ) {
+        for (from, row, head) in calls {
+            self.refused(&Pump::Own, given_up(name, from, &row, head), now);
         }
     }
 

@@ -4,7 +4,7 @@ use super::Hub;
 use crate::engine::clock::Now;
 use crate::engine::proxy::{Action, HandedOver};
 use crate::engine::publish::Token;
-use crate::engine::refusal::{Reason, Refusal, head};
+use crate::engine::refusal::{Reason, Refusal, head, of};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -119,7 +119,8 @@ impl Hub {
 
     /// Ends a call that came to nothing, and tells its requester.
     fn give_up(&mut self, call: Box<HandedOver>, reason: Reason, detail: String) {
-        let HandedOver { request, failure, from, to: _ } = *call;
+        let HandedOver { row, request, failure, from, to: _ } = *call;
+        let detail = of(&row, &detail).into_owned();
         *self.counters.refused.entry(reason).or_default() += 1;
         let head = head(&request.payload);
         self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));

@@ -13,7 +13,7 @@ use super::policy::{Names, Said};
 use super::proxy::{Action, Forwarded, Setting, events, reason_of};
 use super::publish::{Publish, Received, Token};
 use super::queue::DeliveryId;
-use super::refusal::{Counters, IgnoreReason, Reason, Refusal, brief, head};
+use super::refusal::{Counters, IgnoreReason, Reason, Refusal, brief, head, of};
 use super::roster::Roster;
 use super::subscriptions;
 use super::tap::{Crossing, Ending, Form};
@@ -152,7 +152,8 @@ impl Hub {
                 }
                 Err((reason, detail)) => {
                     *self.counters.refused.entry(reason).or_default() += 1;
-                    let (detail, head) = (brief(detail), head(&message.payload));
+                    let row = self.table.row_at(&message.topic).unwrap_or_default();
+                    let (detail, head) = (brief(of(&row, &detail).into()), head(&message.payload));
                     let outcome = Ending::Refused(reason, detail.clone());
                     self.crossed(message, (from.clone(), None), outcome, now);
                     self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
@@ -170,10 +171,10 @@ impl Hub {
 
     /// Nobody was there for a notification: there is no proxy that could count it.
     pub fn nobody_there(&mut self, passed: &Forwarded) {
-        if let (true, Forwarded::Event { line, source, .. }) = (self.is_behind(), passed) {
+        if let (true, Forwarded::Event { line, row, source, .. }) = (self.is_behind(), passed) {
             let (reason, from) = (Reason::NoSuchDomain, source.clone());
             *self.counters.refused.entry(reason).or_default() += 1;
-            let detail = "nobody is behind the serial port".to_owned();
+            let detail = of(&row.name, "nobody is behind the serial port").into_owned();
             self.actions.push(Action::Refused(Refusal { reason, from, detail, head: head(line) }));
         }
     }

@@ -108,7 +108,7 @@ pub enum NotAnObject {
     #[error("not an object")]
     OtherKind,
     /// A key stands twice, and nothing says which of the two counts.
-    #[error("the member {0:?} stands twice")]
+    #[error("an object in which the member {0:?} stands twice")]
     Duplicate(String),
 }
 

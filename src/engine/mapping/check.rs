@@ -288,7 +288,7 @@ fn same_legacy_name(rows: &Rows, found: &mut Findings) {
             let same = a.dialect == b.dialect && a.legacy == b.legacy;
             if same && !told_apart(&a.when.legacy, &b.when.legacy) {
                 let what = format!("the legacy name {:?}", b.legacy);
-                let b = (b.name.as_str(), &b.origin, "legacy");
+                let b = (&*b.name, &b.origin, "legacy");
                 clash(&what, (&a.name, &a.origin), b, CONDITIONS, found);
             }
         }
@@ -313,13 +313,13 @@ fn same_topic(rows: &Rows, found: &mut Findings) {
     let gives_way = |a: usize, b: usize| newer_than(&rows.dialects, a).contains(&b);
     let commands = rows.commands.iter().filter(|c| c.direction.goes_from(Side::Mqtt));
     let commands = commands.filter_map(|c| {
-        let (name, origin, when) = (c.name.as_str(), &c.origin, c.when.mqtt.as_slice());
+        let (name, origin, when) = (&*c.name, &c.origin, c.when.mqtt.as_slice());
         let (topic, named) = (c.request_topic(), dialect(c.dialect)?.named);
         Some(FromMqtt { name, origin, topic, when, dialect: c.dialect, named })
     });
     let events = rows.events.iter().filter(|e| e.direction.goes_from(Side::Mqtt));
     let events = events.filter_map(|e| {
-        let (name, origin, when) = (e.name.as_str(), &e.origin, e.when.mqtt.as_slice());
+        let (name, origin, when) = (&*e.name, &e.origin, e.when.mqtt.as_slice());
         let topic = e.topic.clone()?;
         Some(FromMqtt { name, origin, topic, when, dialect: e.dialect, named: false })
     });

@@ -150,7 +150,7 @@ fn command<'d>(
     let mut keeps = keeps(&answers, &announced, failure.as_deref());
     keeps.extend(one_at_a_time.keeps(&request, answered_twice));
     Some(Command {
-        name: name?.text,
+        name: name?.text.into(),
         dialect,
         named: described.is_some_and(|d| d.named),
         legacy: legacy?.text,
@@ -325,7 +325,7 @@ fn event<'d>(
     let mut shape = reader.shape(row);
     shape.fixed = Both { legacy: constants(&when.legacy), mqtt: constants(&when.mqtt) };
     Some(Event {
-        name: name?.text,
+        name: name?.text.into(),
         dialect,
         legacy: legacy?.text,
         topic: root.map(|r| r + &suffix.text),

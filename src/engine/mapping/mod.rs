@@ -210,7 +210,7 @@ pub enum OneAtATime {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
     /// `TypeCommande`, for people.
-    pub name: String,
+    pub name: Arc<str>,
     /// The dialect, as an index into the table's.
     pub dialect: usize,
     /// Whether its requests say who asks, so that an answer's topic ends with the requester.
@@ -257,7 +257,7 @@ pub struct Command {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// `TypeEvenement`, for people.
-    pub name: String,
+    pub name: Arc<str>,
     /// The dialect, as an index into the table's.
     pub dialect: usize,
     /// `evenement` on the legacy wire.

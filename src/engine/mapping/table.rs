@@ -4,7 +4,7 @@ use super::load::{Rows, load};
 use super::scalar::{Condition, all_hold};
 use super::shape::{Both, Shape, Side};
 use super::shared::{know_each_other, strange};
-use super::{Command, Dialect, Event, Wire, check, newer_than};
+use super::{Command, Dialect, Event, Topic, Wire, check, newer_than};
 use crate::diagnostic::{Finding, Findings, Source};
 use crate::engine::json::Object;
 use crate::engine::name::DomainName;
@@ -236,6 +236,20 @@ impl Table {
     pub fn commands_at(&self, root: &str) -> impl Iterator<Item = &Arc<Command>> {
         let candidates = self.commands_by_root.get(root).into_iter().flatten();
         candidates.filter_map(|c| self.commands.get(c.0))
+    }
+
+    /// The name of the first row that has a topic, whatever is said there.
+    #[must_use]
+    pub fn row_at(&self, topic: &str) -> Option<Arc<str>> {
+        match Topic::parse(topic) {
+            Topic::Request(root, _) | Topic::Response(root, _) => {
+                self.commands_at(root).next().map(|row| Arc::clone(&row.name))
+            }
+            Topic::Other => {
+                let first = self.events_by_topic.get(topic)?.first()?;
+                self.events.get(first.0).map(|row| Arc::clone(&row.name))
+            }
+        }
     }
 
     /// Whether requests of this root are mapped.

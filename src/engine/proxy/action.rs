@@ -54,6 +54,8 @@ pub enum Action {
 /// A call from MQTT that its handler was never given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandedOver {
+    /// Its row's name.
+    pub row: Arc<str>,
     /// The request, as it came.
     pub request: Publish,
     /// What its requester is told if nobody takes it, where there is a way to say so.

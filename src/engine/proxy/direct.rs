@@ -4,7 +4,6 @@
 use super::call::{CallStage, IncomingCall, Origin, Pending as _};
 use super::line::Read;
 use super::matching::{Match, choose, compare, keep, legacy_answer};
-use super::tell::of;
 use super::time::{ends_by_time, went_away};
 use super::{Action, Proxy};
 use crate::engine::clock::Now;
@@ -14,7 +13,7 @@ use crate::engine::mapping::shape::Side;
 use crate::engine::mapping::{Command, Wire};
 use crate::engine::name::DomainName;
 use crate::engine::queue::{Purpose, QueuedLine};
-use crate::engine::refusal::{Reason, Refusal, brief, head};
+use crate::engine::refusal::{Reason, Refusal, brief, head, of};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -143,8 +142,9 @@ impl Proxy {
             if from == *self.name() || !self.rules.is_legacy(&from) {
                 continue;
             }
-            let detail = went_away(&call);
-            let (reason, told) = (Reason::Expired, of(&call.row.name, &detail).into_owned());
+            let (reason, detail) = (Reason::Expired, went_away(&call));
+            let detail = of(&call.row.name, &detail).into_owned();
+            let told = of(&call.row.legacy, &detail).into_owned();
             let refusal =
                 Refusal { reason, from: from.clone(), detail: brief(detail), head: call.head };
             self.actions.push(Action::Refused(refusal));

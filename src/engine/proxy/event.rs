@@ -35,7 +35,7 @@ impl Proxy {
             let detail = format!("{:?} is no domain's name", read.message.destination);
             let bad_name = (Reason::BadName, detail);
             let (reason, detail) = self.fault_of_event(read, route, now).unwrap_or(bad_name);
-            return self.refuse(reason, detail, read.from(&self.rules), head(read.line));
+            return self.refuse_read(read, reason, &detail);
         }
         let to_router = matches!(route, Route::Mqtt(Some(_)));
         if read.message.name == STATE && to_router {
@@ -51,7 +51,7 @@ impl Proxy {
         if let Some(detail) = self.rules.forbids_event(read, route) {
             let fault = self.fault_of_event(read, route, now);
             let (reason, detail) = fault.unwrap_or((Reason::NotAllowed, detail));
-            return self.refuse(reason, detail, read.from(&self.rules), head(read.line));
+            return self.refuse_read(read, reason, &detail);
         }
         self.pass_notification(read, route);
         match route {
@@ -69,20 +69,19 @@ impl Proxy {
         match self.events(read, call, now) {
             // One that ends a call from before the table may be nothing to the table.
             Err((Reason::NotMapped, _)) if legacy || ended => self.counters.delivered += 1,
-            Err((reason, detail)) => self.refuse(reason, detail, from, head(read.line)),
+            Err((reason, detail)) => self.refuse_read(read, reason, &detail),
             Ok(publishes) if publishes.is_empty() => {
                 if legacy || ended {
                     self.counters.delivered += 1;
                 } else {
-                    let detail = "it ends no pending call";
-                    self.refuse(Reason::NoPendingCall, detail, from, head(read.line));
+                    self.refuse_read(read, Reason::NoPendingCall, "it ends no pending call");
                 }
             }
             Ok(publishes) => {
                 let size: usize = publishes.iter().map(|p| p.1.len()).sum();
                 if !self.has_room_beside(0, size) && !self.store_has_room(size, false) {
                     let detail = "too much waits for the broker";
-                    return self.refuse(Reason::StoreFull, detail, from, head(read.line));
+                    return self.refuse_read(read, Reason::StoreFull, detail);
                 }
                 self.publish_all(publishes, &from, head(read.line));
             }
@@ -100,6 +99,7 @@ impl Proxy {
                 ..Publish::new(self.calls.token(), topic, payload, event.qos)
             };
             let sent = Sent {
+                row: Some(Arc::clone(&event.name)),
                 call: None,
                 counted: i == 0,
                 to: None,
@@ -157,7 +157,7 @@ impl Proxy {
         let forbidden =
             || Some((Reason::NotAllowed, self.rules.forbids_event(read, &Route::Everyone)?));
         if let Some((reason, detail)) = fault.or_else(forbidden) {
-            return self.refuse(reason, detail, from, head(read.line));
+            return self.refuse_read(read, reason, &detail);
         }
         let ready = data.get("pret").unwrap_or_default().to_owned();
         if self.presence.ready.as_ref() == Some(&ready) {

@@ -14,7 +14,7 @@ use crate::engine::mapping::{Command, Topic};
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Qos, Received, Token};
 use crate::engine::queue::{DeliveryId, Purpose, QueuedLine};
-use crate::engine::refusal::{IgnoreReason, Reason, head};
+use crate::engine::refusal::{IgnoreReason, Reason, head, of};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ impl Proxy {
         let line = match admitted {
             Ok(line) => line,
             Err((reason, detail)) => {
-                self.refuse(reason, detail, asker.known(), head_of);
+                self.refuse(reason, of(&row.name, &detail), asker.known(), head_of);
                 let reply = Reply { values: Some(&values), ..reply };
                 // An answer to a name that is not the requester's would be taken for another call's.
                 if asker.fault.is_none() && !self.rules.is_spoofed(&asker) {
@@ -256,8 +256,8 @@ impl Proxy {
             expiry: Some(row.timeout),
             ..Publish::new(Token(0), message.topic, message.payload, Qos::AtLeastOnce)
         };
-        let (from, to) = (call.name(), call.handler);
-        let call = HandedOver { request, failure, from, to };
+        let (from, to, row) = (call.name(), call.handler, Arc::clone(&row.name));
+        let call = HandedOver { row, request, failure, from, to };
         self.actions.push(Action::HandOver(Box::new(call)));
         None
     }

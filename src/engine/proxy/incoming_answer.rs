@@ -11,7 +11,7 @@ use crate::engine::mapping::shape::{Side, Values};
 use crate::engine::mapping::{Answer, Command, Wire};
 use crate::engine::name::DomainName;
 use crate::engine::publish::Publish;
-use crate::engine::refusal::{Reason, head};
+use crate::engine::refusal::{Reason, head, of};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -95,7 +95,8 @@ impl Proxy {
             Ok(publish) => publish,
             Err((reason, detail)) => {
                 if !std::mem::replace(counted, true) {
-                    self.refuse(reason, detail.clone(), read.from(&self.rules), head(read.line));
+                    let detail = of(&row.name, &detail);
+                    self.refuse(reason, &*detail, read.from(&self.rules), head(read.line));
                 }
                 if !answer.ends {
                     return None;
@@ -105,16 +106,17 @@ impl Proxy {
                 return Some(call.handler);
             }
         };
-        self.publish_answer(publish, !std::mem::replace(counted, true), read);
+        self.publish_answer(row, publish, !std::mem::replace(counted, true), read);
         if let Some(call) = self.calls.incoming.get_mut(at) {
             call.answers += 1;
         }
         answer.ends.then(|| self.end_incoming(at, now)).flatten()
     }
 
-    fn publish_answer(&mut self, publish: Publish, counted: bool, read: &Read<'_>) {
+    fn publish_answer(&mut self, row: &Command, publish: Publish, counted: bool, read: &Read<'_>) {
         let (head, from) = (head(read.line), read.from(&self.rules));
-        let sent = Sent { call: None, counted, to: None, head, from, again: None };
+        let row = Some(Arc::clone(&row.name));
+        let sent = Sent { row, call: None, counted, to: None, head, from, again: None };
         self.publish(publish, sent);
     }
 
@@ -184,8 +186,7 @@ impl Proxy {
         now: Now,
     ) {
         let refuse = |this: &mut Self, reason, detail: String| {
-            let from = read.from(&this.rules);
-            this.refuse(reason, detail, from, head(read.line));
+            this.refuse_read(read, reason, &detail);
         };
         let data = read.message.body.as_object();
         let table = Arc::clone(&self.rules.table);
@@ -253,7 +254,7 @@ impl Proxy {
         if !self.has_room_for(&publish) {
             return refuse(self, Reason::StoreFull, "too much waits for the broker".into());
         }
-        self.publish_answer(publish, true, read);
+        self.publish_answer(row, publish, true, read);
     }
 
     /// An answer between legacy domains is published too, for observers.
@@ -275,7 +276,7 @@ impl Proxy {
             publish.mark = Some(Arc::clone(&self.rules.instance));
             publish.expiry = Some(row.timeout);
             if self.has_room_for(&publish) {
-                self.publish_answer(publish, false, read);
+                self.publish_answer(row, publish, false, read);
             }
             return;
         }

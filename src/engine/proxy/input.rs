@@ -7,7 +7,7 @@ use crate::engine::clock::Now;
 use crate::engine::frame::{Decoder, Frame};
 use crate::engine::legacy::Kind;
 use crate::engine::limits::Limits;
-use crate::engine::refusal::{Reason, head};
+use crate::engine::refusal::Reason;
 use crate::engine::status::{Heard, Spoke, Utterance};
 use std::time::Duration;
 
@@ -184,7 +184,7 @@ impl Proxy {
         if read.message.kind == Kind::Command {
             self.refuse_request(read, Reason::RateLimited, &detail, now);
         } else {
-            self.refuse(Reason::RateLimited, detail, read.from(&self.rules), head(read.line));
+            self.refuse_read(read, Reason::RateLimited, &detail);
         }
     }
 }

@@ -5,7 +5,8 @@ use super::{Action, Forwarded, Proxy};
 use crate::engine::clock::Now;
 use crate::engine::frame::Frame;
 use crate::engine::legacy::{self, Kind, Message};
-use crate::engine::mapping::Command;
+use crate::engine::mapping::table::EventRows;
+use crate::engine::mapping::{Command, Table};
 use crate::engine::name::DomainName;
 use crate::engine::refusal::{IgnoreReason, Reason, head};
 use crate::engine::status::Spoke;
@@ -111,10 +112,7 @@ impl Proxy {
             (Route::Mqtt(to), Kind::Response) => self.answer(&read, to.as_ref(), now),
             (_, kind) if read.source.is_none() => match self.fault_before(&read, kind, &route, now)
             {
-                Some((reason, detail)) => {
-                    let from = read.from(&self.rules);
-                    self.refuse(reason, detail, from, head(&line));
-                }
+                Some((reason, detail)) => self.refuse_read(&read, reason, &detail),
                 None => self.refuse_spoofed(&read, now),
             },
             (_, Kind::Notification) => self.notification(&read, &route, now),
@@ -175,9 +173,11 @@ impl Proxy {
     pub(super) fn refuse_spoofed(&mut self, read: &Read<'_>, now: Now) {
         let detail = self.rules.spoofs(&read.message.source);
         let from = self.name().clone();
-        self.refuse(Reason::SpoofedSource, detail.clone(), from.clone(), head(read.line));
+        let named = self.rules.named(&read.message, &detail);
+        self.refuse(Reason::SpoofedSource, named, from.clone(), head(read.line));
         if read.message.kind == Kind::Command && !self.rules.is_behind() {
-            self.tell_legacy(&from, Reason::SpoofedSource, &detail, now);
+            let told = self.rules.told(&read.message, &detail);
+            self.tell_legacy(&from, Reason::SpoofedSource, &told, now);
         }
     }
 
@@ -200,7 +200,7 @@ impl Proxy {
     fn pass_response(&mut self, read: &Read<'_>, to: &DomainName, now: Now) {
         let ended = self.end_direct(read, to, now);
         if let Some(detail) = self.rules.forbids_response(read, to) {
-            self.refuse(Reason::NotAllowed, detail, read.from(&self.rules), head(read.line));
+            self.refuse_read(read, Reason::NotAllowed, &detail);
         } else {
             self.pass_line(read, to, None);
             self.mirror(read, to, now);
@@ -224,12 +224,7 @@ impl Proxy {
 
     fn answer_everyone(&mut self, read: &Read<'_>) {
         if let Some(detail) = self.rules.forbids_response(read, &DomainName::everyone()) {
-            return self.refuse(
-                Reason::NotAllowed,
-                detail,
-                read.from(&self.rules),
-                head(read.line),
-            );
+            return self.refuse_read(read, Reason::NotAllowed, &detail);
         }
         self.pass_to_everyone(read);
         self.counters.delivered += 1;
@@ -250,5 +245,34 @@ impl Proxy {
         if !self.rules.is_behind() {
             self.actions.push(Action::PassAll(Forwarded::Copy(read.with_end())));
         }
+    }
+}
+
+/// The name of the row that has a message, by the look-ups of a proxy.
+pub(in crate::engine) fn row_of(
+    table: &Table,
+    message: &Message<'_>,
+    to: Option<&DomainName>,
+) -> Option<Arc<str>> {
+    let data = message.body.as_object();
+    let dialects = match to {
+        Some(to) if to.is_everyone() => table.dialects_in_use(),
+        Some(to) => vec![table.dialect_of(to)],
+        None => vec![table.default_dialect()],
+    };
+    match message.kind {
+        Kind::Command => {
+            let mut rows =
+                dialects.iter().filter_map(|&d| table.command_named(d, &message.name, data));
+            rows.next().map(|c| c.name.clone())
+        }
+        Kind::Response => {
+            let mut rows = dialects.iter().flat_map(|&d| table.answered_by(d, &message.name));
+            rows.next().map(|c| c.name.clone())
+        }
+        Kind::Notification => match table.events_named(&message.name, data) {
+            EventRows::Rows(rows) => rows.first().map(|e| e.name.clone()),
+            EventRows::NotMapped | EventRows::NoneFits => None,
+        },
     }
 }

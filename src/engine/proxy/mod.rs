@@ -33,6 +33,7 @@ mod unacked;
 pub use action::{Action, Forwarded, HandedOver, OwnCall};
 pub(in crate::engine) use event::{STATE, events};
 pub use input::Pace;
+pub(super) use line::row_of;
 pub(in crate::engine) use outgoing::reason_of;
 pub use store::Room;
 

@@ -3,7 +3,6 @@
 use super::call::{OutgoingCall, RecentCall};
 use super::line::{Read, Route};
 use super::matching::keep;
-use super::tell::of;
 use super::{Proxy, Sent, own};
 use crate::engine::clock::Now;
 use crate::engine::json::{self, Object};
@@ -126,9 +125,9 @@ impl Proxy {
         detail: &str,
         now: Now,
     ) {
-        let from = read.from(&self.rules);
-        self.refuse(reason, detail, from.clone(), head(read.line));
-        self.tell_legacy(&from, reason, &of(&read.message.name, detail), now);
+        let told = self.rules.told(&read.message, detail);
+        self.refuse_read(read, reason, detail);
+        self.tell_legacy(&read.from(&self.rules), reason, &told, now);
     }
 
     /// The command in each dialect in which it has to be said: the one of the domain that it is
@@ -195,7 +194,7 @@ impl Proxy {
             ..Publish::new(token, row.request_topic(), request.payload, row.qos)
         };
         if !row.is_answered_on_mqtt() {
-            return self.send_unanswered(publish, read, requester, to, extra, now);
+            return self.send_unanswered((&row, publish), read, requester, to, extra, now);
         }
         let values = keep(&row, Side::Legacy, read.message.body.as_object());
         let before = self.calls.outgoing.len();
@@ -228,6 +227,8 @@ impl Proxy {
     fn publish_call(&mut self, publish: Publish, id: u64, to: Option<DomainName>, now: Now) {
         let again = self.kept(&publish, to.as_ref(), now);
         let sent = Sent {
+            // The call has it.
+            row: None,
             again,
             call: Some(id),
             counted: false,
@@ -241,7 +242,7 @@ impl Proxy {
     /// A request of a row that nobody answers ends when the broker has it.
     fn send_unanswered(
         &mut self,
-        publish: Publish,
+        (row, publish): (&Command, Publish),
         read: &Read<'_>,
         requester: &DomainName,
         to: Option<&DomainName>,
@@ -250,6 +251,7 @@ impl Proxy {
     ) {
         let again = self.kept(&publish, to, now);
         let sent = Sent {
+            row: Some(Arc::clone(&row.name)),
             again,
             call: None,
             counted: !extra,

@@ -14,8 +14,9 @@ use crate::engine::mapping::{Answer, Command, Wire};
 use crate::engine::name::DomainName;
 use crate::engine::publish::Received;
 use crate::engine::queue::{DeliveryId, Purpose, QueuedLine};
-use crate::engine::refusal::{IgnoreReason, Reason, head};
+use crate::engine::refusal::{IgnoreReason, Reason, head, of};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Proxy {
@@ -75,7 +76,7 @@ impl Proxy {
                 }
             }
             Err((reason, detail)) => {
-                self.refuse(reason, detail.clone(), source, head(&message.payload));
+                self.refuse(reason, of(&row.name, &detail), source, head(&message.payload));
                 if ends {
                     self.fail_outgoing(at, reason, &detail, now);
                 }
@@ -94,7 +95,9 @@ impl Proxy {
         (reason, detail): &(Reason, String),
         now: Now,
     ) {
-        self.refuse(*reason, detail.clone(), sender(message), head(&message.payload));
+        let row = self.rules.table.commands_at(root).next();
+        let told = row.map_or(Cow::Borrowed(&**detail), |row| of(&row.name, detail));
+        self.refuse(*reason, told, sender(message), head(&message.payload));
         let to = suffix.and_then(|s| DomainName::parse(s).ok());
         let named = to.is_some() || message.correlation.is_some();
         let at = self.answered_call(message, root, to.as_ref(), &Object::default());
@@ -167,7 +170,7 @@ impl Proxy {
             if twice {
                 self.ignore(IgnoreReason::Repeat, &message.source);
             } else {
-                let detail = "its call is over";
+                let detail = of(&next.0.name, "its call is over");
                 self.refuse(Reason::NoPendingCall, detail, sender(message), head(&message.payload));
             }
             self.actions.push(done);
@@ -203,20 +206,16 @@ impl Proxy {
             }
             None => Err((Reason::NoPendingCall, "it answers no pending call".into())),
         };
-        match lines {
+        let (reason, detail) = match lines {
             Ok((lines, source)) if !lines.is_empty() => {
-                self.write_answer(lines, &source, delivery, now);
+                return self.write_answer(lines, &source, delivery, now);
             }
-            Ok(_) => {
-                let detail = "it answers no pending call";
-                self.refuse(Reason::NoPendingCall, detail, sender(message), head(&message.payload));
-                self.actions.push(done);
-            }
-            Err((reason, detail)) => {
-                self.refuse(reason, detail, sender(message), head(&message.payload));
-                self.actions.push(done);
-            }
-        }
+            Ok(_) => (Reason::NoPendingCall, "it answers no pending call".into()),
+            Err(fault) => fault,
+        };
+        let detail = row.map_or(Cow::Borrowed(&*detail), |row| of(&row.name, &detail));
+        self.refuse(reason, detail, sender(message), head(&message.payload));
+        self.actions.push(done);
     }
 
     /// What everyone is told on MQTT without having asked, as lines for this domain, if a row says so. What a

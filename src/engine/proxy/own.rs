@@ -9,7 +9,7 @@ use crate::engine::mapping::Command;
 use crate::engine::mapping::shape::Side;
 use crate::engine::name::DomainName;
 use crate::engine::publish::Received;
-use crate::engine::refusal::{IgnoreReason, Reason, head};
+use crate::engine::refusal::{IgnoreReason, Reason, head, of};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -45,6 +45,7 @@ impl Proxy {
                     self.actions.push(Action::Pass(from, Forwarded::Own(call)));
                 }
                 Err((reason, detail)) => {
+                    let detail = of(&row.name, &detail);
                     return self.refuse(reason, detail, from, head(&message.payload));
                 }
             }

@@ -2,10 +2,11 @@
 
 use super::Setting;
 use super::asker::Asker;
-use super::line::Route;
+use super::line::{Route, row_of};
 use crate::engine::clock::Now;
 use crate::engine::identity::Identity;
 use crate::engine::json::{self, Object, Value};
+use crate::engine::legacy::Message;
 use crate::engine::limits::Limits;
 use crate::engine::mapping::scalar::all_hold;
 use crate::engine::mapping::shape::{Context, Values};
@@ -13,7 +14,7 @@ use crate::engine::mapping::{Command, Table};
 use crate::engine::name::DomainName;
 use crate::engine::policy::{Names, Policy};
 use crate::engine::publish::Received;
-use crate::engine::refusal::Reason;
+use crate::engine::refusal::{Reason, of};
 use crate::engine::roster::Roster;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -183,11 +184,28 @@ impl Rules {
         self.table.dialects().nth(row.dialect).unwrap_or_default().to_owned()
     }
 
+    /// What is said of a legacy message, with the name of its row if it has one.
+    pub fn named(&self, message: &Message<'_>, detail: &str) -> String {
+        let to = DomainName::parse(&message.destination).ok();
+        match row_of(&self.table, message, to.as_ref()) {
+            Some(row) => of(&row, detail).into_owned(),
+            None => detail.to_owned(),
+        }
+    }
+
+    /// The same for whoever sent it, who knows it by its own name.
+    pub fn told(&self, message: &Message<'_>, detail: &str) -> String {
+        let named = self.named(message, detail);
+        let is_same = |row: &str| row.eq_ignore_ascii_case(&message.name);
+        let same = named.strip_suffix(detail).and_then(|row| row.strip_suffix(": "));
+        of(&message.name, if same.is_some_and(is_same) { detail } else { &named }).into_owned()
+    }
+
     /// The row of a call from before, if the mapping still has it.
     pub fn row(&self, dialect: &str, name: &str, root: &str) -> Option<Arc<Command>> {
         let dialect = self.table.dialects().position(|d| d == dialect)?;
         let is =
-            |row: &&Arc<Command>| row.dialect == dialect && row.name == name && row.root == root;
+            |row: &&Arc<Command>| row.dialect == dialect && *row.name == *name && row.root == root;
         self.table.commands().iter().find(is).cloned()
     }
 

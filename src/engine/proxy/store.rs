@@ -174,6 +174,7 @@ impl Proxy {
 
     fn kept_call_of(&self, call: &OutgoingCall, publish: &Publish) -> Option<MessageRecord> {
         let sent = Sent {
+            row: None,
             again: None,
             call: Some(call.id),
             counted: false,
@@ -192,7 +193,7 @@ impl Proxy {
         };
         OutgoingRecord {
             dialect: self.rules.dialect_of(&asked.row),
-            row: asked.row.name.clone(),
+            row: asked.row.name.to_string(),
             root: asked.row.root.clone(),
             requester: asked.requester.clone(),
             handler: asked.handler.clone(),
@@ -226,6 +227,7 @@ impl Proxy {
             store.apart = store.apart.saturating_sub(1);
         }
         let sent = Sent {
+            row: self.rules.table.row_at(&message.topic),
             again: None,
             call: message.call.is_some().then_some(token.0),
             counted: message.counted,
@@ -271,6 +273,7 @@ impl Proxy {
             }
         };
         let sent = Sent {
+            row: self.rules.table.row_at(&message.topic),
             again: None,
             call: call.map(|(id, _)| id),
             counted: message.counted,

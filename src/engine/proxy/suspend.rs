@@ -52,7 +52,7 @@ impl Proxy {
         };
         store::IncomingRecord {
             dialect: self.rules.dialect_of(&call.row),
-            row: call.row.name.clone(),
+            row: call.row.name.to_string(),
             root: call.row.root.clone(),
             requester: call.requester.clone(),
             handler: call.handler.clone(),

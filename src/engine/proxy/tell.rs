@@ -1,6 +1,7 @@
 //! How what went wrong is told: one place decides what each side sees.
 
 use super::call::{IncomingCall, Origin, OutgoingCall};
+use super::line::Read;
 use super::matching::mqtt_answer;
 use super::{Action, Forwarded, Proxy, Sent};
 use crate::engine::clock::Now;
@@ -11,20 +12,13 @@ use crate::engine::mapping::shape::{Shape, Side, Supplied as Source, Values};
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Qos};
 use crate::engine::queue::{Purpose, QueuedLine};
-use crate::engine::refusal::{IgnoreReason, Reason, Refusal, brief, head};
+use crate::engine::refusal::{IgnoreReason, Reason, Refusal, brief, head, of};
 use bytes::Bytes;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The `niveau` of an error.
 const ERROR: u32 = 40;
-
-/// What a legacy requester is told of a command: it names the command, since nothing else does.
-pub(super) fn of<'d>(command: &str, detail: &'d str) -> Cow<'d, str> {
-    match detail.to_lowercase().contains(&command.to_lowercase()) {
-        true => Cow::Borrowed(detail),
-        false => Cow::Owned(format!("{command}: {detail}")),
-    }
-}
 
 /// How an answer gets to a requester on MQTT.
 pub(super) struct Reply<'r> {
@@ -56,6 +50,12 @@ impl Proxy {
         *self.counters.refused.entry(reason).or_default() += 1;
         let detail = brief(detail.into());
         self.actions.push(Action::Refused(Refusal { reason, from, detail, head }));
+    }
+
+    /// Ends a message of the channel: it is refused, and its row is named if it has one.
+    pub(super) fn refuse_read(&mut self, read: &Read<'_>, reason: Reason, detail: &str) {
+        let detail = self.rules.named(&read.message, detail);
+        self.refuse(reason, detail, read.from(&self.rules), head(read.line));
     }
 
     /// Ends a message: nothing is to be done.
@@ -171,16 +171,18 @@ impl Proxy {
             return self.actions.push(Action::Tell(Box::new(publish)));
         }
         let (head, from) = (String::new(), self.name().clone());
-        let sent = Sent { call: None, counted: false, to: None, head, from, again: None };
+        let row = Some(Arc::clone(&row.name));
+        let sent = Sent { row, call: None, counted: false, to: None, head, from, again: None };
         self.publish(publish, sent);
     }
 
     /// Ends a call to this domain that came to nothing, and tells its requester.
     pub(super) fn give_up(&mut self, call: &IncomingCall, reason: Reason, detail: &str, now: Now) {
-        self.refuse(reason, detail, call.name(), call.head.clone());
+        let detail = of(&call.row.name, detail);
+        self.refuse(reason, &*detail, call.name(), call.head.clone());
         match call.origin {
             Origin::Direct => {
-                self.tell_legacy(&call.name(), reason, &of(&call.row.name, detail), now);
+                self.tell_legacy(&call.name(), reason, &of(&call.row.legacy, &detail), now);
             }
             Origin::Mqtt(_) => {
                 self.tell_mqtt(&call.row, &Reply::to(call), now);
@@ -193,8 +195,9 @@ impl Proxy {
     pub(super) fn fail_outgoing(&mut self, at: usize, reason: Reason, detail: &str, now: Now) {
         let Some(call) = self.withdraw_outgoing(at) else { return };
         if !call.extra {
-            self.refuse(reason, detail, call.requester.clone(), call.head.clone());
-            self.tell_legacy(&call.requester, reason, &of(&call.row.name, detail), now);
+            let detail = of(&call.row.name, detail);
+            self.refuse(reason, &*detail, call.requester.clone(), call.head.clone());
+            self.tell_legacy(&call.requester, reason, &of(&call.row.legacy, &detail), now);
             self.answer_failure(&call, now);
         }
         self.ask_next(&call.row, &call.requester, now);
@@ -225,9 +228,10 @@ impl Proxy {
             let Some(at) = self.calls.outgoing_at(id) else { return };
             self.fail_outgoing(at, reason, detail, now);
         } else if sent.counted {
-            self.refuse(reason, detail, sent.from.clone(), sent.head.clone());
+            let detail = sent.row.as_ref().map_or(Cow::Borrowed(detail), |row| of(row, detail));
+            self.refuse(reason, &*detail, sent.from.clone(), sent.head.clone());
             if sent.to.is_some() {
-                self.tell_legacy(&sent.from, reason, detail, now);
+                self.tell_legacy(&sent.from, reason, &detail, now);
             }
         }
     }

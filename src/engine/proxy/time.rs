@@ -3,10 +3,11 @@
 use super::call::{CallStage, IncomingCall, Origin, OutgoingCall};
 use super::{Action, Forwarded, Proxy};
 use crate::engine::clock::Now;
+use crate::engine::legacy;
 use crate::engine::mapping::Command;
 use crate::engine::name::DomainName;
 use crate::engine::queue::{Purpose, QueuedLine};
-use crate::engine::refusal::{IgnoreReason, Reason, head};
+use crate::engine::refusal::{IgnoreReason, Reason, head, of};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ impl Proxy {
                     call.requester.clone(),
                     call.head.clone(),
                 );
-                self.tell_legacy(&call.requester, Reason::Expired, &detail, now);
+                let told = of(&row.legacy, &detail);
+                self.tell_legacy(&call.requester, Reason::Expired, &told, now);
                 self.answer_failure(&call, now);
             }
             self.remember_outgoing(call, false, now);
@@ -120,7 +122,10 @@ impl Proxy {
                 }
             }
             Purpose::Message { from, command } => {
-                self.refuse(reason, detail.clone(), from.clone(), head(&entry.line));
+                let line = legacy::parse(&entry.line, self.rules.limits.depth);
+                let detail =
+                    line.map_or(detail.clone(), |message| self.rules.named(&message, &detail));
+                self.refuse(reason, &*detail, from.clone(), head(&entry.line));
                 if command {
                     self.tell_legacy(&from, reason, &detail, now);
                 }
@@ -191,6 +196,7 @@ impl Proxy {
         while let Some(call) = self.take_outgoing(0) {
             if !call.extra {
                 let detail = format!("{} went away before the answer came", call.requester);
+                let detail = of(&call.row.name, &detail);
                 self.refuse(Reason::Expired, detail, call.requester, call.head);
             }
         }

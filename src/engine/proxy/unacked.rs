@@ -4,11 +4,14 @@ use crate::engine::limits::{has_room, weight};
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Token};
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A publish that the broker has not acknowledged.
 #[derive(Debug)]
 pub(super) struct Sent {
+    /// The row's name, if a row has it still.
+    pub row: Option<Arc<str>>,
     /// The call that it asks, if it is a request with an answer.
     pub call: Option<u64>,
     /// Whether a message ends when it is acknowledged.
