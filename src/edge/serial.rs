@@ -4,8 +4,7 @@
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, major, minor, stat};
 use rustix::io::Errno;
 use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, OutputModes, QueueSelector, Termios, tcflush,
-    tcgetattr, tcsetattr,
+    OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcsetattr,
 };
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,7 +30,10 @@ pub struct SerialPort {
 
 /// The terminal of a port, whose mode lasts for as long as somebody has one of these.
 #[derive(Debug, Clone)]
-pub struct Terminal(Arc<OwnedFd>);
+pub struct Terminal {
+    port: Arc<OwnedFd>,
+    path: Arc<Path>,
+}
 
 impl SerialPort {
     /// Opens a port for this program alone, and sets raw mode at once. What had come in before is dropped: it
@@ -64,7 +66,8 @@ impl SerialPort {
             tokio_serial::ErrorKind::NoDevice => told(Errno::WOULDBLOCK),
             _ => error.into(),
         })?;
-        Ok(Self { stream, terminal: Terminal(Arc::new(port)) })
+        let terminal = Terminal { port: Arc::new(port), path: path.into() };
+        Ok(Self { stream, terminal })
     }
 }
 
@@ -74,7 +77,7 @@ impl Terminal {
     /// # Errors
     /// The port is lost.
     pub fn put_right(&self) -> io::Result<bool> {
-        let port = &self.0;
+        let port = &self.port;
         let modes = tcgetattr(port)?;
         if is_raw(&modes) {
             return Ok(false);
@@ -83,11 +86,19 @@ impl Terminal {
         end_line(port);
         Ok(true)
     }
+
+    /// Whether its path leads to another device by now, though this one may live.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        let device = |found: Stat| found.st_rdev;
+        let now = stat(&*self.path).map(device);
+        now.is_ok_and(|now| fstat(&self.port).map(device) != Ok(now))
+    }
 }
 
 impl AsFd for SerialPort {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.terminal.0.as_fd()
+        self.terminal.port.as_fd()
     }
 }
 
@@ -96,13 +107,17 @@ fn make_raw(port: &OwnedFd, mut modes: Termios) -> io::Result<()> {
     Ok(tcsetattr(port, OptionalActions::Now, &modes)?)
 }
 
-/// Whether bytes pass unchanged, both ways, and none comes back.
+/// Whether bytes pass unchanged, both ways and as soon as they come, and none comes back.
 fn is_raw(modes: &Termios) -> bool {
-    let input = InputModes::INLCR | InputModes::IGNCR | InputModes::ICRNL | InputModes::ISTRIP;
-    let local = LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;
-    !modes.input_modes.intersects(input | InputModes::IXON)
-        && !modes.output_modes.contains(OutputModes::OPOST)
-        && !modes.local_modes.intersects(local)
+    let mut raw = modes.clone();
+    raw.make_raw();
+    let same = |of| modes.special_codes[of] == raw.special_codes[of];
+    // The driver decides on the others.
+    modes.input_modes == raw.input_modes
+        && modes.output_modes == raw.output_modes
+        && modes.local_modes == raw.local_modes
+        && same(SpecialCodeIndex::VMIN)
+        && same(SpecialCodeIndex::VTIME)
 }
 
 /// Drops what had come in, and begins a line. Where that takes no more, the line that may have been begun stays;

@@ -1,6 +1,7 @@
-//! A tunnel that is full.
+//! A tunnel that is full, and one that nobody subscribes in.
 
 use super::detector::{connect, packet};
+use crate::kit::{self, Play, command, request};
 use passerelle::engine::name::DomainName;
 use passerelle::engine::refusal::Reason;
 use passerelle::engine::tunnel::detector::{Detector, STALL};
@@ -184,4 +185,24 @@ fn a_domain_begins_a_few_connections_a_second() {
 fn the_connection_before_is_closed_before_the_next_but_one_begins() {
     let begun = storm(b"", 3 * SECOND);
     assert!((3..=5).contains(&begun), "{begun}");
+}
+
+/// It was not given the one call before it came over, and the other was made since.
+#[test]
+fn who_has_called_a_domain_that_never_subscribes_is_told_after_ten_seconds() {
+    const ROOT: &str = "system/disks/list_files";
+    let mut play = Play::new(&["vm-gui", "sys-usb"]);
+    for disk in ["A", "B"] {
+        play.mqtt(&request(ROOT, "vm-far", disk, &format!(r#"{{"disk":"{disk}"}}"#)));
+    }
+    for root in [ROOT, "system/disks/list_disks"] {
+        play.gateway.desert(format!("{root}/request"));
+    }
+    assert!(play.gateway.receive(&kit::name("sys-usb"), &connect(5, "sys-usb")));
+    play.line(&command("vm-gui", "sys-usb", "liste_disques", "{}"));
+    let told =
+        |effects: Vec<String>| effects.concat().matches(r#""refused":"no_such_domain""#).count();
+    assert_eq!(told(play.elapse(9)), 0);
+    assert_eq!(told(play.elapse(2)), 2);
+    assert!(!play.elapse(60).concat().contains("/request"), "published in vain");
 }

@@ -81,10 +81,59 @@ async fn a_port_that_another_program_sets_cooked_is_put_right() -> Outcome {
     pty.raw().await?;
     on.gateway.logged("had changed the settings of its port", 1).await?;
     let note =
-        |m: &Message| m.json()["cause"].as_str().is_some_and(|c| c.contains("1 times so far"));
+        |m: &Message| m.json()["cause"].as_str().is_some_and(|c| c.contains("so often so far: 1"));
     on.app.expect("the cause", note).await?;
+    on.is_served().await?;
     let _far = MvpServer::over(far, Disks::new()?);
     on.is_answered().await
+}
+
+#[tokio::test]
+async fn what_a_dom0_sends_back_of_an_echo_goes_round_once() -> Outcome {
+    let (pty, mut far) = Pty::open("sys-usb")?;
+    let mut on = DomU::on(pty.path(), |gateway| gateway).await?;
+    pty.raw().await?;
+    let event = |text: &str| {
+        notification("sys-usb", "tous", "erreur", &json!({"niveau": 40, "message": text}))
+    };
+    let (wire, copies) = (far.wire(), far.wire());
+    let router = tokio::spawn(async move {
+        // What is for everyone it gives to everyone, its sender as well.
+        while let Ok(line) = far.expect("an event", |line| line.tells("erreur")).await {
+            copies.line(line.text().trim_end());
+        }
+    });
+    for round in 1..=3 {
+        pty.cook()?;
+        wire.line(&event("from there"));
+        pty.raw().await?;
+        wire.line(&event("last"));
+        on.app.expect("the last", |m| m.json()["description"] == "last").await?;
+        let times = on.app.inbox.count(|m| m.json()["description"] == "from there");
+        // One may be on its way for long.
+        assert!((1..=2).contains(&times), "{times} times in round {round}");
+        on.app.inbox.clear();
+    }
+    let note =
+        |m: &Message| m.json()["cause"].as_str().is_some_and(|c| c.contains("so often so far: 3"));
+    on.app.expect("the cause", note).await?;
+    router.abort();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_that_another_program_has_hold_bytes_back_is_put_right() -> Outcome {
+    let (pty, far) = Pty::open("sys-usb")?;
+    let mut on = DomU::on(pty.path(), |gateway| gateway).await?;
+    pty.raw().await?;
+    for least in [0, 250] {
+        pty.holds_back(least)?;
+        far.tell("tous", "erreur", &json!({"niveau": 40, "message": "short"}));
+        on.app.expect("the event", |m| m.json()["description"] == "short").await?;
+    }
+    on.gateway.logged("channel connected", 1).await?;
+    assert!(!on.gateway.log().contains("channel lost"));
+    Ok(())
 }
 
 #[tokio::test]
@@ -201,6 +250,24 @@ async fn a_port_that_is_made_anew_is_found() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_link_that_leads_to_another_port_is_followed_though_the_old_one_lives() -> Outcome {
+    let place = tempfile::tempdir()?;
+    let link = place.path().join("hvc2");
+    let (before, _far_before) = Pty::open("sys-usb")?;
+    symlink(before.path(), &link)?;
+    let mut on = DomU::on(&link, |gateway| gateway).await?;
+    before.raw().await?;
+    let (after, far) = Pty::open("sys-usb")?;
+    let new = place.path().join("new");
+    symlink(after.path(), &new)?;
+    fs::rename(new, &link)?;
+    after.raw().await?;
+    let _far = MvpServer::over(far, Disks::new()?);
+    on.is_served().await?;
+    on.is_answered().await
+}
+
+#[tokio::test]
 async fn what_the_confinement_forbids_is_said_as_that() -> Outcome {
     let place = tempfile::tempdir()?;
     let link = place.path().join("hvc2");
@@ -308,6 +375,8 @@ async fn nobody_behind_the_port_is_told_of_as_that() -> Outcome {
     let short = "[limits]\naway = \"1s\"\n";
     let mut on = DomU::on(&place.path().join("hvc2"), |gateway| gateway.with(short)).await?;
     on.gateway.logged("no longer a legacy domain here", 1).await?;
+    let no_port = |m: &Message| m.json()["cause"].as_str().is_some_and(|c| c.contains("no port"));
+    on.app.expect("the cause", no_port).await?;
     on.tell("for nobody").await?;
     let said = |e: &Ended| {
         e.out.contains("no_such_domain") || on.gateway.log().contains("nobody is behind")

@@ -67,6 +67,8 @@ async fn a_program_that_speaks_only_when_asked_has_its_domain_back() -> Outcome 
         let more = timeout(DEADLINE, port.read_until(b'\n', &mut read)).await;
         assert_ne!(more.map_err(|_| Missing::new("the old program is asked nothing"))??, 0);
     }
+    let line = read.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    assert_eq!(line.first(), Some(&b'{'), "{:?}", String::from_utf8_lossy(&read));
     let answer = crate::peers::legacy::response("sys-usb", "vm-gui", "liste_disques", &json!([]));
     port.write_all(format!("{answer}\n").as_bytes()).await?;
     gui.expect("its answer", |line| line.answers("liste_disques")).await?;

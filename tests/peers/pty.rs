@@ -3,7 +3,9 @@
 use super::{DEADLINE, LegacyDomain, Missing};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{InputModes, LocalModes, OptionalActions, OutputModes, tcgetattr, tcsetattr};
+use rustix::termios::{
+    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, tcgetattr, tcsetattr,
+};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,14 @@ impl Pty {
         modes.local_modes |= LocalModes::ECHO | LocalModes::ICANON;
         modes.input_modes |= InputModes::ICRNL;
         modes.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
+        Ok(tcsetattr(&self.end, OptionalActions::Now, &modes)?)
+    }
+
+    /// Another program changes its settings: whoever reads gets nothing before so many bytes are there, or for 0
+    /// does not wait at all.
+    pub fn holds_back(&self, least: u8) -> io::Result<()> {
+        let mut modes = tcgetattr(&self.end)?;
+        modes.special_codes[SpecialCodeIndex::VMIN] = least;
         Ok(tcsetattr(&self.end, OptionalActions::Now, &modes)?)
     }
 

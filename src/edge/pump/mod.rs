@@ -154,8 +154,10 @@ impl DomainPump {
             Effect::Open => self.open().await,
             Effect::Close => self.closed("gone, and it has said too much"),
             Effect::PutRight => {
-                if self.port.put_right() {
-                    self.tell(Gateway::was_put_right);
+                if self.port.is_replaced() {
+                    self.closed("its path leads to another port now");
+                } else {
+                    self.put_right();
                 }
             }
             Effect::Session(effect) => self.session.carry_out(effect).await,
@@ -236,8 +238,12 @@ impl DomainPump {
 
     async fn take(&mut self, event: PumpEvent, from_domain: &[u8], from_broker: &[u8]) {
         match event {
+            // One whose settings say not to wait (VMIN) only seems closed.
+            PumpEvent::Read(Ok(0)) if self.put_right() => {}
             PumpEvent::Read(Ok(0)) => self.closed("closed by the other side"),
             PumpEvent::Read(Ok(n)) => {
+                // Echo gives all that comes back to its sender, and one who sends copies says it again.
+                self.put_right();
                 let bytes = from_domain.get(..n).unwrap_or_default();
                 let more = self.port.was_full();
                 self.tell(|gateway, name, now| gateway.received(name, bytes, more, now));
@@ -273,6 +279,15 @@ impl DomainPump {
             // What the domain said before it went is still to be read.
             Err(error) => self.port.takes_no_more(&error),
         }
+    }
+
+    /// Puts a serial port's settings right. Says whether they were wrong.
+    fn put_right(&mut self) -> bool {
+        let was_wrong = self.port.put_right();
+        if was_wrong {
+            self.tell(Gateway::was_put_right);
+        }
+        was_wrong
     }
 
     fn closed(&mut self, why: &str) {

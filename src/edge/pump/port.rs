@@ -80,6 +80,11 @@ impl Port {
         self.terminal.as_ref().is_some_and(|terminal| terminal.put_right().unwrap_or_default())
     }
 
+    /// Whether the path of a serial port leads to another by now.
+    pub fn is_replaced(&self) -> bool {
+        self.terminal.as_ref().is_some_and(Terminal::is_replaced)
+    }
+
     pub fn close(&mut self) {
         (self.halves, self.terminal) = (None, None);
     }

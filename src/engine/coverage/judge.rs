@@ -77,7 +77,6 @@ pub fn judge(
             | Action::Hold(..)
             | Action::Over(_)
             | Action::Ignored(..)
-            | Action::PutRight
             | Action::Crossed(_)
             | Action::Retire => {}
         }

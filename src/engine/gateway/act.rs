@@ -160,7 +160,6 @@ impl Gateway {
             }
             Action::Refused(refusal) => self.refused(&pump, refusal, now),
             Action::Ignored(why, from) => self.effects.push(&pump, Effect::Ignored(why, from)),
-            Action::PutRight => self.effects.push(&pump, Effect::PutRight),
             Action::Crossed(crossing) => self.watch.crossed(*crossing),
             Action::Retire => self.retire_soon(name),
         }
@@ -351,7 +350,6 @@ impl Gateway {
             | Action::Over(_)
             | Action::HandOver(_)
             | Action::Tell(_)
-            | Action::PutRight
             | Action::Retire => {}
         }
     }

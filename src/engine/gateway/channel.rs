@@ -37,6 +37,8 @@ pub(super) struct Channel {
     /// Since when it cannot be opened although it is there.
     failing: Option<Duration>,
     fault: Option<String>,
+    /// The last that was written to it were packets.
+    after_packets: bool,
     settings: PortSettings,
 }
 
@@ -45,11 +47,30 @@ pub(super) struct Channel {
 struct PortSettings {
     /// When they are looked at next.
     look: Option<Duration>,
-    /// How often they were wrong, and when that may be told again.
+    /// How often they were wrong, how often that was when it was told, and when it may be told again.
     wrong: u64,
+    told: u64,
     tell: Duration,
     /// What the status says of it.
     note: Option<String>,
+}
+
+impl PortSettings {
+    fn take_note(&mut self) {
+        self.note = Some(format!(
+            "another program has changed the settings of its port, and they were put right (so often so far: {}); \
+             lines may have been torn: stop that program",
+            self.wrong
+        ));
+    }
+
+    fn untold(&mut self, now: Duration) -> Option<u64> {
+        if self.wrong == self.told || self.tell > now {
+            return None;
+        }
+        (self.told, self.tell) = (self.wrong, now.saturating_add(TELL));
+        Some(self.wrong)
+    }
 }
 
 impl Channel {
@@ -63,6 +84,7 @@ impl Channel {
             watched,
             failing: None,
             fault: None,
+            after_packets: false,
             settings: PortSettings::default(),
         }
     }
@@ -114,6 +136,7 @@ impl Channel {
 
     pub fn opened(&mut self, now: Duration) {
         (self.open, self.opening, self.is_unseen) = (true, false, false);
+        self.after_packets = false;
         self.settings.look = (!self.watched).then(|| now.saturating_add(LOOK));
         self.pause = PAUSE.0;
         (self.failing, self.fault) = (None, None);
@@ -145,29 +168,40 @@ impl Channel {
         self.retry = Some(now.saturating_add(self.pause));
     }
 
-    /// Another program had changed its settings. Gives how often, if that is to be told.
-    pub fn was_put_right(&mut self, now: Duration) -> Option<u64> {
-        let settings = &mut self.settings;
-        settings.wrong = settings.wrong.saturating_add(1);
-        if settings.tell > now {
-            return None;
-        }
-        settings.tell = now.saturating_add(TELL);
-        let times = settings.wrong;
-        settings.note = Some(format!(
-            "another program has changed the settings of its port, {times} times so far; each time they were put \
-             right, and lines may have been torn: stop that program"
-        ));
-        Some(times)
+    /// Packets were written to it.
+    pub fn took_packets(&mut self) {
+        self.after_packets = true;
     }
 
-    /// Whether it is time to look at its settings.
-    pub fn is_to_be_checked(&mut self, now: Duration) -> bool {
-        let due = self.settings.look.is_some_and(|at| at <= now);
-        if due {
-            self.settings.look = Some(now.saturating_add(LOOK));
+    /// Whether the next that is written to it, if that is a line, has to be set apart from packets.
+    pub fn is_after_packets(&self) -> bool {
+        self.after_packets
+    }
+
+    /// Something was written that is no packet. Says whether it was what sets lines apart from packets.
+    pub fn took_lines(&mut self) -> bool {
+        std::mem::take(&mut self.after_packets)
+    }
+
+    /// Another program had changed its settings. Gives how often, if that is to be told.
+    pub fn was_put_right(&mut self, now: Duration) -> Option<u64> {
+        self.settings.wrong = self.settings.wrong.saturating_add(1);
+        if self.settings.note.is_none() {
+            self.settings.take_note();
         }
-        due
+        self.settings.untold(now)
+    }
+
+    /// Whether it is time to look at its settings; and how often they were wrong, if that is to be told.
+    pub fn is_to_be_checked(&mut self, now: Duration) -> (bool, Option<u64>) {
+        if self.settings.look.is_none_or(|at| at > now) {
+            return (false, None);
+        }
+        self.settings.look = Some(now.saturating_add(LOOK));
+        if self.settings.note.is_some() {
+            self.settings.take_note();
+        }
+        (true, self.settings.untold(now))
     }
 
     pub fn deadline(&self) -> Option<Duration> {

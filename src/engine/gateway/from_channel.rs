@@ -124,14 +124,7 @@ impl Gateway {
             }
             domain.channel.was_put_right(now.monotonic)
         });
-        if let Some(times) = told.flatten() {
-            tracing::warn!(
-                domain = %name,
-                times,
-                help = "stop the program that has the port open, such as `stty`, `cat` or `screen`",
-                "another program had changed the settings of its port (echo, lines): put right"
-            );
-        }
+        tell_of_settings(name, told.flatten());
     }
 
     /// Bytes from a domain's channel, cut anywhere. `more`: there may be as many again.
@@ -154,9 +147,24 @@ impl Gateway {
     /// So many bytes of [`Gateway::to_channel`] were written.
     pub fn written(&mut self, name: &DomainName, count: usize, now: Now) {
         self.with(name, now, |domain| match &mut domain.mode {
+            Mode::Legacy(_) if domain.channel.took_lines() => {}
             Mode::Legacy(legacy) => legacy.proxy.written(count, now),
-            Mode::Mqtt(tunnel) => tunnel.written_to_domain(count),
+            Mode::Mqtt(tunnel) => {
+                domain.channel.took_packets();
+                tunnel.written_to_domain(count);
+            }
             Mode::Gone | Mode::Leaving(_) => {}
         });
     }
+}
+
+/// Says in the log that a serial port's settings were wrong, and how often so far, if there is something to say.
+pub(super) fn tell_of_settings(name: &DomainName, times: Option<u64>) {
+    let Some(times) = times else { return };
+    tracing::warn!(
+        domain = %name,
+        times,
+        help = "stop the program that has the port open, such as `stty`, `cat` or `screen`",
+        "another program had changed the settings of its port: put right"
+    );
 }

@@ -244,7 +244,11 @@ impl Gateway {
     pub fn to_channel(&self, name: &DomainName) -> Option<&[u8]> {
         let domain = self.domains.get(name).filter(|domain| domain.channel.is_open())?;
         match &domain.mode {
-            Mode::Legacy(legacy) => legacy.proxy.chunk(),
+            Mode::Legacy(legacy) => {
+                let chunk = legacy.proxy.chunk()?;
+                // An empty line says nothing, and ends what the line would be glued to.
+                Some(if domain.channel.is_after_packets() { b"\n" } else { chunk })
+            }
             Mode::Mqtt(tunnel) => tunnel.to_domain(),
             Mode::Gone | Mode::Leaving(_) => None,
         }
@@ -327,10 +331,11 @@ impl Gateway {
                     if let Some(session) = &mut domain.session {
                         session.wake(now.monotonic);
                     }
-                    let is_suspect = domain.channel.is_to_be_checked(now.monotonic);
-                    (domain.channel.is_due(now.monotonic), is_suspect)
+                    let settings = domain.channel.is_to_be_checked(now.monotonic);
+                    (domain.channel.is_due(now.monotonic), settings)
                 });
-                let (is_due, is_suspect) = due.unwrap_or_default();
+                let (is_due, (is_suspect, times)) = due.unwrap_or_default();
+                from_channel::tell_of_settings(name, times);
                 self.effects.extend(pump, is_due.then_some(Effect::Open));
                 self.effects.extend(pump, is_suspect.then_some(Effect::PutRight));
             }

@@ -1,17 +1,13 @@
-//! Calls whose handler has gone: published until somebody is there for them.
+//! Calls whose handler has gone: published until somebody is there for them, or nobody comes.
 
 use super::Hub;
 use crate::engine::clock::Now;
 use crate::engine::proxy::{Action, HandedOver};
 use crate::engine::publish::Token;
 use crate::engine::refusal::{Reason, Refusal, head, of};
+use crate::engine::roster::nobody_takes;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// How long to wait before a request is published again.
-const PAUSE: Duration = Duration::from_millis(250);
-/// How long a domain that comes over to MQTT may take to make its subscriptions.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The calls that nobody has taken yet.
 #[derive(Debug, Default)]
@@ -45,12 +41,10 @@ impl Hub {
 
     fn publish_call(&mut self, token: Token, now: Now) {
         let Some(handed) = self.handed.calls.get_mut(&token) else { return };
-        let waited = now.monotonic.saturating_sub(handed.since);
-        if self.roster.arriving.contains(&handed.call.to) && waited < PATIENCE {
-            handed.again = Some(now.monotonic.saturating_add(PAUSE));
+        handed.again = self.roster.waits_until(&handed.call.to, handed.since, now.monotonic);
+        if handed.again.is_some() {
             return;
         }
-        handed.again = None;
         let mut request = handed.call.request.clone();
         request.token = token;
         request.expiry = Some(handed.deadline.saturating_sub(now.monotonic));
@@ -60,11 +54,18 @@ impl Hub {
     /// The broker has acknowledged a publish; `matched` says whether anybody subscribes to its topic.
     pub fn acknowledged(&mut self, token: Token, matched: bool, now: Now) {
         let Some(handed) = self.handed.calls.get_mut(&token) else { return };
+        if !matched {
+            handed.again = self.roster.again_at(&handed.call.to, handed.since, now.monotonic);
+            if handed.again.is_some() {
+                return;
+            }
+        }
+        let Some(handed) = self.handed.calls.remove(&token) else { return };
         if matched {
-            self.handed.calls.remove(&token);
             self.counters.delivered += 1;
         } else {
-            handed.again = Some(now.monotonic.saturating_add(PAUSE));
+            let detail = nobody_takes(&handed.call.to);
+            self.give_up(handed.call, Reason::NoSuchDomain, detail);
         }
     }
 

@@ -43,8 +43,6 @@ pub enum Action {
     Refused(Refusal),
     /// Log that nothing had to be done.
     Ignored(IgnoreReason, DomainName),
-    /// What came over the serial port may be an echo, or torn: look at its settings.
-    PutRight,
     /// Tell whoever watches. If it was refused, what follows is that refusal.
     Crossed(Box<Crossing>),
     /// The domain has been away for too long: its proxy is to be ended.

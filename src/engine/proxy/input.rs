@@ -9,6 +9,8 @@ use crate::engine::legacy::Kind;
 use crate::engine::limits::Limits;
 use crate::engine::refusal::Reason;
 use crate::engine::status::{Heard, Spoke, Utterance};
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 /// How a domain is heard.
@@ -22,6 +24,9 @@ pub enum Pace {
     /// and the next not before then.
     Slow(Option<Duration>),
 }
+
+/// How long a line may take to go round once a channel sends nothing back any more.
+const ROUND: Duration = Duration::from_millis(100);
 
 /// How many bytes wait for a broker that does not keep up.
 const BEHIND: usize = 2 * 1024 * 1024;
@@ -41,6 +46,15 @@ pub(super) struct LineInput {
     pace: Bucket,
     heard: Heard,
     last_arrival: Duration,
+    echoes: Echoes,
+}
+
+/// Lines that may go round: the kernel has sent them back, and whoever sent them takes that for a message.
+#[derive(Debug, Default)]
+struct Echoes {
+    until: Duration,
+    /// The digests of those that have come.
+    seen: BTreeSet<u64>,
 }
 
 impl LineInput {
@@ -48,7 +62,7 @@ impl LineInput {
     pub fn new(limits: &Limits, now: Duration) -> Self {
         let (share, pace) = buckets(limits);
         let (decoder, heard) = (Decoder::new(limits.line), Heard::default());
-        Self { decoder, half: 0, share, pace, heard, last_arrival: now }
+        Self { decoder, half: 0, share, pace, heard, last_arrival: now, echoes: Echoes::default() }
     }
 
     /// Another rate holds from now on, and nothing of the old one is owed.
@@ -79,6 +93,22 @@ impl LineInput {
         self.last_arrival = now;
         self.decoder.push(bytes);
         last
+    }
+
+    /// The channel has sent lines back until now: what comes more than once for a moment has gone round.
+    pub fn expect_echoes(&mut self, now: Duration) {
+        self.echoes = Echoes { until: now.saturating_add(ROUND), seen: BTreeSet::new() };
+    }
+
+    /// Whether a line has come before, and only goes round.
+    pub fn is_echo(&mut self, line: &[u8], now: Duration) -> bool {
+        if self.echoes.until <= now {
+            self.echoes.seen.clear();
+            return false;
+        }
+        let mut hasher = DefaultHasher::new();
+        line.hash(&mut hasher);
+        !self.echoes.seen.insert(hasher.finish())
     }
 
     /// What follows belongs to a line that was begun, and is skipped.

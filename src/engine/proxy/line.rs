@@ -91,15 +91,16 @@ impl Proxy {
             Err((reason, detail)) => return self.no_message(reason, detail, &line, now),
         };
         self.input.note(message.kind.into(), &message.name, now);
+        if self.input.is_echo(&line, now.monotonic) {
+            return self.ignore(IgnoreReason::Echo, &Some(message.source.to_string()));
+        }
         let source = DomainName::parse(&message.source).ok();
         if let Some(name) = source.as_ref().filter(|name| self.rules.is_echo_of(name)) {
-            self.suspect_settings();
             return self.ignore(IgnoreReason::Echo, &Some(name.as_str().to_owned()));
         }
         let source = source.filter(|name| self.rules.may_speak_as(name));
         // A program that has not set raw mode has the kernel send back what it is sent.
         if source.is_none() && self.queue.has_written(&line) {
-            self.suspect_settings();
             return self.ignore(IgnoreReason::Echo, &Some(message.source.to_string()));
         }
         let route = self.rules.route(&message.destination);
@@ -123,17 +124,8 @@ impl Proxy {
         }
     }
 
-    /// Another program may have changed the settings of a serial port: then the kernel sends lines back, and cuts
-    /// them.
-    fn suspect_settings(&mut self) {
-        if self.rules.is_behind() {
-            self.actions.push(Action::PutRight);
-        }
-    }
-
     /// A line that cannot be read costs itself, but not the whole messages in it.
     fn no_message(&mut self, reason: Reason, detail: String, line: &Bytes, now: Now) {
-        self.suspect_settings();
         self.input.note(Spoke::Unreadable, reason.as_str(), now);
         let torn = reason == Reason::NotJson;
         let pieces = if torn { legacy::pieces(line, self.rules.limits.depth) } else { Vec::new() };

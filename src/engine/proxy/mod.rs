@@ -46,7 +46,7 @@ use super::policy::Policy;
 use super::publish::{Received, Token};
 use super::queue::{DeliveryId, Purpose, Queue, QueuedLine};
 use super::refusal::{Counters, IgnoreReason, Reason};
-use super::roster::Roster;
+use super::roster::{Roster, nobody_takes};
 use bytes::Bytes;
 use calls::CallBook;
 use input::LineInput;
@@ -199,9 +199,10 @@ impl Proxy {
     }
 
     /// Another program had changed the settings of the port: what was written meanwhile may have been torn, and
-    /// so a line of which the other side has a part is written again.
+    /// so a line of which the other side has a part is written again. What came may have gone round.
     pub fn was_put_right(&mut self, now: Now) {
         self.queue.rewind(now.monotonic);
+        self.input.expect_echoes(now.monotonic);
     }
 
     /// The line that has begun is none. Says how many bytes of it there were.
@@ -284,7 +285,7 @@ impl Proxy {
         }
         let Some(sent) = self.unacked.remove(token) else { return };
         if let (false, Some(to)) = (matched, &sent.to) {
-            let detail = format!("nobody on MQTT carries out requests to {to}");
+            let detail = nobody_takes(to);
             self.request_failed(sent, Reason::NoSuchDomain, &detail, now);
         } else if sent.counted {
             self.counters.delivered += 1;

@@ -7,11 +7,6 @@ use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Token};
 use std::time::Duration;
 
-/// How long to wait before a request is published again.
-const PAUSE: Duration = Duration::from_millis(250);
-/// For how long it is.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 impl Proxy {
     /// What has to be kept of a request, should nobody be there for it.
     pub(super) fn kept(
@@ -26,8 +21,8 @@ impl Proxy {
 
     /// Publishes a request, once the domain that it is for has made its subscriptions.
     pub(super) fn publish_request(&mut self, mut publish: Publish, mut sent: Sent, now: Now) {
-        if sent.again.is_some() && self.is_arriving(sent.to.as_ref()) {
-            self.unacked.retry_at(now.monotonic.saturating_add(PAUSE), publish.token);
+        if let Some(at) = self.waits_until(&sent, now) {
+            self.unacked.retry_at(at, publish.token);
             self.set_id(&mut publish, &mut sent);
             self.unacked.insert(&publish, sent);
             self.keep_for_later(&publish);
@@ -36,8 +31,14 @@ impl Proxy {
         }
     }
 
-    fn is_arriving(&self, to: Option<&DomainName>) -> bool {
-        to.is_some_and(|to| self.rules.roster.arriving.contains(to))
+    fn waits_until(&self, sent: &Sent, now: Now) -> Option<Duration> {
+        let ((made, _), to) = (sent.again.as_ref()?, sent.to.as_ref()?);
+        self.rules.roster.waits_until(to, *made, now.monotonic)
+    }
+
+    fn again_at(&self, sent: &Sent, now: Now) -> Option<Duration> {
+        let ((made, _), to) = (sent.again.as_ref()?, sent.to.as_ref()?);
+        self.rules.roster.again_at(to, *made, now.monotonic)
     }
 
     /// What was never published, though nobody waits for an answer to it, when the proxy ends.
@@ -51,17 +52,11 @@ impl Proxy {
 
     /// Nobody was there for a publish: says whether it is worth another try.
     pub(super) fn is_to_try_again(&mut self, token: Token, now: Now) -> bool {
-        let Some(sent) = self.unacked.get(token) else { return false };
-        let Some((made, _)) = &sent.again else { return false };
-        // One that has just gone back is about to subscribe, too.
-        let roster = &self.rules.roster;
-        let comes = |to| roster.mqtt.contains(to) || roster.legacy.contains(to);
-        let tries =
-            sent.to.as_ref().is_some_and(comes) && now.monotonic.saturating_sub(*made) < PATIENCE;
-        if tries {
-            self.unacked.retry_at(now.monotonic.saturating_add(PAUSE), token);
+        let at = self.unacked.get(token).and_then(|sent| self.again_at(sent, now));
+        if let Some(at) = at {
+            self.unacked.retry_at(at, token);
         }
-        tries
+        at.is_some()
     }
 
     /// Publishes again what nobody was there for.
@@ -73,12 +68,12 @@ impl Proxy {
                 self.unacked.remove(token);
                 continue;
             }
-            let Some((made, mut publish)) = sent.again.clone() else { continue };
-            let waited = now.monotonic.saturating_sub(made);
-            if self.is_arriving(sent.to.as_ref()) && waited < PATIENCE {
-                self.unacked.retry_at(now.monotonic.saturating_add(PAUSE), token);
+            if let Some(at) = self.waits_until(sent, now) {
+                self.unacked.retry_at(at, token);
                 continue;
             }
+            let Some((made, mut publish)) = sent.again.clone() else { continue };
+            let waited = now.monotonic.saturating_sub(made);
             publish.expiry = publish.expiry.map(|expiry| expiry.saturating_sub(waited));
             self.actions.push(Action::Publish(publish));
         }

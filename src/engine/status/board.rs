@@ -57,6 +57,8 @@ pub enum Reloaded {
     Refused(Vec<String>),
 }
 
+/// Why there is no serial port.
+const NO_PORT: &str = "not open: there is no port of this name yet, or the gateway has ended";
 /// The cause of a serial port's silence.
 const NEVER_HEARD: &str =
     "connected and never heard: nobody behind the port has had anything to say";
@@ -98,8 +100,11 @@ impl StatusRow {
             )
         });
         // Behind a serial port there is no old router.
-        let behind = self.state == State::Silent && name.is_dom0();
-        let cause = if behind { Some(NEVER_HEARD) } else { self.state.cause() };
+        let cause = match self.state {
+            State::Silent if name.is_dom0() => Some(NEVER_HEARD),
+            State::Absent if name.is_dom0() => Some(NO_PORT),
+            state => state.cause(),
+        };
         json!({
             "state": self.state,
             "since": self.since,
