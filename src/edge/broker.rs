@@ -40,6 +40,10 @@ pub(super) async fn close(mut broker: Broker, left: &[u8]) {
         tokio::io::copy(&mut broker, &mut sink()).await
     };
     if !matches!(timeout(PATIENCE, closed).await, Ok(Ok(_))) {
-        tracing::warn!(bytes = left.len(), "the broker may not have taken the last of a domain");
+        tracing::warn!(
+            bytes = left.len(),
+            help = "look whether the broker hangs",
+            "a connection to the broker did not end in time: the last of a domain may be lost"
+        );
     }
 }

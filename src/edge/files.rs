@@ -61,7 +61,7 @@ impl Files {
         let what = what | WatchFlags::ONLYDIR | WatchFlags::MASK_ADD;
         let watched = inotify::add_watch(&self.notifier, folder, what);
         if let Err(error) = &watched {
-            tracing::warn!(folder = %folder.display(), %error, "not watched");
+            tracing::warn!(folder = %folder.display(), %error, help = "reload with SIGHUP after a change", "its files are not watched");
         }
         watched.is_ok()
     }

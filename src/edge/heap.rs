@@ -16,7 +16,10 @@ pub fn keep_small() {
     // SAFETY: it sets a number of the allocator's, and no other thread runs yet.
     let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, OWN) };
     if set == 0 {
-        tracing::warn!("the allocator keeps its own ways: more memory may be in use");
+        tracing::warn!(
+            help = "nothing need be done",
+            "the threshold of the allocator could not be set: more memory may be in use"
+        );
     }
 }
 

@@ -66,7 +66,7 @@ impl Log {
         let changed = self.lines.reload(as_lines(format)).and_then(|()| self.filter.reload(level));
         self.bound.set_rate(config.log.rate);
         if let Err(error) = changed {
-            tracing::error!(%error, "the log goes on as it was");
+            tracing::error!(%error, help = "restart passerelle", "the level or the format of the log could not be changed");
         }
     }
 
@@ -150,10 +150,10 @@ impl Bound {
         match self.with(Quota::unwritten) {
             None => {}
             Some(Unwritten { lines, errors: true, what }) => {
-                tracing::error!(target: COUNT, lines, what, "more lines were not written");
+                tracing::error!(target: COUNT, lines, what, help = "raise `log.rate`, or stop what causes them", "more lines were not written");
             }
             Some(Unwritten { lines, errors: false, what }) => {
-                tracing::warn!(target: COUNT, lines, what, "more lines were not written");
+                tracing::warn!(target: COUNT, lines, what, help = "raise `log.rate`, or stop what causes them", "more lines were not written");
             }
         }
     }

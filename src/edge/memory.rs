@@ -62,7 +62,7 @@ impl MemoryFolder {
                 return Ok(FoundMemory { record: None, set_aside: None });
             }
             Err(error) if regular::is_none(&error) => {
-                tracing::error!(file = %file.display(), "no regular file: it is replaced");
+                tracing::error!(file = %file.display(), help = "find out who has put it there", "no regular file: it is replaced");
                 return Ok(FoundMemory { record: None, set_aside: None });
             }
             text => SeenRecord::parse(&text?),
@@ -126,7 +126,10 @@ impl Saver {
     pub async fn end(self, limit: Duration) {
         drop(self.records);
         if timeout(limit, self.task).await.is_err() {
-            tracing::error!("who has spoken legacy is still being written: given up");
+            tracing::error!(
+                help = "look at the disk of `state_dir`",
+                "who has spoken legacy was not written in time: the last of it is lost"
+            );
         }
     }
 }
@@ -154,7 +157,9 @@ async fn save(
                 folder = back;
                 written.err()
             }
-            Err(error) => return tracing::error!(%error, "who speaks legacy is no longer written"),
+            Err(error) => {
+                return tracing::error!(%error, help = "this is a fault of passerelle: report it, and restart it", "who speaks legacy is no longer written");
+            }
         };
         failed = error.is_some();
         let error = error.map(|e| format!("{}: {e}; {LOST}", folder.path.join(FILE).display()));

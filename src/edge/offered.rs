@@ -64,7 +64,7 @@ impl Drop for Offered {
         if self.is_there()
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(path = %self.path.display(), %error, "the gateway's socket stays behind");
+            tracing::warn!(path = %self.path.display(), %error, help = "the next start replaces it", "its socket cannot be removed");
         }
     }
 }

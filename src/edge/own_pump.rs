@@ -141,7 +141,7 @@ impl OwnPump {
                     self.take_log(name, log);
                 }
                 Err(error) => {
-                    tracing::error!(folder = %path.display(), %error, "left in the store");
+                    tracing::error!(folder = %path.display(), %error, help = "look at the disk of `store.dir`", "what a domain has left cannot be opened: it stays in the store until the next start");
                 }
             }
         }
@@ -182,7 +182,7 @@ impl OwnPump {
             }
             Ok(None) => false,
             Err(error) => {
-                tracing::error!(log = id, %error, "a part of the store is left until the next start");
+                tracing::error!(log = id, %error, help = "look at the disk of `store.dir`", "what a domain has left cannot be read: it stays in the store until the next start");
                 self.logs.remove(&id);
                 self.tell(|gateway, _| gateway.give_up_log(id));
                 true
@@ -198,7 +198,7 @@ fn give_up(
     found: FoundLog,
 ) -> Vec<(DomainName, String, String)> {
     for fault in found.faults {
-        tracing::warn!(domain = %name, fault, "the store was damaged");
+        tracing::warn!(domain = %name, fault, help = "look at the disk of `store.dir`, unless the machine has lost its power", "the store was damaged: what is named is lost, and the rest is used");
     }
     let mut calls = Vec::new();
     for (n, (message, ..)) in found.calls {

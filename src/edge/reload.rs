@@ -53,7 +53,7 @@ impl Reload {
                 changed = changed => match changed {
                     Ok(()) => return "a file has changed",
                     Err(error) => {
-                        tracing::error!(%error, "files are no longer watched");
+                        tracing::error!(%error, help = "reload with SIGHUP after a change", "files are no longer watched");
                         self.files = None;
                     }
                 },
@@ -128,7 +128,11 @@ impl Reload {
                 for finding in &found {
                     tracing::error!("{finding}");
                 }
-                tracing::error!(findings = found.len(), "not reloaded: it goes on as before");
+                tracing::error!(
+                    findings = found.len(),
+                    help = "mend what is named, and reload again",
+                    "not reloaded: it goes on as before"
+                );
                 engine.tell(None, |gateway, now| gateway.not_reloaded(found.clone(), now));
                 Err(found)
             }

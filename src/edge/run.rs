@@ -208,7 +208,7 @@ fn find_left(config: &Config, folder: StoreFolder, on_mqtt: &BTreeSet<DomainName
     match folder.left(|name| is_there(config, on_mqtt, name)) {
         Ok(logs) => Some(Left { folder, logs }),
         Err(error) => {
-            tracing::error!(%error, "what domains have left in the store stays there");
+            tracing::error!(%error, help = "mend `store.dir`, and restart passerelle", "the store cannot be listed: what domains have left there stays there");
             None
         }
     }
@@ -278,7 +278,7 @@ impl Gate {
                 name = engine.born() => self.start(name),
                 Some(ended) = self.pumps.join_next(), if !self.pumps.is_empty() => {
                     if let Err(error) = ended {
-                        tracing::error!(%error, "a domain's task failed");
+                        tracing::error!(%error, help = "this is a fault of passerelle: report it, and restart it", "a domain's task has failed: it is not served any more");
                     }
                 }
                 _ = signals.terminate.recv() => return,
@@ -322,7 +322,9 @@ impl Gate {
         match change {
             Change::Appeared(path) => match domain_of(&path) {
                 Some(name) => self.appeared(Identity::Domain(name), Place::Unix(path)),
-                None => tracing::warn!(path = %path.display(), "no domain's name: not connected"),
+                None => {
+                    tracing::warn!(path = %path.display(), help = "name it `<domain>-msg.sock`", "no domain's name: not connected")
+                }
             },
             Change::Disappeared(path) => {
                 if let Some(name) = domain_of(&path) {
@@ -358,7 +360,7 @@ impl Gate {
         engine.tell(None, |gateway, now| gateway.finish(now.monotonic.saturating_add(grace), now));
         while let Ok(Some(ended)) = timeout_at(limit + LAST, self.pumps.join_next()).await {
             if let Err(error) = ended {
-                tracing::error!(%error, "a domain's task failed");
+                tracing::error!(%error, help = "this is a fault of passerelle: report it, and restart it", "a domain's task has failed: it is not served any more");
             }
         }
         engine.tell(None, Gateway::finish_own_session);

@@ -21,6 +21,6 @@ pub async fn keep_alive() {
 
 fn tell(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "the service manager cannot be told");
+        tracing::warn!(%error, help = "look whether the unit has `NotifyAccess=`", "the service manager cannot be told that the gateway is ready or alive");
     }
 }

@@ -126,7 +126,9 @@ impl Watch {
                         return;
                     }
                 }
-                Err(error) => return tracing::error!(%error, "the folder of sockets is lost"),
+                Err(error) => {
+                    return tracing::error!(%error, help = "this is a fault of passerelle: report it, and restart it", "the folder of sockets is no longer watched: no domain is found that comes");
+                }
             }
         }
     }
@@ -161,7 +163,7 @@ impl Watch {
                 "the folder of sockets is another, and cannot be listed: watched anew"
             ),
             Err(error) if !self.fault.as_ref().is_some_and(|f| f.ends_with(&error.to_string())) => {
-                tracing::error!(%directory, %error, "the folder of sockets is lost: tried again");
+                tracing::error!(%directory, %error, help = "make it again: it is found then", "the folder of sockets is lost: tried again");
             }
             Err(_) => {}
         }
@@ -199,7 +201,7 @@ impl Watch {
     fn take(&mut self, flags: ReadFlags, name: Option<OsString>) {
         let lost_track = flags.contains(ReadFlags::QUEUE_OVERFLOW);
         if lost_track {
-            tracing::warn!(directory = ?self.directory, "lost track of changes; listing anew");
+            tracing::warn!(directory = ?self.directory, help = "nothing need be done", "more has changed in the folder of sockets than could be followed: it is listed anew");
         }
         let gone = flags.intersects(ReadFlags::IGNORED | ReadFlags::UNMOUNT);
         if gone || (lost_track && self.list().is_err()) {

@@ -209,7 +209,7 @@ impl Thread {
     fn save(&mut self) {
         let saved = private::replace_whole(&self.file, write(self.coverage.book()).as_bytes());
         if let (Err(error), false) = (&saved, self.failing) {
-            tracing::error!(file = %self.file.display(), %error, "what was learnt is not kept");
+            tracing::error!(file = %self.file.display(), %error, help = "make room in `state_dir`, or mend it: it is tried again", "what was learnt cannot be written");
         }
         self.failing = saved.is_err();
     }
@@ -224,14 +224,14 @@ fn open(file: &Path) -> io::Result<Book> {
             return Ok(Book::new(SystemTime::now()));
         }
         Err(error) if regular::is_none(&error) => {
-            tracing::error!(file = %file.display(), "no regular file: it is replaced");
+            tracing::error!(file = %file.display(), help = "find out who has put it there", "no regular file: it is replaced");
             return Ok(Book::new(SystemTime::now()));
         }
         Err(error) => return Err(error),
     };
     book.or_else(|error| {
         let kept = file.with_extension("json.bad");
-        tracing::error!(file = %file.display(), error, kept = %kept.display(), "not understood: begun anew");
+        tracing::error!(file = %file.display(), error, kept = %kept.display(), help = "nothing need be done", "what was learnt is not understood: it is kept aside, and begun anew");
         fs::rename(file, kept)?;
         Ok(Book::new(SystemTime::now()))
     })

@@ -110,7 +110,7 @@ impl Observer {
                 Some(change) = relayed.recv() => self.relay_changed(&change),
                 Some(end) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     if let Err(error) = end {
-                        tracing::error!(%error, "a relay's task failed");
+                        tracing::error!(%error, help = "this is a fault of passerelle: report it", "a relay has failed: its domain has none until the next start");
                     }
                 }
                 _ = terminate.recv() => return Ok(()),
@@ -168,7 +168,7 @@ impl Observer {
             }
             Some((own, _)) => {
                 let (path, own) = (path.display(), own.display());
-                tracing::warn!(%path, %own, "two sockets of one name: only the first is relayed");
+                tracing::warn!(%path, %own, help = "rename one of them", "two sockets of one name: only the first is relayed");
             }
             None if matches!(control, Control::Appeared) => self.start(name, path),
             None => {}
@@ -189,7 +189,7 @@ impl Observer {
         let name = match &domain {
             Some(name) => name.to_string(),
             None => {
-                tracing::warn!(path = %own.display(), "no domain's name: relayed, and not learnt from");
+                tracing::warn!(path = %own.display(), help = "name it `<domain>-msg.sock`", "no domain's name: relayed, and not learnt from");
                 file.to_string_lossy().into_owned()
             }
         };
@@ -209,12 +209,12 @@ impl Observer {
         self.tell_all(|| Control::Finish(limit));
         while let Some(end) = self.tasks.join_next().await {
             if let Err(error) = end {
-                tracing::error!(%error, "a relay's task failed");
+                tracing::error!(%error, help = "this is a fault of passerelle: report it", "a relay has failed: its domain has none until the next start");
             }
         }
         drop(self.learner);
         if let Err(error) = learning.await {
-            tracing::error!(%error, "what was learnt is not kept");
+            tracing::error!(%error, help = "this is a fault of passerelle: report it", "what was learnt last is not kept");
         }
         tracing::info!("passerelle has ended");
     }

@@ -39,7 +39,7 @@ pub(super) async fn read_out(
             Ok(Ok(wrote)) if wrote > 0 => backlog.taken(wrote),
             _ => {
                 let bytes = backlog.chunk().len();
-                return tracing::warn!(domain = %name, bytes, "the router did not read the last of it");
+                return tracing::warn!(domain = %name, bytes, help = "look whether the router hangs", "the router did not read the last of a domain that is gone: it is lost");
             }
         }
     }

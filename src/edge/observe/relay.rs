@@ -260,7 +260,7 @@ impl Relay {
                 link.router = Some(router);
             }
             RelayEvent::Client(Err(error)) => {
-                tracing::warn!(domain = %self.name, %error, "a client that could not be accepted");
+                tracing::warn!(domain = %self.name, %error, help = "raise the limit of open files, if it is that", "the router could not be let in: it may connect again");
                 link.offer = None;
                 link.offer_at = Some(Instant::now() + RETRY.1);
             }
@@ -298,7 +298,7 @@ impl Relay {
         self.ear.discarded(bytes);
         if !std::mem::replace(&mut self.life.discarding, true) {
             let limit = self.limits.queue;
-            tracing::warn!(domain = %self.name, why, limit, "what the router does not read is discarded");
+            tracing::warn!(domain = %self.name, why, limit, help = "start the router, or find out what it waits for", "what the router does not read is discarded");
         }
     }
 
@@ -332,7 +332,7 @@ impl Relay {
                 let fault = error.to_string();
                 // The domain's own socket may have gone meanwhile.
                 if self.own.exists() && link.fault.as_ref() != Some(&fault) {
-                    tracing::error!(domain = %self.name, %error, "cannot be offered to the router yet");
+                    tracing::error!(domain = %self.name, %error, help = "have the folder of `observe.relay` belong to the gateway: it is tried again", "cannot be offered to the router yet");
                     link.fault = Some(fault);
                 }
             }
@@ -372,7 +372,7 @@ impl Relay {
         link.offer = None;
         let (for_router, for_domain) = (link.backlog.chunk().len(), link.pending.len());
         if for_router + for_domain > 0 {
-            tracing::warn!(domain = %self.name, for_router, for_domain, "bytes left behind");
+            tracing::warn!(domain = %self.name, for_router, for_domain, help = "end the router before the gateway, so that it has read all", "the gateway ends, and this was not read: it is lost");
         }
         let domain = Channel::Unix(link.domain);
         drain(&domain, limit.saturating_duration_since(Instant::now())).await;

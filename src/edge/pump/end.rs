@@ -26,7 +26,7 @@ impl DomainPump {
         }
         // A disk that hangs is not worth more than the domain's end.
         if timeout(LAST, self.suspend()).await.is_err() {
-            tracing::error!(domain = %self.name, "the store takes too long");
+            tracing::error!(domain = %self.name, help = "look at the disk of `store.dir`", "the store takes too long: what could not be written is lost");
         }
         self.tell(Gateway::leave_broker);
         let _ = timeout(LAST, self.carry_out()).await;

@@ -77,7 +77,7 @@ impl Link {
                 Ok(broker) => broker::close(broker, &left).await,
                 Err(error) => {
                     let bytes = left.len();
-                    tracing::warn!(%domain, bytes, %error, "dropped: the broker is out of reach");
+                    tracing::warn!(%domain, bytes, %error, help = "start the broker: the domain connects again", "the broker is out of reach: what the domain said last is dropped");
                 }
             }
         }));

@@ -19,7 +19,7 @@ impl DomainPump {
                 self.take_up(found);
             }
             Err(error) => {
-                tracing::error!(domain = %self.name, %error, "nothing is kept on disk");
+                tracing::error!(domain = %self.name, %error, help = "mend `store.dir`, and restart passerelle", "its log cannot be opened: nothing that it says is kept on disk");
                 let why = error.to_string();
                 self.tell(|gateway, name, now| gateway.log_not_opened(name, why, now));
             }
@@ -29,7 +29,7 @@ impl DomainPump {
     fn take_up(&mut self, found: FoundLog) {
         const SHOWN: usize = 20;
         for fault in found.faults.iter().take(SHOWN) {
-            tracing::warn!(domain = %self.name, fault, "the store was damaged");
+            tracing::warn!(domain = %self.name, fault, help = "look at the disk of `store.dir`, unless the machine has lost its power", "the store was damaged: what is named is lost, and the rest is used");
         }
         let (messages, calls, lines) = (found.apart.0, found.calls.len(), found.suspended.len());
         if messages + calls + lines > 0 {
@@ -103,7 +103,7 @@ impl DomainPump {
         let domain = &self.name;
         match &error {
             Some(error) => {
-                tracing::error!(%domain, error, "the store takes nothing: what comes is in memory alone");
+                tracing::error!(%domain, error, help = "make room, or mend the disk: it is tried again", "the store takes nothing: what comes is in memory alone");
             }
             None => tracing::info!(%domain, "the store takes what comes again"),
         }
@@ -116,7 +116,7 @@ impl DomainPump {
         let (messages, last) = match journal.shelf.work(StoreLog::next_few).await {
             Ok(read) => read,
             Err(error) => {
-                tracing::error!(domain = %self.name, %error, "a part of the store cannot be read");
+                tracing::error!(domain = %self.name, %error, help = "look at the disk of `store.dir`", "a part of the store cannot be read: it stays there");
                 if journal.shelf.is_lost() {
                     self.tell(|gateway, name, now| {
                         gateway.take_stored(name, Vec::new(), true, now)
@@ -151,7 +151,7 @@ impl DomainPump {
             return self.tell(|gateway, name, now| gateway.log_left(name, |_| false, now));
         };
         if journal.shelf.here().is_none() {
-            tracing::error!(domain = %self.name, "left in the store until the next start: the disk hangs");
+            tracing::error!(domain = %self.name, help = "look at the disk of `store.dir`", "the disk hangs: what it has said stays in the store until the next start");
             return self.tell(|gateway, name, now| gateway.log_left(name, |_| false, now));
         }
         self.tell(|gateway, name, now| gateway.log_left(name, |token| journal.has(token), now));
@@ -180,7 +180,7 @@ impl DomainPump {
             }
         }
         if let Some(Some(error)) = news {
-            tracing::error!(domain = %self.name, error, "the store fails at the end");
+            tracing::error!(domain = %self.name, error, help = "look at the disk of `store.dir`", "what is under way cannot be written to the store at the end: it is lost");
         }
         if kept {
             self.tell(|gateway, name, now| gateway.suspended(name, now));
@@ -218,7 +218,7 @@ async fn give_away(
         }
         Ok(true) => Some(log),
         Err(error) => {
-            tracing::error!(folder = %log.folder().display(), %error, "left in the store until the next start");
+            tracing::error!(folder = %log.folder().display(), %error, help = "look at the disk of `store.dir`", "it cannot be moved: what it has said stays in the store until the next start");
             None
         }
     }

@@ -32,7 +32,7 @@ pub fn load(folder: &Path) -> BTreeMap<String, BTreeSet<String>> {
             Ok(held) => drop(all.insert(client_id.to_owned(), held)),
             Err(error) => tracing::error!(
                 file = %entry.path().display(), %error,
-                "which subscriptions the broker has kept is not known"
+                help = "remove the file: at worst the broker sends what nobody wants", "which subscriptions the broker has kept is not known"
             ),
         }
     }

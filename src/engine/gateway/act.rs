@@ -314,7 +314,11 @@ impl Gateway {
                 }
             }
             SessionEvent::Refused { token, reason, why } => {
-                tracing::warn!(why, "the broker refused a publish of the gateway's own");
+                tracing::warn!(
+                    why,
+                    help = "let the gateway's user publish it: `passerelle acl` writes the rules",
+                    "the broker refused a publish of the gateway's own"
+                );
                 if !own.landed(token, &mut self.effects) {
                     own.hub.not_published(token, reason, &why);
                 }

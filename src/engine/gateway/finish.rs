@@ -87,7 +87,7 @@ impl Gateway {
         self.own.report(&shown, &report, now);
         let left = domain.proxy().map_or(0, |proxy| proxy.left());
         if left > 0 {
-            tracing::warn!(domain = %name, messages = left, "left behind");
+            tracing::warn!(domain = %name, messages = left, help = "raise `grace`, or have a `[store]`", "the gateway ends, and this of the domain's is neither with the broker nor in a store: it is lost");
         }
         if let Some(proxy) = domain.proxy() {
             self.gone.add(proxy.counters());

@@ -44,8 +44,8 @@ impl Gateway {
     pub fn not_dialled(&mut self, name: &DomainName, why: &str, now: Now) {
         self.with_tunnel(name, now, |tunnel, at| {
             match tunnel.is_healing() {
-                true => tracing::debug!(domain = %name, error = why, "the broker is out of reach"),
-                false => tracing::warn!(domain = %name, error = why, "the broker is out of reach"),
+                true => tracing::debug!(domain = %name, error = why, help = "start the broker: the domain connects again", "the broker is out of reach"),
+                false => tracing::warn!(domain = %name, error = why, help = "start the broker: the domain connects again", "the broker is out of reach"),
             }
             tunnel.closed();
             tunnel.not_opened(at);

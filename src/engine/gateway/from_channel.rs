@@ -31,7 +31,7 @@ impl Gateway {
         self.count += 1;
         let mut domain = Domain::new(name.clone(), identity.clone(), self.count);
         if self.logins.lacks(&name) {
-            tracing::warn!(domain = %name, "there is no password for it in `broker.passwords`");
+            tracing::warn!(domain = %name, help = "add a line for it, and reload", "there is no password for it in `broker.passwords`");
         }
         let on_mqtt = self.on_mqtt.remove(&name);
         if on_mqtt {
@@ -84,7 +84,7 @@ impl Gateway {
         tracing::debug!(domain = %name, error = error.why, "no channel yet");
         let told = self.with(name, now, |domain| domain.channel.not_opened(error, now.monotonic));
         if let Some(why) = told.flatten() {
-            tracing::warn!(domain = %name, why, "its channel is there and cannot be opened: tried again");
+            tracing::warn!(domain = %name, why, help = "look what it is, and who may read and write it", "its channel is there and cannot be opened: tried again");
         }
         self.tell_retry(name, now);
         if self.domains.get(name).is_some_and(|domain| domain.retiring) {

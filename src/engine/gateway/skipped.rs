@@ -40,7 +40,7 @@ impl Skipped {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             let bytes = std::mem::take(&mut self.bytes);
             self.told = Some(now);
-            tracing::warn!(%domain, bytes, "skipped: no lines, and no MQTT");
+            tracing::warn!(%domain, bytes, help = "find out which program writes to the channel", "skipped: no lines, and no MQTT");
         }
     }
 
