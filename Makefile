@@ -76,7 +76,7 @@ test-xen:
 # C library. SHORT=1 takes the binary's own tests.
 test-musl:
 	@sh demo/setup.sh mosquitto mosquitto_sub
-	@if ! rustup target list --installed | grep -q $(MUSL) && ! rustup target add $(MUSL); \
+	@if ! rustup target list --installed | grep -q $(MUSL) && ! timeout 300 rustup target add $(MUSL); \
 	then echo "$(MUSL) cannot be had: not tested"; else \
 	export CARGO_TARGET_$(shell echo $(MUSL) | tr 'a-z-' 'A-Z_')_LINKER=rust-lld; \
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
@@ -118,8 +118,8 @@ lint: pages
 
 # What Debian's own checker says of the package.
 lint-packages: dist-packages
-	@sh demo/setup.sh lintian
-	@set -e; for deb in $(TARGET)/dist/*.deb; do \
+	@sh demo/setup.sh lintian || echo "lintian cannot be had here: the package is not checked"
+	@command -v lintian >/dev/null || exit 0; set -e; for deb in $(TARGET)/dist/*.deb; do \
 		if [ -f "$$deb" ]; then lintian --allow-root --fail-on error,warning "$$deb"; else echo "there is no deb"; fi; \
 	done
 

@@ -52,7 +52,7 @@ binary() {
 	binary=${PROGRAM:-}
 	[ -z "$binary" ] || return 0
 	triple=$1-unknown-linux-musl
-	if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$triple/lib" ] && ! rustup target add "$triple" 2>"$work/rustup"; then
+	if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$triple/lib" ] && ! timeout 300 rustup target add "$triple" 2>"$work/rustup"; then
 		say "no $1: Rust's target $triple cannot be had: $(tail -n 1 "$work/rustup")"
 		return 1
 	fi
@@ -153,7 +153,11 @@ papers() {
 
 rm -rf "$dist" "$work"
 mkdir -p "$dist" "$work"
-python_tool nfpm 2.48.0
+if ! python_tool nfpm 2.48.0; then
+	say "nfpm, which makes the packages, cannot be had here"
+	# Whoever releases has to have it; whoever tests can say that it is not there.
+	[ "$what" = dist-packages ] && exit 0 || exit 1
+fi
 released=$(sed -n 's/^## \[.*\] - //p' CHANGELOG.md | head -n 1)
 "$CARGO" run --quiet --example pages -- "$work/pages" "$released"
 pages=$work/pages
