@@ -109,6 +109,11 @@ lint: pages
 	     $(PYTHON)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml; \
 	     $(PYTHON)/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml; \
 	else echo "taplo and check-jsonschema cannot be had here: TOML, schemas and workflows not checked"; fi
+	@set -e; tools=$(TARGET)/tools/asyncapi; \
+	if command -v npm >/dev/null && { [ -d $$tools/node_modules ] || npm install --silent --prefix $$tools @asyncapi/parser@3.6.6; }; \
+	then cp tests/asyncapi.mjs $$tools && for files in mappings/psec.toml mappings; do \
+	     $(CARGO) run --quiet --bin passerelle -- api --asyncapi $$files >$$tools/document.json && node $$tools/asyncapi.mjs $$tools/document.json; done; \
+	else echo "npm is not here: what passerelle api writes is not checked by AsyncAPI's parser"; fi
 	@set -e; if $(CARGO) deny --version >/dev/null 2>&1; \
 	then $(CARGO) deny check bans licenses sources; \
 	     if git ls-remote $(ADVISORIES) HEAD >/dev/null 2>&1; \

@@ -67,6 +67,8 @@ enum Command {
     Explain(cmd::explain::Args),
     /// Write the broker's acl_file: what mapping and policy grant each domain
     Acl(cmd::acl::Args),
+    /// Write what a domain on MQTT says and hears: as tables, or as an AsyncAPI document
+    Api(cmd::api::Args),
     /// Translate without sockets: inputs on standard input, effects on standard output
     Translate(cmd::translate::Args),
     /// Play conversations that were written down, and compare
@@ -99,6 +101,7 @@ impl Cli {
             Command::Store(args) => cmd::store::run(args, out),
             Command::Explain(args) => cmd::explain::run(args, out),
             Command::Acl(args) => cmd::acl::run(args, out),
+            Command::Api(args) => cmd::api::run(args, out),
             Command::Translate(args) => cmd::translate::run(args, out),
             Command::Test(args) => cmd::test::run(args, out),
         }

@@ -114,6 +114,7 @@ fn help_is_as_kept() {
         ("acl", &["acl", "--help"]),
         ("check", &["check", "--help"]),
         ("coverage", &["coverage", "--help"]),
+        ("api", &["api", "--help"]),
         ("translate", &["translate", "--help"]),
         ("test", &["test", "--help"]),
     ] {
@@ -616,6 +617,112 @@ fn what_an_operator_has_edited_is_neither_replaced_nor_removed() {
     let said = make("uninstall", "openrc", &root);
     assert!(said.contains("passerelle.toml has been edited and stays"), "{said}");
     assert_eq!(files_below(&root), edited.into_iter().collect());
+}
+
+/// The members of a payload in the tables of `api`, at any depth.
+fn members(cell: &str) -> BTreeSet<&str> {
+    let named = |word: &str| word.ends_with(':');
+    cell.split(' ').filter(|w| named(w)).map(|w| w.trim_end_matches([':', '?'])).collect()
+}
+
+/// The tables of the document that the mapping was written from: name, topic, and the members of both payloads.
+#[test]
+fn the_tables_of_the_shipped_mapping_are_those_it_was_made_from() {
+    const FILE: [&str; 2] = ["disk", "filepath"];
+    let kept: [(&str, &str, &[&str], &[&str]); 9] = [
+        ("LISTE_DISQUES", "system/disks/list_disks", &[], &["disks", "label", "id"]),
+        (
+            "LISTE_FICHIERS",
+            "system/disks/list_files",
+            &["disk"],
+            &["disk", "files", "path", "size", "name", "type"],
+        ),
+        ("LIT_FICHIER", "system/disks/read_file", &["source_disk", "filepath"], &["status"]),
+        (
+            "COPIE_FICHIER",
+            "system/disks/copy_file",
+            &["source_disk", "filepath", "target_disk"],
+            &["status"],
+        ),
+        ("SUPPRIME_FICHIER", "system/disks/remove_file", &FILE, &["status"]),
+        // The results of a benchmark are carried beside its status.
+        (
+            "START_BENCHMARK",
+            "system/misc/benchmark",
+            &["module"],
+            &["status", "duration", "iterations", "message", "metrics"],
+        ),
+        ("GET_FILE_FOOTPRINT", "system/disks/get_file_footprint", &FILE, &["footprint"]),
+        ("CREATE_FILE", "system/disks/create_file", &["disk", "filepath", "data"], &["status"]),
+        (
+            "LISTE_COMPOSANTS",
+            "system/components/discover",
+            &[],
+            &["components", "id", "label", "type"],
+        ),
+    ];
+    let said = passerelle(Path::new(ROOT), &["api", "mappings/psec.toml"], "");
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let rows = said.out.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let rows: Vec<Vec<&str>> = rows.map(|row| row.split(" | ").collect()).collect();
+    assert_eq!(rows.len(), kept.len() + 3, "{}", said.out);
+    for (row, (name, root, request, response)) in rows.iter().zip(kept) {
+        assert_eq!((row[0], row[1]), (format!("| {name}").as_str(), format!("`{root}`").as_str()));
+        assert_eq!(members(row[2]), request.iter().copied().collect(), "{name}");
+        assert_eq!(members(row[3]), response.iter().copied().collect(), "{name}");
+    }
+    let events = [
+        ("FICHIER", "system/disk/new_file", &["disk", "filepath", "size_in_bytes"][..]),
+        ("ERREUR", "system/events/error", &["module", "datetime", "level", "description"][..]),
+    ];
+    for (name, topic, payload) in events {
+        let is_it = |row: &&Vec<&str>| {
+            row[0] == format!("| {name}") && row[1] == format!("`{topic}/notification`")
+        };
+        let row = rows.iter().find(is_it).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(members(row[2]), payload.iter().copied().collect(), "{name}");
+    }
+    as_kept("api-tables", &said.out);
+    as_kept(
+        "api-tables-fr",
+        &passerelle(Path::new(ROOT), &["api", "mappings/psec.toml", "--lang", "fr"], "").out,
+    );
+}
+
+/// Where in a document references lead.
+fn references<'v>(value: &'v serde_json::Value, found: &mut Vec<&'v str>) {
+    match value {
+        serde_json::Value::Object(members) => {
+            found.extend(members.get("$ref").and_then(|to| to.as_str()));
+            members.values().for_each(|value| references(value, found));
+        }
+        serde_json::Value::Array(all) => all.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn an_asyncapi_document_has_every_row_and_leads_nowhere_else() {
+    for (files, operations) in [(&["mappings/psec.toml"][..], 24), (&["mappings"][..], 146)] {
+        let args = [&["api", "--asyncapi"][..], files].concat();
+        let said = passerelle(Path::new(ROOT), &args, "");
+        let document: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(document["operations"].as_object().unwrap().len(), operations);
+        let mut all = Vec::new();
+        references(&document, &mut all);
+        assert!(all.len() > operations);
+        for to in all {
+            let place = to.strip_prefix('#').unwrap();
+            assert!(document.pointer(place).is_some(), "{to}");
+        }
+    }
+    let said = passerelle(Path::new(ROOT), &["api", "--asyncapi", "mappings/psec.toml"], "");
+    let document: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let list = &document["operations"]["carry-out.LISTE_FICHIERS"];
+    assert_eq!((&list["action"], &list["bindings"]["mqtt"]["qos"]), (&"receive".into(), &1.into()));
+    let create = &document["components"]["messages"]["CREATE_FILE.request"]["payload"];
+    assert_eq!(create["properties"]["data"]["contentEncoding"], "base64");
+    assert_eq!(create["required"], serde_json::json!(["data", "disk", "filepath"]));
 }
 
 /// What the program writes to a terminal, on either of its outputs.

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod acl;
+pub mod api;
 pub mod check;
 pub mod coverage;
 pub mod explain;
