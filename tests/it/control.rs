@@ -49,6 +49,7 @@ async fn metrics_are_the_status_in_figures() -> Outcome {
     usb.expect("the question", |line| line.asks("liste_fichiers")).await?;
     let mut far =
         MqttPeer::connect(&setting.broker.socket(), "far", &["system/+/+/response/far"]).await?;
+    setting.served("sys-usb").await?;
     let request = Message::new("system/disks/list_disks/request", "{}").answered_to(
         "system/disks/list_disks",
         "far",
