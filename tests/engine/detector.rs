@@ -1,5 +1,6 @@
 //! What a channel carries, whatever it is, however it is cut and however long it pauses.
 
+use passerelle::engine::steps;
 use passerelle::engine::tunnel::connect::LARGEST;
 use passerelle::engine::tunnel::detector::{Detector, Piece, STALL};
 use passerelle::engine::tunnel::packets::Packets;
@@ -7,6 +8,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 const LINE: &[u8] = b"{\"type\":\"commande\"}\n";
+const PING: &[u8] = &[0xC0, 0];
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A CONNECT as clients write it.
@@ -251,4 +253,91 @@ fn half_a_connect_is_given_up_after_a_silence_too() {
     take(&mut detector, &mut said);
     let expected = [("legacy", LINE.to_vec()), ("skipped", vec![0; 9]), ("legacy", LINE.to_vec())];
     assert_eq!(said, expected);
+}
+
+fn whole(parts: &[&[u8]]) -> Said {
+    let (mut detector, mut said) = (Detector::new(), Said::new());
+    for part in parts {
+        detector.push(part, SECOND);
+        take(&mut detector, &mut said);
+    }
+    said
+}
+
+#[test]
+fn a_channel_changes_its_mind_wherever_its_bytes_are_cut() {
+    let hello = connect(4, "vm-gui");
+    let publish = [&[0x30, 10, 0, 1, b'a'][..], b"{\"b\":1}"].concat();
+    let rest = [&b"{\"half a line"[..], &hello, PING, &publish, LINE, LINE].concat();
+    let stream = [LINE, &rest, &hello, &hello, PING].concat();
+    let expected = [
+        ("legacy", [LINE, b"{\"half a line"].concat()),
+        ("connect", hello.clone()),
+        ("mqtt", [PING, &publish].concat()),
+        ("legacy", [LINE, LINE].concat()),
+        ("connect", hello.clone()),
+        ("connect", hello.clone()),
+        ("mqtt", PING.to_vec()),
+    ];
+    for cut in 0..=stream.len() {
+        assert_eq!(whole(&[&stream[..cut], &stream[cut..]]), expected, "cut at {cut}");
+    }
+    let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+    assert_eq!(whole(&bytes), expected);
+}
+
+#[test]
+fn a_start_in_the_middle_of_mqtt_is_skipped_up_to_what_begins() {
+    let middle = [&b"ld\",\"x\":1}"[..], PING, &[0x30, 3, 0, 1, b'\n']].concat();
+    let hello = connect(5, "sys-usb");
+    let found = whole(&[&middle, &hello, PING]);
+    assert_eq!(found.last(), Some(&("mqtt", PING.to_vec())));
+    assert!(found.contains(&("connect", hello)), "{found:?}");
+    let found = whole(&[&middle, b"\n", LINE]);
+    assert_eq!(found.last(), Some(&("legacy", LINE.to_vec())));
+}
+
+#[test]
+fn the_tail_of_a_line_is_a_line() {
+    let tail = b"\"data\":[]}}\n";
+    assert_eq!(whole(&[tail, LINE]), [("legacy", [&tail[..], LINE].concat())]);
+}
+
+#[test]
+fn mqtt_that_has_lost_its_place_is_skipped_up_to_a_line() {
+    let hello = connect(4, "a");
+    let found = whole(&[&hello, b"type\":1}\n", LINE]);
+    let kinds: Vec<_> = found.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, ["connect", "skipped", "legacy"]);
+}
+
+/// What looks like CONNECTs, each with a client id of 32 KiB in which the next ones are, and which is
+/// wrong only somewhere far behind.
+fn poison(size: usize) -> Vec<u8> {
+    let header = b"\x10\xC2\x80\x02\0\x04MQTT\x04\x02\0\x3C\x7F\x7F";
+    let block = [header.repeat(0x7F7F / header.len()), vec![0xFF; header.len()]].concat();
+    block.repeat(size / block.len())
+}
+
+#[test]
+fn what_an_unsound_connect_was_looked_at_for_is_not_looked_at_again() {
+    let hello = connect(4, "a");
+    for before in [&b""[..], LINE, b"{\"half a line", &hello, &[&hello[..], b"?"].concat()] {
+        let stream = [before, &poison(1 << 20)].concat();
+        for cut in [stream.len(), 8 * 1024, 1000] {
+            let (mut detector, mut said) = (Detector::new(), Vec::new());
+            steps::taken();
+            for part in stream.chunks(cut) {
+                detector.push(part, SECOND);
+                take(&mut detector, &mut said);
+            }
+            let steps = steps::taken();
+            let most = 6 * u64::try_from(stream.len()).unwrap();
+            assert!(steps <= most, "{steps} for {} bytes", stream.len());
+            // A sound one is found behind it.
+            detector.push(&[&[0xFF; 1 << 17][..], &hello].concat(), SECOND);
+            take(&mut detector, &mut said);
+            assert_eq!(said.last(), Some(&("connect", hello.clone())));
+        }
+    }
 }
