@@ -4,7 +4,7 @@
 //! `sys-usb` is migrated and `vm-gui`, which is still MVP, calls it. Every command of the dictionary
 //! and both notifications cross in each. In the third `sys-usb` comes over to MQTT on its own channel,
 //! and goes back, while both call it; what `passerelle status` says is printed beside. In the fourth `sys-usb` is
-//! built on Safecor 1.2. The exit code is 0 only if all arrived.
+//! built on Safecor 1.2. In the fifth Dom0 is the last that is legacy. The exit code is 0 only if all arrived.
 
 #![allow(clippy::disallowed_methods, reason = "the demo plays the edges")]
 #![allow(clippy::indexing_slicing, reason = "a JSON value has null for what is not there")]
@@ -16,7 +16,7 @@ use peers::disks::REPOSITORY;
 use peers::mqtt_peer::Message;
 use peers::{
     Broker, Console, DEADLINE, Dialect, Disks, Dom0, ERROR, Gateway, LegacyDomain, Line, Missing,
-    MqttPeer, MqttServer, MvpServer, NEW_FILE, ROOTS, Table,
+    MqttPeer, MqttServer, MvpRouter, MvpServer, NEW_FILE, ROOTS, Table,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,9 @@ async fn main() -> ExitCode {
     let third = there_and_back(&program, &mut table).await;
     table.scene("vm-gui (MVP) calls sys-usb (Safecor 1.2)");
     let fourth = to_safecor(&program, &mut table).await;
-    for broken in [first, second, third, fourth].into_iter().filter_map(Result::err) {
+    table.scene("everyone calls Dom0, which is the last that is MVP");
+    let fifth = to_dom0(&program, &mut table).await;
+    for broken in [first, second, third, fourth, fifth].into_iter().filter_map(Result::err) {
         table.missing(broken.to_string());
     }
     table.end()
@@ -237,6 +239,37 @@ async fn to_safecor(program: &Path, table: &mut Table) -> Result<(), Missing> {
     for (command, topic, arguments, right) in calls {
         gui.ask("sys-usb", command, &arguments);
         table.row(&format!("{command} > {topic}"), arrived(&mut gui, right)).await;
+    }
+    Ok(())
+}
+
+/// Scene 5.
+async fn to_dom0(program: &Path, table: &mut Table) -> Result<(), Missing> {
+    let relay = tempfile::tempdir().map_err(|e| Missing::new(e.to_string()))?;
+    let key = format!("[dom0]\nrelay = \"{}\"\n", relay.path().display());
+    let mut dom0 = dom0_with(program, |gateway| gateway.with(&key)).await?;
+    let mut old = MvpRouter::start(relay.path())?;
+    let mut gui = dom0.legacy("vm-gui").await?;
+    old.connected("vm-gui").await?;
+    let [_, list_files, _, _, _, _, footprint, ..] = ROOTS;
+    dom0.broker.subscribed("Dom0", [format!("{list_files}/request")]).await?;
+    let filters = ["system/+/+/response/vm-scan"];
+    let mut scan = MqttPeer::connect(&dom0.broker.socket(), "vm-scan", &filters).await?;
+
+    let listed = json!({"nom_disque": REPOSITORY});
+    gui.ask("Dom0", "liste_fichiers", &listed);
+    let right = |l: &Line| l.answers("liste_fichiers") && l.data()["files"][0]["size"] == 13;
+    table.row("vm-gui (MVP) reads the repository: liste_fichiers", arrived(&mut gui, right)).await;
+    let file = json!({"disk": REPOSITORY, "filepath": "hello.txt"});
+    let calls: [Request; 2] = [
+        (list_files, "liste_fichiers", json!({"disk": REPOSITORY}), |a| {
+            a["files"][0]["size"] == 13
+        }),
+        (footprint, "get_file_footprint", file, |a| a["footprint"] == MD5),
+    ];
+    for (root, command, request, right) in calls {
+        let call = async { right_one(scan.call(root, &request).await?.json(), right) };
+        table.row(&format!("vm-scan (MQTT): {root} > {command}"), call).await;
     }
     Ok(())
 }

@@ -4,10 +4,10 @@ mod bare;
 mod changes;
 mod control;
 mod folder;
-mod observe;
 mod policy;
 mod reach;
 mod read;
+mod relay;
 mod store;
 
 use crate::diagnostic::{Finding, Findings, Source};
@@ -164,6 +164,8 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// `[observe]`, if it says where to relay: then nothing goes to MQTT.
     pub observe: Option<Observe>,
+    /// `[dom0]`, if it says where to relay: then the MVP's program on Dom0 goes on, and finds its sockets there.
+    pub dom0: Option<PathBuf>,
     /// `[control]`: the socket on which the gateway can be asked, if there is to be one.
     pub control: Option<PathBuf>,
     /// `[store]`, if it says where: then what waits for the broker outlives the gateway.
@@ -239,6 +241,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let (speaks, spoken) = reader.dialects(&mut fields);
     let channels = reader.channels(&mut fields);
     let observe = reader.observe(&mut fields, &channels);
+    let dom0 = reader.dom0(&mut fields, &channels);
     let control = reader.control(&mut fields);
     let store = reader.store(&mut fields);
     let limits = reader.limits(&mut fields);
@@ -298,6 +301,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
         broker,
         channels,
         observe,
+        dom0,
         control,
         store,
         limits,

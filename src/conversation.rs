@@ -67,6 +67,12 @@ pub enum Input {
     Elapse(Duration),
     /// A person has a domain that spoke MQTT taken for a legacy one again.
     TakeForLegacy(DomainName),
+    /// Dom0 is the MVP's program from now on, or is not.
+    Relay(bool),
+    /// It connects to a socket that it is offered, or closes it.
+    Socket(DomainName, bool),
+    /// Bytes of it, on a socket.
+    OnSocket(DomainName, Vec<u8>),
     /// These mapping files take the place of the ones before.
     Reload(Vec<String>),
 }
@@ -84,10 +90,22 @@ const INPUTS: &[&str] = &[
     "elapse",
     "reload",
     "take_for_legacy",
+    "relay",
+    "socket",
 ];
 
-const EFFECTS: &[&str] =
-    &["publish", "write", "refused", "ignored", "mode", "retry", "subscribe", "unsubscribe"];
+const EFFECTS: &[&str] = &[
+    "publish",
+    "write",
+    "refused",
+    "ignored",
+    "mode",
+    "retry",
+    "subscribe",
+    "unsubscribe",
+    "offered",
+    "withdrawn",
+];
 
 /// What a line may be, in words: `tunnel` is an input or, with `to`, an effect.
 fn kinds(keys: &[&str]) -> String {
@@ -120,19 +138,19 @@ pub fn parse(line: &str) -> Result<Input, String> {
     };
     if let Some(name) = domain("legacy")? {
         known(&["legacy", "message", "line", "base64"])?;
-        let has = |key: &str| object.get(key);
-        let mut bytes = match (has("message"), has("line"), has("base64")) {
-            (Some(message), None, None) => message.as_bytes().to_vec(),
-            (None, Some(line), None) => {
-                json::decode(line).ok_or("\"line\" must be a text")?.into_owned()
-            }
-            (None, None, Some(_)) => return Ok(Input::Legacy(name, bytes_of(text("base64")?)?)),
-            _ => {
-                return Err("a legacy input has a \"message\", a \"line\" or \"base64\"".into());
-            }
-        };
-        bytes.push(b'\n');
+        let bytes = line_of(&object)?;
         return Ok(Input::Legacy(name, bytes));
+    }
+    if let Some(name) = domain("socket")? {
+        known(&["socket", "connected", "message", "line", "base64"])?;
+        return match flag(&object, "connected")? {
+            Some(connected) => Ok(Input::Socket(name, connected)),
+            None => Ok(Input::OnSocket(name, line_of(&object)?)),
+        };
+    }
+    if let Some(relayed) = flag(&object, "relay")? {
+        known(&["relay"])?;
+        return Ok(Input::Relay(relayed));
     }
     if let Some(topic) = text("mqtt")? {
         known(&[
@@ -238,6 +256,24 @@ fn flag(object: &Object<'_>, key: &str) -> Result<Option<bool>, String> {
     }
 }
 
+/// The bytes of a line: as a message, as text, or as they are.
+fn line_of(object: &Object<'_>) -> Result<Vec<u8>, String> {
+    let has = |key: &str| object.get(key);
+    let mut bytes = match (has("message"), has("line"), has("base64")) {
+        (Some(message), None, None) => message.as_bytes().to_vec(),
+        (None, Some(line), None) => {
+            json::decode(line).ok_or("\"line\" must be a text")?.into_owned()
+        }
+        (None, None, Some(bytes)) => {
+            let text = json::decode_str(bytes).ok_or("\"base64\" must be a text")?;
+            return bytes_of(Some(text.into_owned()));
+        }
+        _ => return Err("a legacy input has a \"message\", a \"line\" or \"base64\"".into()),
+    };
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
 fn bytes_of(base64: Option<String>) -> Result<Vec<u8>, String> {
     let decoded = BASE64.decode(base64.unwrap_or_default());
     decoded.map_err(|error| format!("\"base64\": {error}"))
@@ -282,6 +318,19 @@ pub fn apply(
         Input::TakeForLegacy(name) => {
             gateway.take_for_legacy(&name).map_err(|why| format!("{name}: {why}"))?;
         }
+        Input::Relay(relayed) => gateway.relay(relayed),
+        Input::Socket(name, connected) => {
+            if !gateway.connect_socket(&name, connected) {
+                return Err(format!("Dom0's program is offered no socket {name}"));
+            }
+        }
+        Input::OnSocket(name, bytes) => {
+            if !gateway.receive_on(&name, &bytes) {
+                return Err(format!(
+                    "Dom0's program is not connected to {name}: write {{\"socket\":\"{name}\",\"connected\":true}} before"
+                ));
+            }
+        }
         Input::Reload(files) => gateway.reload(Arc::new(load(&files)?), Limits::default()),
     }
     Ok(gateway.take_effects())
@@ -297,6 +346,15 @@ pub fn render(effect: &Observed) -> String {
             field(&mut out, "write", name.as_str());
             out.extend_from_slice(b",\"message\":");
             out.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
+        }
+        Observed::WrittenOn(socket, line) => {
+            field(&mut out, "write", DomainName::dom0().as_str());
+            field(&mut out, "socket", socket.as_str());
+            out.extend_from_slice(b",\"message\":");
+            out.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
+        }
+        Observed::Offered(socket, is) => {
+            field(&mut out, if *is { "offered" } else { "withdrawn" }, socket.as_str());
         }
         Observed::Refused(refusal) => {
             field(&mut out, "refused", refusal.reason.as_str());

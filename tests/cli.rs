@@ -377,7 +377,7 @@ fn translate_says_which_line_is_wrong() {
     for (input, error) in [
         (
             "{\"elapse\":\"1s\"}\n{\"nope\":1}\n",
-            "line 2: an input has one of \"legacy\", \"mqtt\", \"connect\", \"disconnect\", \"unavailable\", \"stall\", \"nobody\", \"puback\", \"broker\", \"elapse\", \"reload\", \"take_for_legacy\", \"tunnel\"",
+            "line 2: an input has one of \"legacy\", \"mqtt\", \"connect\", \"disconnect\", \"unavailable\", \"stall\", \"nobody\", \"puback\", \"broker\", \"elapse\", \"reload\", \"take_for_legacy\", \"relay\", \"socket\", \"tunnel\"",
         ),
         (
             "\n{\"legacy\":\"vm-gui\",\"massage\":{}}\n",
@@ -489,7 +489,7 @@ fn the_shipped_example_has_every_key_at_its_default() {
 fn every_key_is_in_the_example() {
     // An unknown key in each table: the findings name the known ones.
     let wrong = "x = 1\nmappings = [\"m\"]\n[broker]\nurl = \"tcp://h:1\"\nx = 1\n[limits]\nx = 1\n\
-                 [log]\nx = 1\n[observe]\nx = 1\n[control]\nx = 1\n[store]\nx = 1\n[[channel]]\nunix = \"/a/*-msg.sock\"\nx = 1\n";
+                 [log]\nx = 1\n[observe]\nx = 1\n[dom0]\nx = 1\n[control]\nx = 1\n[store]\nx = 1\n[[channel]]\nunix = \"/a/*-msg.sock\"\nx = 1\n";
     let source = Arc::new(Source { name: "passerelle.toml".into(), text: wrong.into() });
     let Err(config::Error::Findings(findings)) = config::load(&source) else { panic!() };
     let unknown = |f: &&_| -> bool {
@@ -497,7 +497,7 @@ fn every_key_is_in_the_example() {
         finding.message.starts_with("unknown key")
     };
     let findings: Vec<_> = findings.iter().filter(unknown).collect();
-    assert_eq!(findings.len(), 8, "{findings:?}");
+    assert_eq!(findings.len(), 9, "{findings:?}");
     let keys: BTreeSet<&str> =
         findings.iter().flat_map(|f| f.help.rsplit_once(": ").unwrap().1.split(", ")).collect();
     assert!(keys.len() > 25, "{keys:?}");

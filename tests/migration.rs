@@ -36,6 +36,8 @@ use tokio::process::Command;
 use toml::de::{DeTable, DeValue};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const LIST: &str = "system/disks/list_files";
+const ANSWERS: &str = "system/disks/list_files/response/vm-gui";
 const PROGRAM: &str = env!("CARGO_BIN_EXE_passerelle");
 
 fn shipped(path: &str) -> String {
@@ -74,6 +76,8 @@ impl Machine {
 
     /// The script with the machine's own folders in the place of the real ones.
     fn here(&self, script: &str) -> String {
+        const CHECK: &str = "passerelle check /etc/passerelle/passerelle.toml";
+        let script = script.replace(CHECK, "rc-service passerelle here; passerelle check");
         let mut text = format!("rc-service passerelle here\n{script}");
         for folder in ["etc", "usr", "run", "var"] {
             for before in [" ", "\"unix:"] {
@@ -183,7 +187,7 @@ esac
 "#;
 
 /// What the document has done, in its order.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 enum Step {
     Run { script: String, expected: String },
     Scene(String),
@@ -217,9 +221,24 @@ fn steps(document: &str) -> Vec<Step> {
     steps
 }
 
-/// Who is there beside the gateway and its broker: two domains, and the program that each runs.
+/// The steps by which Dom0 moves, put after this scene: they are written down once, and go at any time.
+fn with_dom0_after(scene: &str, mut steps: Vec<Step>) -> Vec<Step> {
+    let at = |steps: &[Step], scene: &str| {
+        let is = |step: &Step| matches!(step, Step::Scene(name) if name == scene);
+        steps.iter().position(is).unwrap_or_else(|| panic!("no scene {scene}"))
+    };
+    let (from, to) = (at(&steps, "Dom0, at any time"), at(&steps, "end of Dom0"));
+    let moves: Vec<_> = steps.drain(from..=to).collect();
+    let moves = &moves[1..moves.len() - 1];
+    let place = at(&steps, scene) + 1;
+    steps.splice(place..place, moves.to_vec());
+    steps
+}
+
+/// Who is there beside the gateway and its broker: two domains, and the program that each runs; and Dom0's.
 struct Cast {
     router: Option<MvpRouter>,
+    moved_dom0: Option<MqttServer>,
     gui_console: Console,
     gui: Option<LegacyDomain>,
     moved_gui: Option<MqttPeer>,
@@ -245,6 +264,7 @@ impl Cast {
         let usb_console = Console::start(&sockets, "sys-usb")?;
         Ok(Self {
             router: None,
+            moved_dom0: None,
             gui: Some(legacy(&gui_console, "vm-gui").await?),
             gui_console,
             moved_gui: None,
@@ -270,6 +290,33 @@ impl Cast {
                 let router = self.router.take();
                 router.expect("it has started").stop().await;
             }
+            "Dom0 moves" => {
+                let router = self.router.take();
+                router.expect("it has started").stop().await;
+                let passwords = fs::read_to_string(machine.path("etc/passerelle/passwords"));
+                let passwords = passwords.map_err(|e| Missing::new(e.to_string()))?;
+                let secret = passwords.lines().find_map(|line| line.strip_prefix("Dom0:"));
+                let (secret, socket) = (secret.unwrap(), machine.path("run/mosquitto/mqtt.sock"));
+                let peer = MqttServer::start_as(
+                    &socket,
+                    ("Dom0", secret),
+                    (Dialect::Psec, &[LIST]),
+                    disks()?,
+                )
+                .await?;
+                self.moved_dom0 = Some(peer);
+            }
+            "the repository is listed" => match (&mut self.gui, &mut self.moved_gui) {
+                (Some(gui), _) => {
+                    let asked = json!({"nom_disque": "__repository__"});
+                    gui.call("Dom0", "liste_fichiers", &asked, "liste_fichiers").await?;
+                }
+                (None, gui) => {
+                    let asked = json!({"disk": "__repository__"});
+                    let gui = gui.as_mut().expect("it has moved");
+                    gui.call(LIST, &asked).await?;
+                }
+            },
             "sys-usb moves" => {
                 drop(self.usb.take());
                 let port = self.usb_console.port();
@@ -284,8 +331,9 @@ impl Cast {
             "vm-gui moves" => {
                 drop(self.gui.take());
                 let port = self.gui_console.port();
-                self.moved_gui = Some(MqttPeer::connect(port, "vm-gui", &[]).await?);
+                self.moved_gui = Some(MqttPeer::connect(port, "vm-gui", &[ANSWERS]).await?);
             }
+            "before the first domain moves" => {}
             other => panic!("a scene that nobody plays: {other}"),
         }
         Ok(())
@@ -293,11 +341,21 @@ impl Cast {
 }
 
 #[tokio::test]
-async fn the_migration_goes_as_written() -> Result<(), Box<dyn std::error::Error>> {
+async fn the_migration_goes_as_written_and_dom0_last() -> Result<(), Box<dyn std::error::Error>> {
+    migrate("vm-gui moves").await
+}
+
+#[tokio::test]
+async fn the_migration_goes_as_written_and_dom0_first() -> Result<(), Box<dyn std::error::Error>> {
+    migrate("before the first domain moves").await
+}
+
+/// Dom0 moves after this scene.
+async fn migrate(scene: &str) -> Result<(), Box<dyn std::error::Error>> {
     let machine = Machine::new();
     let mut cast = Cast::new(&machine).await?;
     let mut scripts = 0;
-    for step in steps(&shipped("MIGRATION.md")) {
+    for step in with_dom0_after(scene, steps(&shipped("MIGRATION.md"))) {
         match step {
             Step::Run { script, expected } => {
                 machine.run(&script, &expected).await;

@@ -289,7 +289,10 @@ impl Watched {
             Observed::Tunnelled(name, _, bytes) => {
                 assert!(self.mixed.contains(name) && !bytes.is_empty(), "{shown}");
             }
-            Observed::Subscribed(..) | Observed::Unsubscribed(..) => {
+            Observed::Subscribed(..)
+            | Observed::Unsubscribed(..)
+            | Observed::WrittenOn(..)
+            | Observed::Offered(..) => {
                 panic!("nobody asked: {shown}")
             }
             Observed::Ignored(..) => {}

@@ -23,6 +23,7 @@ impl Config {
             broker,
             channels,
             observe,
+            dom0,
             control,
             store,
             grace,
@@ -39,6 +40,8 @@ impl Config {
             ("watch", *watch == started.watch),
             ("confine", *confine == started.confine),
             ("observe.relay", *observe == started.observe),
+            // To offer no more sockets takes nothing that a running gateway has not.
+            ("dom0.relay", dom0.is_none() || *dom0 == started.dom0),
             ("control.socket", *control == started.control),
             ("store", *store == started.store),
             ("state_dir", *state_dir == started.state_dir),

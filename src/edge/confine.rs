@@ -163,9 +163,8 @@ fn others(config: &Config) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     if let Some(socket) = &config.control {
         all.push((folder_of(socket).to_owned(), OFFER));
     }
-    if let Some(observe) = &config.observe {
-        all.push((observe.relay.clone(), OFFER));
-    }
+    let relays = config.observe.iter().map(|observe| &observe.relay).chain(&config.dom0);
+    all.extend(relays.map(|relay| (relay.clone(), OFFER)));
     if let Some(store) = &config.store {
         all.push((store.dir.clone(), KEEP));
         all.push((store::BOOT_ID.into(), READ));

@@ -24,8 +24,8 @@ pub(super) struct Handle {
 struct Inner {
     gateway: Gateway,
     pumps: BTreeMap<Pump, Arc<Notify>>,
-    /// Domains that have no pump yet.
-    born: Vec<DomainName>,
+    /// The pumps that are to be there and are not yet.
+    born: Vec<Pump>,
     /// Logs that their domains have left, on the way to the pump that sends what is in them.
     left: VecDeque<(DomainName, StoreLog)>,
     /// Wakes whoever starts pumps.
@@ -86,9 +86,9 @@ impl Handle {
             others = true;
             match (inner.pumps.get(&pump), pump) {
                 (Some(notify), _) => notify.notify_one(),
-                (None, Pump::Domain(name)) if inner.gateway.has(&name) => {
-                    if !inner.born.contains(&name) {
-                        inner.born.push(name);
+                (None, pump) if inner.gateway.has(&pump) => {
+                    if !inner.born.contains(&pump) {
+                        inner.born.push(pump);
                     }
                     inner.births.notify_one();
                 }
@@ -121,12 +121,12 @@ impl Handle {
         deadline.map(|at| self.clock.at(at))
     }
 
-    /// A domain that needs a pump.
-    pub async fn born(&self) -> DomainName {
+    /// A pump that is to be there.
+    pub async fn born(&self) -> Pump {
         let births = Arc::clone(&self.lock().births);
         loop {
-            if let Some(name) = self.lock().born.pop() {
-                return name;
+            if let Some(pump) = self.lock().born.pop() {
+                return pump;
             }
             births.notified().await;
         }
@@ -137,12 +137,12 @@ impl Handle {
         Arc::clone(self.lock().pumps.entry(pump).or_default())
     }
 
-    /// A domain's pump ends, unless the domain is there again.
-    pub fn leave(&self, name: &DomainName) -> bool {
+    /// A pump ends, unless its domain, or its socket, is there again.
+    pub fn leave(&self, pump: &Pump) -> bool {
         let mut inner = self.lock();
-        let ends = !inner.gateway.has(name);
+        let ends = !inner.gateway.has(pump);
         if ends {
-            inner.pumps.remove(&Pump::Domain(name.clone()));
+            inner.pumps.remove(pump);
         }
         ends
     }

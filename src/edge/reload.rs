@@ -119,6 +119,7 @@ impl Reload {
                     limits: config.limits,
                     logins,
                     mappings: config.mappings,
+                    relayed: config.dom0.is_some(),
                 };
                 engine.tell(None, |gateway, now| gateway.reload(reloaded, now));
                 tracing::info!(rows, "reloaded");

@@ -7,15 +7,16 @@ use super::handle::Handle;
 use super::lock::{Lock, NotTaken};
 use super::log::Log;
 use super::memory::{self, LOST, monotonic};
+use super::offered::OfferFolder;
 use super::own_pump::{Left, OwnPump};
-use super::pump::{DomainPump, Place, Shared};
+use super::pump::{DomainPump, Offers, Place, Shared, SocketPump};
 use super::reload::Reload;
 use super::secrets;
 use super::session::{ReadRoom, load};
 use super::store::StoreFolder;
 use super::watch::{Change, Watch};
 use crate::config::{Channel, Config, domain_of};
-use crate::engine::gateway::{Gateway, Parts};
+use crate::engine::gateway::{Gateway, Parts, Pump};
 use crate::engine::identity::Identity;
 use crate::engine::name::DomainName;
 use crate::engine::proxy::Setting;
@@ -43,6 +44,8 @@ struct Gate {
     pumps: JoinSet<()>,
     /// Where the domains' channels are.
     places: BTreeMap<DomainName, Place>,
+    /// Where Dom0's program finds the sockets that it is offered.
+    offers: Option<OfferFolder>,
 }
 
 /// Runs the gateway until SIGTERM or SIGINT.
@@ -68,6 +71,7 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
         nonce: format!("{random:016x}").into(),
     };
     let changes = watch(&config)?;
+    let offers = open_offers(&config).await?;
     confined.log();
     let asked = control::serve(config.control.as_deref(), &config.state_dir).await;
     let reload = Reload::new(&config, log, confined)?;
@@ -81,6 +85,7 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
     let broker = config.broker.address.clone();
     let parts = Parts {
         behind: config.behind(),
+        relayed: config.dom0.is_some(),
         logins,
         session: session::Settings {
             client_id: String::new(),
@@ -118,7 +123,8 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
     let own = tokio::spawn(OwnPump::new(shared.clone(), saver).run(left));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %instance, rows, "passerelle starts");
     super::service::ready();
-    let mut gate = Gate { config, shared, pumps: JoinSet::new(), places: BTreeMap::new() };
+    let (pumps, places) = (JoinSet::new(), BTreeMap::new());
+    let mut gate = Gate { config, shared, pumps, places, offers };
     gate.open_serial();
     gate.until_told(changes, asked, signals, reload).await;
     gate.finish(own).await;
@@ -135,6 +141,13 @@ fn watch(config: &Config) -> Result<mpsc::Receiver<Change>, String> {
         }
     }
     Ok(changes)
+}
+
+/// The folder of the sockets that Dom0's program is offered.
+async fn open_offers(config: &Config) -> Result<Option<OfferFolder>, String> {
+    let Some(relay) = &config.dom0 else { return Ok(None) };
+    let folder = OfferFolder::open(relay.clone()).await;
+    folder.map(Some).map_err(|error| format!("{}: {error}", relay.display()))
 }
 
 /// Opens the store, if there is to be one. Says why it cannot be used, or what it cannot keep.
@@ -218,6 +231,9 @@ fn is_there(config: &Config, on_mqtt: &BTreeSet<DomainName>, name: &DomainName) 
     if let Some(Identity::Behind { own, .. }) = config.behind() {
         return *name == own;
     }
+    if name.is_dom0() && config.dom0.is_some() {
+        return true;
+    }
     let socket = |channel: &Channel| match channel {
         Channel::Unix(pattern) => has_socket(pattern, name),
         Channel::Serial(..) => false,
@@ -275,7 +291,7 @@ impl Gate {
         loop {
             tokio::select! {
                 Some(change) = changes.recv() => self.changed(change),
-                name = engine.born() => self.start(name),
+                pump = engine.born() => self.start(pump),
                 Some(ended) = self.pumps.join_next(), if !self.pumps.is_empty() => {
                     if let Err(error) = ended {
                         tracing::error!(%error, help = "this is a fault of passerelle: report it, and restart it", "a domain's task has failed: it is not served any more");
@@ -344,12 +360,35 @@ impl Gate {
         self.shared.engine.tell(None, |gateway, now| gateway.appeared(&identity, now));
     }
 
-    /// Starts a domain's pump.
-    fn start(&mut self, name: DomainName) {
-        if let Some(place) = self.places.get(&name) {
-            let pump = DomainPump::new(self.shared.clone(), name, place.clone());
-            self.pumps.spawn(pump.run());
+    /// Starts a pump.
+    fn start(&mut self, pump: Pump) {
+        let shared = self.shared.clone();
+        match pump {
+            Pump::Domain(name) => {
+                let offered = Some(&Place::Offered).filter(|_| name.is_dom0());
+                let Some(place) = offered.or_else(|| self.places.get(&name)).cloned() else {
+                    return;
+                };
+                self.pumps.spawn(DomainPump::new(shared, name, place).run());
+            }
+            Pump::Socket(name) => {
+                let Some(folder) = self.offers.clone() else { return };
+                let like = self.socket_like(&name).unwrap_or(folder.path()).to_owned();
+                let pump = SocketPump::new(shared, name, Offers { folder, like });
+                self.pumps.spawn(pump.run());
+            }
+            Pump::Own => {}
         }
+    }
+
+    /// Whoever may connect to this may connect to what is offered in its place: the domain's own socket, or that of
+    /// another one.
+    fn socket_like(&self, name: &DomainName) -> Option<&Path> {
+        let mut places = self.places.get(name).into_iter().chain(self.places.values());
+        places.find_map(|place| match place {
+            Place::Unix(path) => Some(path.as_path()),
+            Place::Serial(_) | Place::Offered => None,
+        })
     }
 
     /// Takes nothing more in, lets everything out, for the grace period at most.

@@ -19,6 +19,12 @@ pub enum Identity {
 }
 
 impl Identity {
+    /// Whether it is Dom0's own: the program of the MVP, on sockets that the gateway offers it.
+    #[must_use]
+    pub fn is_relayed(&self) -> bool {
+        matches!(self, Self::Domain(name) if name.is_dom0())
+    }
+
     /// The name under which the channel is known: its domain's, or the gateway's own on the wire.
     #[must_use]
     pub fn name(&self) -> &DomainName {

@@ -3,7 +3,7 @@
 use super::limits::{has_room, weight};
 use super::name::DomainName;
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
@@ -41,12 +41,31 @@ pub struct QueuedLine {
     pub delivery: Option<DeliveryId>,
 }
 
-/// Lines in order, the first perhaps written in part.
+/// The way that a line goes to a domain that has several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// Its name.
+    pub name: DomainName,
+    /// How long the line waits for the way to open.
+    pub until: Duration,
+}
+
+/// A line that waits.
+#[derive(Debug)]
+struct WaitingLine {
+    queued: QueuedLine,
+    /// `None`: the only one, which is always open.
+    way: Option<Way>,
+}
+
+/// Lines in order, the first perhaps written in part. One whose way is closed lets those of others go first.
 #[derive(Debug)]
 pub struct Queue {
     /// What may wait, in bytes.
     limit: usize,
-    entries: VecDeque<QueuedLine>,
+    entries: VecDeque<WaitingLine>,
+    /// The ways that are open.
+    open: BTreeSet<DomainName>,
     /// What the entries weigh against the limit.
     weight: usize,
     bytes: usize,
@@ -65,6 +84,7 @@ impl Queue {
         Self {
             limit,
             entries: VecDeque::new(),
+            open: BTreeSet::new(),
             weight: 0,
             bytes: 0,
             written: 0,
@@ -77,36 +97,112 @@ impl Queue {
     /// From now on about `limit` bytes may wait. What waits already stays.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
-        self.weight = self.entries.iter().map(|e| weight(e.line.len(), limit)).sum();
+        self.count();
     }
 
-    /// Adds a line.
-    pub fn push(&mut self, entry: QueuedLine, now: Duration) {
-        if self.entries.is_empty() {
+    /// Adds a line, and the way that it goes, if there are several.
+    pub fn push(&mut self, queued: QueuedLine, way: Option<Way>, now: Duration) {
+        if self.next().is_none() {
             self.progress = now;
         }
-        self.weight += weight(entry.line.len(), self.limit);
-        self.bytes += entry.line.len();
-        self.entries.push_back(entry);
+        self.weight += weight(queued.line.len(), self.limit);
+        self.bytes += queued.line.len();
+        self.entries.push_back(WaitingLine { queued, way });
+    }
+
+    /// Where the line is that is written next.
+    fn next(&self) -> Option<usize> {
+        let is_open = |entry: &WaitingLine| match &entry.way {
+            Some(way) => self.open.contains(&way.name),
+            None => true,
+        };
+        self.entries.iter().position(is_open)
     }
 
     /// The bytes to be written next.
     #[must_use]
     pub fn chunk(&self) -> Option<&[u8]> {
-        self.entries.front()?.line.get(self.written..)
+        self.entries.get(self.next()?)?.queued.line.get(self.written..)
+    }
+
+    /// The way of [`Queue::chunk`].
+    #[must_use]
+    pub fn way(&self) -> Option<&DomainName> {
+        let entry = self.entries.get(self.next()?)?;
+        entry.way.as_ref().map(|way| &way.name)
+    }
+
+    /// The way of the line that was added last.
+    #[must_use]
+    pub fn newest_way(&self) -> Option<&DomainName> {
+        self.entries.back()?.way.as_ref().map(|way| &way.name)
+    }
+
+    /// A way is open from now on.
+    pub fn open(&mut self, way: DomainName, now: Duration) {
+        if self.next().is_none() {
+            self.progress = now;
+        }
+        self.open.insert(way);
+    }
+
+    /// A way is closed: a line of which it had a part is written again from its beginning.
+    pub fn close(&mut self, way: &DomainName, now: Duration) {
+        if self.way() == Some(way) {
+            self.rewind(now);
+        }
+        self.open.remove(way);
+    }
+
+    /// The lines that wait for their ways to open.
+    fn closed(&self) -> impl Iterator<Item = (usize, &Way)> {
+        let entries = self.entries.iter().enumerate();
+        let ways = entries.filter_map(|(at, entry)| Some((at, entry.way.as_ref()?)));
+        ways.filter(|(_, way)| !self.open.contains(&way.name))
+    }
+
+    /// The ways that are not open, and that lines wait for.
+    pub fn wanted(&self) -> BTreeSet<DomainName> {
+        self.closed().map(|(_, way)| way.name.clone()).collect()
+    }
+
+    /// Until when the first of the lines waits whose ways are not open.
+    #[must_use]
+    pub fn earliest(&self) -> Option<Duration> {
+        self.closed().map(|(_, way)| way.until).min()
+    }
+
+    /// Gives up the lines whose ways are not open, and that are not to wait for them any longer.
+    pub fn give_up_closed(&mut self, is_over: impl Fn(&Way) -> bool) -> Vec<(QueuedLine, Way)> {
+        let mut over: Vec<_> =
+            self.closed().filter(|(_, w)| is_over(w)).map(|(at, _)| at).collect();
+        let mut given_up = Vec::new();
+        while let Some(entry) = over.pop().and_then(|at| self.entries.remove(at)) {
+            given_up.extend(entry.way.map(|way| (entry.queued, way)));
+        }
+        self.count();
+        given_up.reverse();
+        given_up
+    }
+
+    fn count(&mut self) {
+        let lines = || self.entries.iter().map(|entry| entry.queued.line.len());
+        (self.weight, self.bytes) = (lines().map(|l| weight(l, self.limit)).sum(), lines().sum());
     }
 
     /// Takes note that so many bytes of [`Queue::chunk`] have been written; gives a line that is done.
     pub fn written(&mut self, count: usize, now: Duration) -> Option<QueuedLine> {
         self.progress = now;
         self.stuck = false;
+        let entry = self.entries.remove(self.next()?)?;
         self.written += count;
-        let whole = self.entries.front().is_some_and(|e| self.written >= e.line.len());
-        if !whole {
+        if self.written < entry.queued.line.len() {
+            // It stays the next, whichever ways open meanwhile.
+            self.entries.push_front(entry);
             return None;
         }
         self.written = 0;
-        let entry = self.entries.pop_front()?;
+        let entry = entry.queued;
         self.weight -= weight(entry.line.len(), self.limit);
         self.bytes -= entry.line.len();
         self.past.truncate(REMEMBERED - 1);
@@ -127,10 +223,10 @@ impl Queue {
         self.stuck = false;
     }
 
-    /// When something was last written, or had to wait first. `None` if nothing waits.
+    /// When something was last written, or had to wait first. `None` if nothing waits that could be written.
     #[must_use]
     pub fn waiting_since(&self) -> Option<Duration> {
-        (!self.entries.is_empty()).then_some(self.progress)
+        self.next().map(|_| self.progress)
     }
 
     /// Gives up all lines of a domain that does not read. A line that was begun stays, and the domain stays
@@ -144,9 +240,9 @@ impl Queue {
     /// Gives up all lines but one that was written in part, for the rest of it has to follow.
     pub fn give_up(&mut self) -> Vec<QueuedLine> {
         let keep = usize::from(self.written > 0);
-        let given_up: Vec<_> = self.entries.drain(keep.min(self.entries.len())..).collect();
-        self.weight = self.entries.iter().map(|e| weight(e.line.len(), self.limit)).sum();
-        self.bytes = self.entries.iter().map(|e| e.line.len()).sum();
+        let given_up = self.entries.drain(keep.min(self.entries.len())..);
+        let given_up = given_up.map(|entry| entry.queued).collect();
+        self.count();
         given_up
     }
 
@@ -178,6 +274,7 @@ impl Queue {
     /// The lines that wait, and of each what has not been written.
     pub fn unwritten(&self) -> impl Iterator<Item = (&QueuedLine, Bytes)> {
         self.entries.iter().enumerate().map(|(at, entry)| {
+            let entry = &entry.queued;
             let written = if at == 0 { self.written.min(entry.line.len()) } else { 0 };
             (entry, entry.line.slice(written..))
         })
@@ -185,7 +282,7 @@ impl Queue {
 
     /// The lines that wait.
     pub fn iter(&self) -> impl Iterator<Item = &QueuedLine> {
-        self.entries.iter()
+        self.entries.iter().map(|entry| &entry.queued)
     }
 }
 

@@ -105,6 +105,8 @@ pub enum IgnoreReason {
     Own,
     /// The gateway's own line came back.
     Echo,
+    /// Dom0's old router passes on what is another domain's.
+    Forwarded,
     /// Another domain carries it out.
     OtherHandler,
     /// Another domain asked for it.
@@ -126,6 +128,7 @@ impl IgnoreReason {
         match self {
             Self::Own => "own",
             Self::Echo => "echo",
+            Self::Forwarded => "forwarded",
             Self::OtherHandler => "other handler",
             Self::OtherRequester => "other requester",
             Self::Repeat => "repeat",

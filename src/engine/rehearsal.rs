@@ -31,6 +31,10 @@ pub enum Observed {
     Published(String, Publish),
     /// It writes a line to a domain.
     Written(DomainName, Bytes),
+    /// It writes a line to Dom0's program, on this socket.
+    WrittenOn(DomainName, Bytes),
+    /// It offers Dom0's program a socket of this name, or no longer does.
+    Offered(DomainName, bool),
     /// It refuses a message.
     Refused(Refusal),
     /// It has nothing to do.
@@ -93,6 +97,9 @@ pub struct Rehearsal {
     deserted: BTreeSet<String>,
     /// What the broker says to the next publish on a topic.
     codes: BTreeMap<String, u8>,
+    /// Whether Dom0's program goes on; the sockets that it is offered, and whether it has connected to them.
+    relayed: bool,
+    sockets: BTreeMap<DomainName, bool>,
     broker_is_there: bool,
     keeps_sessions: bool,
     shows_sessions: bool,
@@ -114,6 +121,7 @@ impl Rehearsal {
     fn made(setting: Setting, legacy: &[DomainName], now: Now, shows_sessions: bool) -> Self {
         let parts = Parts {
             behind: None,
+            relayed: false,
             logins: Logins::default(),
             session: Settings {
                 client_id: String::new(),
@@ -158,6 +166,8 @@ impl Rehearsal {
             tunnels: BTreeSet::new(),
             deserted: BTreeSet::new(),
             codes: BTreeMap::new(),
+            relayed: false,
+            sockets: BTreeMap::new(),
             broker_is_there: true,
             keeps_sessions: true,
             shows_sessions,
@@ -207,9 +217,42 @@ impl Rehearsal {
             logins: Logins::default(),
             known: self.setting.table.domains(),
             mappings: Vec::new(),
+            relayed: self.relayed,
         };
         self.gateway.reload(reloaded, self.now);
         self.carry_out();
+    }
+
+    /// From now on Dom0 is the MVP's program, on sockets that it is offered, or is so no longer.
+    pub fn relay(&mut self, relayed: bool) {
+        let dom0 = DomainName::dom0();
+        if !self.names.contains(&dom0) {
+            self.names.push(dom0);
+        }
+        self.relayed = relayed;
+        self.apply();
+    }
+
+    /// Dom0's program connects to a socket, or closes it. Says whether it is offered.
+    pub fn connect_socket(&mut self, name: &DomainName, connects: bool) -> bool {
+        let Some(is_open) = self.sockets.get_mut(name) else { return false };
+        *is_open = connects;
+        match connects {
+            true => self.gateway.socket_opened(name, self.now),
+            false => self.gateway.socket_closed(name, "disconnected", self.now),
+        }
+        self.carry_out();
+        true
+    }
+
+    /// Bytes of Dom0's program, on a socket. Says whether it has connected to it.
+    pub fn receive_on(&mut self, name: &DomainName, bytes: &[u8]) -> bool {
+        let is_open = self.sockets.get(name) == Some(&true);
+        if is_open {
+            self.gateway.socket_received(name, bytes, false, self.now);
+            self.carry_out();
+        }
+        is_open
     }
 
     /// A domain's channel is there.
@@ -412,11 +455,34 @@ impl Rehearsal {
             while let Some((pump, effect)) = self.gateway.next_of_all() {
                 self.do_one(&pump, effect);
             }
-            if !self.pass_through() && !self.wake_those_due() {
+            if !self.offer() && !self.pass_through() && !self.wake_those_due() {
                 self.gateway.take_woken();
                 return;
             }
         }
+    }
+
+    /// Does what the pumps of the sockets do. Says whether there was anything.
+    fn offer(&mut self) -> bool {
+        let before = self.effects.len();
+        let offered: BTreeSet<_> = self.gateway.sockets().cloned().collect();
+        for name in self.sockets.keys().filter(|name| !offered.contains(*name)) {
+            self.effects.push(Observed::Offered(name.clone(), false));
+        }
+        self.sockets.retain(|name, _| offered.contains(name));
+        for name in offered {
+            if !self.sockets.contains_key(&name) {
+                self.sockets.insert(name.clone(), false);
+                self.effects.push(Observed::Offered(name, true));
+            }
+        }
+        for (name, _) in self.sockets.iter().filter(|(_, is_open)| **is_open) {
+            while let Some(line) = self.gateway.to_socket(name).map(Bytes::copy_from_slice) {
+                self.gateway.socket_written(name, line.len(), self.now);
+                self.effects.push(Observed::WrittenOn(name.clone(), line));
+            }
+        }
+        self.effects.len() > before
     }
 
     /// Wakes the gateway for the pumps whose time has come. Says whether there were any.
@@ -433,7 +499,7 @@ impl Rehearsal {
 
     fn do_one(&mut self, pump: &Pump, effect: gateway::Effect) {
         let domain = match pump {
-            Pump::Own => None,
+            Pump::Own | Pump::Socket(_) => None,
             Pump::Domain(name) => Some(name.clone()),
         };
         match (effect, domain) {

@@ -12,7 +12,9 @@ pub fn of_channel(table: &Table, identity: &Identity) -> BTreeSet<String> {
     for row in table.commands() {
         let handles = match identity {
             Identity::Domain(own) => {
-                row.handlers.iter().any(|h| h.domain.as_ref().is_none_or(|d| d == own))
+                // Dom0's program would pass on to everyone once more what is everyone's.
+                let is_one_of_all = !identity.is_relayed();
+                row.handlers.iter().any(|h| h.domain.as_ref().map_or(is_one_of_all, |d| d == own))
             }
             Identity::Behind { .. } => true,
         };

@@ -17,6 +17,7 @@ mod away;
 mod broker;
 mod confined;
 mod control;
+mod dom0;
 mod domu;
 mod domu_port;
 mod guarded;

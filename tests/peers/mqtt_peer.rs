@@ -141,9 +141,18 @@ impl fmt::Display for Acked {
 impl MqttPeer {
     /// Connects and subscribes; returns once the subscriptions are acknowledged.
     pub async fn connect(socket: &Path, name: &str, filters: &[&str]) -> Result<Self, Missing> {
+        Self::connect_with(socket, (name, &secret_of(name)), filters).await
+    }
+
+    /// The same, with a secret of its own.
+    pub async fn connect_with(
+        socket: &Path,
+        (name, secret): (&str, &str),
+        filters: &[&str],
+    ) -> Result<Self, Missing> {
         let mut options = MqttOptions::new(name, socket.to_string_lossy(), 0);
         options.set_transport(Transport::unix());
-        options.set_credentials(name, secret_of(name));
+        options.set_credentials(name, secret);
         options.set_clean_start(false);
         options.set_session_expiry_interval(Some(3600));
         options.set_max_packet_size(Some(LARGEST));

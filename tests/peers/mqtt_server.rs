@@ -4,7 +4,7 @@ use super::dialects::Reply;
 use super::json::encode;
 use super::mqtt_peer::{Message, MqttPeer, Publisher};
 use super::mqtt_peer_311::{MqttPeer311, Publisher311};
-use super::{Dialect, Disks, Inbox, Missing};
+use super::{Dialect, Disks, Inbox, Missing, secret_of};
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
@@ -41,12 +41,22 @@ impl MqttServer {
         disks: Disks,
     ) -> Result<Self, Missing> {
         let roots = dialect.roots();
+        Self::start_as(socket, (name, &secret_of(name)), (dialect, &roots), disks).await
+    }
+
+    /// The same, with a secret of its own, for some of the dialect's requests.
+    pub async fn start_as(
+        socket: &Path,
+        (name, secret): (&str, &str),
+        (dialect, roots): (Dialect, &[&str]),
+        disks: Disks,
+    ) -> Result<Self, Missing> {
         let bare: Vec<_> = roots.iter().map(|root| format!("{root}/request")).collect();
         let suffixed: Vec<_> = roots.iter().map(|root| format!("{root}/request/+")).collect();
         let mut filters: Vec<&str> = bare.iter().map(|filter| &**filter).collect();
         let (mut asked, out, session) = if dialect == Dialect::Psec {
             filters.extend(suffixed.iter().map(|filter| &**filter));
-            let mut peer = MqttPeer::connect(socket, name, &filters).await?;
+            let mut peer = MqttPeer::connect_with(socket, (name, secret), &filters).await?;
             let asked =
                 std::mem::replace(&mut peer.inbox, Inbox::new(name, mpsc::unbounded_channel().1));
             (asked, Out::Five(peer.publisher()), Session::Five(peer))

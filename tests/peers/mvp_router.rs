@@ -3,10 +3,11 @@
 
 use super::json::encode;
 use super::legacy::{Line, notification, response};
-use super::{DEADLINE, Missing};
+use super::{DEADLINE, Inbox, Missing};
 use passerelle::edge::watch::{Change, Watch};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
@@ -17,11 +18,29 @@ use tokio::task::{JoinHandle, JoinSet};
 /// A router that runs until it is dropped, or stopped. Unlike the shipped one it need not look for
 /// sockets every 5 s, keeps messages in order, and survives lines that are no object.
 pub struct MvpRouter {
+    /// What it was told, and on which socket.
+    pub inbox: Inbox<Told>,
+    say: mpsc::UnboundedSender<(String, Option<Line>)>,
     connected: watch::Receiver<BTreeSet<String>>,
     task: JoinHandle<()>,
 }
 
+/// A line, and the socket that it came on.
+pub struct Told {
+    /// The socket's name, less its end.
+    pub socket: String,
+    /// The line.
+    pub line: Line,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.socket, self.line)
+    }
+}
+
 struct Routing {
+    heard: mpsc::UnboundedSender<Told>,
     writers: BTreeMap<String, OwnedWriteHalf>,
     /// Whom it has been connected to: it looks at nobody twice.
     known: BTreeSet<String>,
@@ -38,7 +57,10 @@ impl MvpRouter {
             .map_err(|e| Missing::new(format!("the router cannot look: {e}")))?;
         let (connected, seen) = watch::channel(BTreeSet::new());
         let (lines, mut incoming) = mpsc::unbounded_channel();
+        let (heard, inbox) = mpsc::unbounded_channel();
+        let (say, inbox) = (lines.clone(), Inbox::new("the router", inbox));
         let mut routing = Routing {
+            heard,
             writers: BTreeMap::new(),
             known: BTreeSet::new(),
             states: BTreeMap::new(),
@@ -54,13 +76,18 @@ impl MvpRouter {
                         Change::Disappeared(_) | Change::Failing(..) => {}
                     },
                     Some((from, line)) = incoming.recv() => match line {
-                        Some(line) => routing.route(&from, &line).await,
+                        Some(line) => routing.hear(&from, line).await,
                         None => routing.lost(&from),
                     },
                 }
             }
         });
-        Ok(Self { connected: seen, task })
+        Ok(Self { inbox, say, connected: seen, task })
+    }
+
+    /// Has it route a line, as if it had heard it, or said it itself.
+    pub fn route(&self, line: String) {
+        let _ = self.say.send((String::new(), Some(Line::new(line))));
     }
 
     /// Waits until it is connected to a domain.
@@ -119,12 +146,15 @@ impl Routing {
         self.connected.send_replace(self.writers.keys().cloned().collect());
     }
 
-    async fn route(&mut self, from: &str, line: &Line) {
+    async fn hear(&mut self, socket: &str, line: Line) {
         let again = format!("{}\n", encode(&line.value));
         match line.value["destination"].as_str().unwrap_or_default() {
             "tous" => self.everyone(&again).await,
-            "Dom0" => self.answer(from, line).await,
+            "Dom0" => self.answer(&line).await,
             to => self.write(to, &again).await,
+        }
+        if !socket.is_empty() {
+            let _ = self.heard.send(Told { socket: socket.to_owned(), line });
         }
     }
 
@@ -141,11 +171,20 @@ impl Routing {
     }
 
     /// What it does itself.
-    async fn answer(&mut self, from: &str, line: &Line) {
+    async fn answer(&mut self, line: &Line) {
+        let from = line.value["source"].as_str().unwrap_or_default();
         let repository = |member: &str| line.arguments()[member] == "__repository__";
         if line.asks("liste_fichiers") && repository("nom_disque") {
-            let data = json!({"disk": "__repository__", "files": []});
+            let file = json!({"type": "file", "path": "/", "name": "déjà là.txt", "size": 13});
+            let data = json!({"disk": "__repository__", "files": [file]});
             let answer = response("Dom0", from, "liste_fichiers", &data);
+            self.write(from, &format!("{answer}\n")).await;
+        } else if line.asks("get_file_footprint") && repository("disk") {
+            let (filepath, footprint) =
+                (&line.arguments()["filepath"], "6f5902ac237024bdd0c176cb93063dc4");
+            let data =
+                json!({"filepath": filepath, "disk": "__repository__", "footprint": footprint});
+            let answer = response("Dom0", from, "file_footprint", &data);
             self.write(from, &format!("{answer}\n")).await;
         } else if line.tells("etat_domu") {
             let state = line.data().to_string();

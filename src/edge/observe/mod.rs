@@ -3,7 +3,6 @@
 
 mod backlog;
 mod learner;
-mod offer;
 mod pipe;
 mod relay;
 
@@ -12,12 +11,12 @@ use super::confine::Confined;
 use super::control::{self, Asked, Request};
 use super::lock::{Holder, Lock, NotTaken};
 use super::log::Log;
+use super::offered::OfferFolder;
 use super::watch::{Change, Watch};
 use crate::config::{Channel, Config, Observe, domain_of};
 use crate::engine::proxy::Setting;
 pub use learner::FILE;
 use learner::Learner;
-use offer::OfferFolder;
 use relay::{Control, Relay};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

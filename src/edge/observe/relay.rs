@@ -4,11 +4,10 @@
 
 use super::backlog::Backlog;
 use super::learner::Ear;
-use super::offer::{OfferFolder, offer};
 use super::pipe::{CHUNK, read, read_out, rest_of, write};
 use crate::edge::channel::{Channel, drain, is_absent};
 use crate::edge::clock::wait;
-use crate::edge::offered::Offered;
+use crate::edge::offered::{OfferFolder, Offered, offer};
 use crate::engine::coverage::Speaker;
 use crate::engine::limits::Limits;
 use bytes::{Buf as _, BytesMut};

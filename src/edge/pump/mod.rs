@@ -5,6 +5,7 @@ mod end;
 mod link;
 mod log;
 mod port;
+mod socket;
 
 use super::clock::wait;
 use super::handle::Handle;
@@ -20,6 +21,7 @@ use crate::engine::session::SessionInput;
 use link::{FromBroker, Link};
 pub(super) use port::Place;
 use port::Port;
+pub(super) use socket::{Offers, SocketPump};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -188,7 +190,7 @@ impl DomainPump {
             Effect::Ignored(why, from) => {
                 tracing::debug!(domain = %self.name, %from, why = why.as_str(), "ignored");
             }
-            Effect::End => return self.shared.engine.leave(&self.name),
+            Effect::End => return self.shared.engine.leave(&self.me),
             // They say what is so; what is to be written is asked for when it can be.
             Effect::Write | Effect::Mode(_) | Effect::Retry(_) => {}
             // They are the gateway's own pump's.

@@ -24,6 +24,8 @@ const LAST: Duration = Duration::from_secs(1);
 pub(in crate::edge) enum Place {
     Unix(PathBuf),
     Serial(PathBuf),
+    /// Dom0's: its program connects to sockets that have pumps of their own.
+    Offered,
 }
 
 /// A channel that comes and goes.
@@ -49,6 +51,10 @@ impl Port {
         let (path, opened) = match &self.place {
             Place::Unix(path) => (path, connect_unix(path).await),
             Place::Serial(path) => (path, open_serial(path).await),
+            Place::Offered => {
+                let why = "Dom0's program has not connected".to_owned();
+                return Err(OpenError { absent: true, starting: false, why });
+            }
         };
         match opened {
             Ok(channel) => {

@@ -30,6 +30,9 @@ impl Gateway {
             self.count_held(&name, now);
             self.look_whether_through(&name, now);
             self.report(&name, now);
+            if name.is_dom0() {
+                self.wake_sockets();
+            }
             if self.domains.contains_key(&name) {
                 self.effects.wake(&Pump::Domain(name));
             }
@@ -147,7 +150,7 @@ impl Gateway {
                     session.acknowledge(Delivery::of(delivery));
                 }
             }
-            Action::Queued => self.effects.push(&pump, Effect::Write),
+            Action::Queued => self.queued(name, now),
             Action::Pass(to, passed) => self.pass(name, &to, passed, now),
             Action::PassAll(passed) => drop(self.pass_all(&passed, now)),
             Action::HandOver(call) => {
@@ -203,6 +206,15 @@ impl Gateway {
         });
     }
 
+    /// A line waits for a domain.
+    fn queued(&mut self, name: &DomainName, now: Now) {
+        let proxy = self.domains.get(name).and_then(Domain::proxy);
+        match proxy.and_then(|proxy| proxy.newest_way()).cloned() {
+            Some(way) => self.offer_for(way, now),
+            None => self.effects.push(&Pump::Domain(name.clone()), Effect::Write),
+        }
+    }
+
     fn pass(&mut self, from: &DomainName, to: &DomainName, passed: Forwarded, now: Now) {
         tracing::debug!(domain = %from, %to, "pass on");
         if self.domains.get(to).is_some_and(Domain::is_legacy) {
@@ -217,7 +229,8 @@ impl Gateway {
     fn pass_all(&mut self, passed: &Forwarded, now: Now) -> bool {
         let mut any = false;
         for to in self.names() {
-            if self.domains.get(&to).is_some_and(Domain::is_legacy) {
+            // Dom0's program would pass it on to everyone once more.
+            if !to.is_dom0() && self.domains.get(&to).is_some_and(Domain::is_legacy) {
                 self.accept(&to, passed.clone(), now);
                 any = true;
             }

@@ -18,6 +18,8 @@ pub enum Pump {
     Own,
     /// That of a domain.
     Domain(DomainName),
+    /// That of a socket which Dom0's program is offered for this requester. It has no effect but the end.
+    Socket(DomainName),
 }
 
 /// Something that a pump does. It asks nothing back.
@@ -75,7 +77,7 @@ pub enum Effect {
     Refused(Refusal),
     /// Log that nothing had to be done.
     Ignored(IgnoreReason, DomainName),
-    /// The domain is nobody's any more: its pump ends.
+    /// The domain is nobody's any more, or the socket is not offered any more: the pump ends.
     End,
 }
 

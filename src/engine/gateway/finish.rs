@@ -16,6 +16,7 @@ impl Gateway {
         for name in self.names() {
             self.follow_up(&name, now);
         }
+        self.wake_sockets();
         self.run_own(now);
     }
 
@@ -96,6 +97,7 @@ impl Gateway {
         self.effects.forget(&Pump::Domain(name.clone()));
         self.new_roster();
         self.left_behind += left;
+        self.wake_sockets();
         self.run_own(now);
     }
 

@@ -9,6 +9,7 @@ impl Gateway {
     /// Something has happened to a pump's MQTT session.
     pub fn session(&mut self, pump: &Pump, input: session::SessionInput, now: Now) {
         match pump {
+            Pump::Socket(_) => {}
             Pump::Own => {
                 self.own.session.take(input, now.monotonic);
                 self.run_own(now);
@@ -26,6 +27,7 @@ impl Gateway {
     /// A session that waits before it tries the broker again need not wait.
     pub fn dial_now(&mut self, pump: &Pump, now: Now) {
         match pump {
+            Pump::Socket(_) => {}
             Pump::Own => {
                 self.own.session.dial_now(now.monotonic);
                 self.run_own(now);

@@ -10,14 +10,7 @@ use crate::engine::tunnel::detector::Detector;
 impl Gateway {
     /// A domain's channel has appeared, maybe anew.
     pub fn appeared(&mut self, identity: &Identity, now: Now) {
-        let name = identity.name().clone();
-        if let Some(domain) = self.domains.get_mut(&name) {
-            if domain.channel.appeared() {
-                self.effects.push(&Pump::Domain(name.clone()), Effect::Open);
-            }
-            self.become_legacy_if_gone(&name, now);
-            return self.follow_up(&name, now);
-        }
+        let name = identity.name();
         let user = self.user.as_deref() == Some(name.as_str());
         let users = user.then_some("the gateway's user on the broker");
         if let Some(meaning) = users.or_else(|| name.meaning()) {
@@ -27,6 +20,20 @@ impl Gateway {
                 help = "give its socket another",
                 "this name is not a domain's: not connected"
             );
+        }
+        self.offer(name, false);
+        self.appear(identity, now);
+    }
+
+    /// A domain is there: one that may be.
+    pub(super) fn appear(&mut self, identity: &Identity, now: Now) {
+        let name = identity.name().clone();
+        if let Some(domain) = self.domains.get_mut(&name) {
+            if domain.channel.appeared() {
+                self.effects.push(&Pump::Domain(name.clone()), Effect::Open);
+            }
+            self.become_legacy_if_gone(&name, now);
+            return self.follow_up(&name, now);
         }
         self.count += 1;
         let mut domain = Domain::new(name.clone(), identity.clone(), self.count);

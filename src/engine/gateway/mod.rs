@@ -14,6 +14,7 @@ mod from_broker;
 mod from_channel;
 mod mode;
 mod own;
+mod relay;
 mod share;
 mod skipped;
 mod stored;
@@ -22,6 +23,7 @@ mod watch;
 pub use channel::OpenError;
 pub use control::NotLegacy;
 pub use effect::{Effect, Pump};
+pub use relay::STRANGERS;
 pub use share::CHUNK;
 pub use stored::Restored;
 
@@ -57,6 +59,8 @@ pub struct Parts {
     pub setting: Setting,
     /// Whose the serial channel is, in a DomU.
     pub behind: Option<Identity>,
+    /// Whether Dom0 is the MVP's program, on sockets that it is offered.
+    pub relayed: bool,
     /// What everyone logs in with.
     pub logins: Logins,
     /// What all sessions have in common.
@@ -105,6 +109,8 @@ pub struct Reloadable {
     pub known: BTreeSet<DomainName>,
     /// The files that the mapping was made of.
     pub mappings: Vec<MappingFile>,
+    /// Whether Dom0 is the MVP's program.
+    pub relayed: bool,
 }
 
 /// The whole gateway.
@@ -122,6 +128,8 @@ pub struct Gateway {
     count: u64,
     own: Own,
     roster: Arc<Roster>,
+    /// What Dom0's program is offered, if it goes on.
+    relay: Option<relay::Relay>,
     /// Whose the client ids are. It knows every domain that has had a channel here, or that the configuration,
     /// its mapping, its passwords or the memory of earlier runs name.
     ids: Ids,
@@ -190,6 +198,7 @@ impl Gateway {
             count: 0,
             own,
             roster: Arc::default(),
+            relay: None,
             spoken: None,
             held: 0,
             level: None,
@@ -201,6 +210,7 @@ impl Gateway {
             touched: BTreeSet::new(),
             following_up: false,
         };
+        gateway.set_relayed(parts.relayed, now);
         gateway.run_own(now);
         gateway
     }
@@ -227,10 +237,14 @@ impl Gateway {
         self.domains.keys()
     }
 
-    /// Whether there is such a domain.
+    /// Whether there is to be such a pump.
     #[must_use]
-    pub fn has(&self, name: &DomainName) -> bool {
-        self.domains.contains_key(name)
+    pub fn has(&self, pump: &Pump) -> bool {
+        match pump {
+            Pump::Own => true,
+            Pump::Domain(name) => self.domains.contains_key(name),
+            Pump::Socket(name) => self.has_socket(name),
+        }
     }
 
     /// Whether a domain's channel carries its own MQTT.
@@ -267,6 +281,7 @@ impl Gateway {
     #[must_use]
     pub fn deadline(&self, pump: &Pump) -> Option<Duration> {
         match pump {
+            Pump::Socket(_) => None,
             Pump::Own => self.own.deadline().into_iter().chain(self.finishing).min(),
             Pump::Domain(name) => {
                 let domain = self.domains.get(name)?;
@@ -313,6 +328,7 @@ impl Gateway {
     /// The time of [`Gateway::deadline`] has come.
     pub fn wake(&mut self, pump: &Pump, now: Now) {
         match pump {
+            Pump::Socket(_) => {}
             Pump::Own => {
                 self.own.hub.wake(now);
                 self.own.board.wake(now);
@@ -344,7 +360,7 @@ impl Gateway {
 
     /// Other things hold from now on.
     pub fn reload(&mut self, reloaded: Reloadable, now: Now) {
-        let Reloadable { table, policy, limits, logins, known, mappings } = reloaded;
+        let Reloadable { table, policy, limits, logins, known, mappings, relayed } = reloaded;
         self.setting.table = table;
         self.setting.policy = policy;
         self.setting.limits = limits;
@@ -373,6 +389,7 @@ impl Gateway {
                 }
             });
         }
+        self.set_relayed(relayed, now);
         self.share_memory(now);
         self.own.session.set_credentials(self.logins.own(), now.monotonic);
         self.own.hub.reload(&self.setting, now);

@@ -34,6 +34,9 @@ impl Gateway {
                 domain.mode = Mode::Legacy(Legacy { proxy, detector, first });
                 domain.retiring = false;
             });
+            if name.is_dom0() {
+                self.open_ways(now);
+            }
             self.share_memory_with(name, now);
             self.new_roster();
         }

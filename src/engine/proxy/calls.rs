@@ -23,11 +23,17 @@ pub(super) struct CallBook {
     /// No call is over before this.
     earliest: Option<Duration>,
     last: u64,
+    by_requester: bool,
     /// Since when the call was pending that has been answered last.
     pub answered_since: Option<Duration>,
 }
 
 impl CallBook {
+    /// No call yet. `by_requester`: the domain has a channel for each requester, and is busy for one alone.
+    pub fn new(by_requester: bool) -> Self {
+        Self { by_requester, ..Self::default() }
+    }
+
     /// A number that nothing else of this proxy has: of a call, or of a publish.
     pub fn number(&mut self) -> u64 {
         self.last += 1;
@@ -162,13 +168,15 @@ impl CallBook {
                 && g.requester == call.requester
                 && call.row.mixes_up(&g.values, &call.values)
         };
-        (call.row.exclusive && self.is_busy(&call.handler))
+        (call.row.exclusive && self.is_busy(call))
             || (mixed_up && self.incoming.iter().take(before).any(same))
     }
 
-    fn is_busy(&self, handler: &DomainName) -> bool {
-        let taken =
-            |g: &IncomingCall| g.handler == *handler && !matches!(g.state, CallStage::Held(_));
+    fn is_busy(&self, call: &IncomingCall) -> bool {
+        let beside = |g: &IncomingCall| self.by_requester && g.requester != call.requester;
+        let taken = |g: &IncomingCall| {
+            g.handler == call.handler && !beside(g) && !matches!(g.state, CallStage::Held(_))
+        };
         self.incoming.iter().any(|g| taken(g) && g.row.exclusive)
     }
 

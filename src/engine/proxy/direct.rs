@@ -27,6 +27,7 @@ impl Proxy {
         is_command: bool,
         now: Now,
     ) {
+        let line = self.spelled(line);
         if let Some(row) = command.filter(|r| r.exclusive) {
             let message = legacy::parse(without_end(&line), self.rules.limits.depth);
             let arguments = message.map(|m| m.body.as_object().clone()).unwrap_or_default();
@@ -68,18 +69,24 @@ impl Proxy {
     /// A command that nothing waits for here has been written, and so is counted. Its call is remembered until
     /// it is answered, if its row is known: the oldest of too many are forgotten.
     pub(super) fn command_written(&mut self, from: DomainName, line: &Bytes, now: Now) {
-        let Ok(message) = legacy::parse(without_end(line), self.rules.limits.depth) else { return };
-        let (table, arguments) = (Arc::clone(&self.rules.table), message.body.as_object());
-        let mut dialects =
-            std::iter::once(table.default_dialect()).chain(0..table.dialects().count());
-        let row = dialects.find_map(|d| table.command_named(d, &message.name, arguments));
-        let Some(row) = row.filter(|row| row.is_answered_on_legacy()) else { return };
+        let row = self.row_of(line).filter(|row| row.is_answered_on_legacy());
+        let message = legacy::parse(without_end(line), self.rules.limits.depth);
+        let (Some(row), Ok(message)) = (row, message) else { return };
         let since = now.monotonic;
         let open = CallStage::Open { since, deadline: since.saturating_add(row.timeout) };
-        let call = self.direct_call((from, line), Arc::clone(row), arguments, open);
+        let call = self.direct_call((from, line), row, message.body.as_object(), open);
         if !self.is_over_level(call.size()) {
             self.calls.remember_unanswered(call, &self.rules.limits);
         }
+    }
+
+    /// The row of a command as it stands on the wire, in whichever dialect has one.
+    pub(super) fn row_of(&self, line: &Bytes) -> Option<Arc<Command>> {
+        let message = legacy::parse(without_end(line), self.rules.limits.depth).ok()?;
+        let (table, arguments) = (&self.rules.table, message.body.as_object());
+        let mut dialects =
+            std::iter::once(table.default_dialect()).chain(0..table.dialects().count());
+        dialects.find_map(|d| table.command_named(d, &message.name, arguments)).cloned()
     }
 
     /// A response from this domain to another legacy one: it may end a call. Says whose turn it is, if that

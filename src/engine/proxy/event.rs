@@ -37,9 +37,13 @@ impl Proxy {
             let (reason, detail) = self.fault_of_event(read, route, now).unwrap_or(bad_name);
             return self.refuse_read(read, reason, &detail);
         }
-        let to_router = matches!(route, Route::Mqtt(Some(_)));
+        let to_router = match route {
+            Route::Mqtt(to) => to.is_some(),
+            Route::Direct(to) => to.is_dom0(),
+            Route::Everyone => false,
+        };
         if read.message.name == STATE && to_router {
-            return self.state(read, now);
+            return self.state(read, route, now);
         }
         if read.message.name == STATE && self.rules.is_behind() {
             let unmapped = self.events(read, None, now).is_err_and(|e| e.0 == Reason::NotMapped);
@@ -139,8 +143,9 @@ impl Proxy {
             .filter(|(reason, _)| to_mqtt || *reason != Reason::NotMapped)
     }
 
-    /// `etat_domu`, as the MVP's router is told it: what changed is told to everyone.
-    fn state(&mut self, read: &Read<'_>, now: Now) {
+    /// `etat_domu`, as the MVP's router is told it: what changed is told to everyone. A program that goes on as Dom0
+    /// has a copy of what it was told.
+    fn state(&mut self, read: &Read<'_>, route: &Route, now: Now) {
         let from = read.from(&self.rules);
         if self.rules.is_behind() {
             return self.ignore(IgnoreReason::OtherHandler, &Some(from.as_str().to_owned()));
@@ -158,6 +163,9 @@ impl Proxy {
             || Some((Reason::NotAllowed, self.rules.forbids_event(read, &Route::Everyone)?));
         if let Some((reason, detail)) = fault.or_else(forbidden) {
             return self.refuse_read(read, reason, &detail);
+        }
+        if let Route::Direct(dom0) = route {
+            self.actions.push(Action::Pass(dom0.clone(), Forwarded::Copy(read.with_end())));
         }
         let ready = data.get("pret").unwrap_or_default().to_owned();
         if self.presence.ready.as_ref() == Some(&ready) {

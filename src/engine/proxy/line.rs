@@ -38,7 +38,7 @@ impl Read<'_> {
         self.source.clone().unwrap_or_else(|| rules.name().clone())
     }
 
-    fn with_end(&self) -> Bytes {
+    pub fn with_end(&self) -> Bytes {
         let mut line = Vec::with_capacity(self.line.len() + 1);
         line.extend_from_slice(self.line);
         line.push(b'\n');
@@ -50,23 +50,27 @@ impl Proxy {
     /// Takes the lines that have come whole, and gives up one that is too long.
     pub(super) fn take_lines(&mut self, now: Now) {
         while let Some(frame) = self.input.next_line() {
-            self.counters.received += 1;
-            let half = self.input.take_half();
-            match frame {
-                Frame::Line(line) if half > 0 => self.line_after(half, line, now),
-                Frame::Line(line) => self.line(line, now),
-                Frame::TooLong(start) => {
-                    self.input.note(Spoke::Unreadable, Reason::LineTooLong.as_str(), now);
-                    let detail = match self.level.filter(|level| *level < self.rules.limits.line) {
-                        Some(level) => format!(
-                            "all domains together hold more than `limits.memory`: a line may have \
-                             {level} bytes for now"
-                        ),
-                        None => format!("a line may have {} bytes", self.rules.limits.line),
-                    };
-                    let from = self.name().clone();
-                    self.refuse(Reason::LineTooLong, detail, from, head(&start));
-                }
+            self.take_frame(frame, now);
+        }
+    }
+
+    pub(super) fn take_frame(&mut self, frame: Frame, now: Now) {
+        self.counters.received += 1;
+        let half = self.input.take_half();
+        match frame {
+            Frame::Line(line) if half > 0 => self.line_after(half, line, now),
+            Frame::Line(line) => self.line(line, now),
+            Frame::TooLong(start) => {
+                self.input.note(Spoke::Unreadable, Reason::LineTooLong.as_str(), now);
+                let detail = match self.level.filter(|level| *level < self.rules.limits.line) {
+                    Some(level) => format!(
+                        "all domains together hold more than `limits.memory`: a line may have \
+                         {level} bytes for now"
+                    ),
+                    None => format!("a line may have {} bytes", self.rules.limits.line),
+                };
+                let from = self.name().clone();
+                self.refuse(Reason::LineTooLong, detail, from, head(&start));
             }
         }
     }
@@ -90,6 +94,9 @@ impl Proxy {
             Ok(message) => message,
             Err((reason, detail)) => return self.no_message(reason, detail, &line, now),
         };
+        if let Some(why) = self.is_passed_on(&message, &line, now) {
+            return self.ignore(why, &Some(message.source));
+        }
         self.input.note(message.kind.into(), &message.name, now);
         if self.input.is_echo(&line, now.monotonic) {
             return self.ignore(IgnoreReason::Echo, &Some(message.source.to_string()));

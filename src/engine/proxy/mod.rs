@@ -19,6 +19,7 @@ mod outgoing_answer;
 mod outgoing_retry;
 mod own;
 mod policy;
+mod relay;
 mod reload;
 mod room;
 mod rules;
@@ -64,6 +65,8 @@ pub struct Proxy {
     calls: CallBook,
     unacked: Unacked,
     queue: Queue,
+    /// What comes over the sockets of Dom0's program, which has several.
+    relay: Option<relay::Sockets>,
     presence: Presence,
     lists: lists::Lists,
     store: Option<store::Store>,
@@ -104,11 +107,13 @@ impl Proxy {
     /// A proxy for a channel that is not connected yet.
     #[must_use]
     pub fn new(identity: Identity, setting: &Setting, now: Duration) -> Self {
+        let relay = identity.is_relayed().then(relay::Sockets::default);
         Self {
             input: LineInput::new(&setting.limits, now),
-            calls: CallBook::default(),
+            calls: CallBook::new(relay.is_some()),
             unacked: Unacked::new(setting.limits.outbox),
             queue: Queue::new(setting.limits.queue),
+            relay,
             presence: Presence { away_since: Some(now), ready: None },
             lists: lists::Lists::default(),
             store: None,

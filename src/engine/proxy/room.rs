@@ -1,5 +1,6 @@
 //! How much is held for a domain and from it, and whether there is room for more.
 
+use super::relay::Sockets;
 use super::{Action, Proxy, Sent};
 use crate::engine::clock::Now;
 use crate::engine::publish::Publish;
@@ -9,7 +10,8 @@ impl Proxy {
     /// How many bytes of messages are held for and from the domain.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.input.held() + self.queue.bytes() + self.unacked.bytes() + self.calls.held()
+        let relayed = self.relay.as_ref().map_or(0, Sockets::held);
+        relayed + self.input.held() + self.queue.bytes() + self.unacked.bytes() + self.calls.held()
     }
 
     /// The most bytes that may be held for now: `None` is as many as the limits allow. It is set while
@@ -17,9 +19,17 @@ impl Proxy {
     /// A line that is longer already is given up at once: its sender may never say any more.
     pub fn set_level(&mut self, level: Option<usize>, now: Now) {
         self.level = level;
-        self.input
-            .set_limit(level.map_or(self.rules.limits.line, |l| l.min(self.rules.limits.line)));
+        let limit = self.line_limit();
+        self.input.set_limit(limit);
+        if let Some(relay) = &mut self.relay {
+            relay.set_limit(limit);
+        }
         self.take_lines(now);
+    }
+
+    /// How long a line may be for now.
+    pub(super) fn line_limit(&self) -> usize {
+        self.level.unwrap_or(usize::MAX).min(self.rules.limits.line)
     }
 
     /// Whether `size` more bytes would be more than the domain's share.
@@ -70,7 +80,8 @@ impl Proxy {
         if !self.queue.has_room(size) || self.is_over_level(size) {
             return Err(entry);
         }
-        self.queue.push(entry, now.monotonic);
+        let way = self.way_of(&entry, now);
+        self.queue.push(entry, way, now.monotonic);
         self.actions.push(Action::Queued);
         Ok(())
     }

@@ -149,6 +149,7 @@ impl Rules {
     pub fn handles(&self, row: &Command, payload: &Object<'_>) -> Option<DomainName> {
         let rule = row.handlers.iter().find(|h| all_hold(&h.when, |m| payload.get(m)))?;
         match (&self.identity, &rule.domain) {
+            (own, None) if own.is_relayed() => None,
             (Identity::Domain(own), None) => Some(own.clone()),
             (Identity::Domain(own), Some(domain)) => (own == domain).then(|| own.clone()),
             (Identity::Behind { .. }, None) => Some(DomainName::everyone()),

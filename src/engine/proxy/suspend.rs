@@ -14,10 +14,10 @@ use std::time::Duration;
 impl Proxy {
     /// What is kept only now: calls to the domain, lines that wait for it, and the line that it has begun.
     /// Of a line that it has in part, the rest: for the domain nothing has happened. A serial port begins with a
-    /// line of its own whenever it is opened: there it is the whole line.
+    /// line of its own whenever it is opened, and so does a socket of the gateway's own: there it is the whole line.
     #[must_use]
     pub fn suspend(&mut self) -> Vec<Record> {
-        if self.rules.is_behind() {
+        if self.rules.is_behind() || self.relay.is_some() {
             self.queue.rewind(Duration::ZERO);
         }
         let given =
@@ -224,7 +224,10 @@ impl Proxy {
         let entry = QueuedLine { line, purpose, delivery: None };
         match until.map(|until| left(until, since_boot)) {
             Some(Duration::ZERO) => self.give_up_entry(entry, Reason::Expired, now),
-            _ => self.queue.push(entry, now.monotonic),
+            _ => {
+                let way = self.way_of(&entry, now);
+                self.queue.push(entry, way, now.monotonic);
+            }
         }
     }
 

@@ -94,6 +94,9 @@ impl Proxy {
     /// A line that nobody counts, since its message is counted elsewhere: without room it is told of, no
     /// more.
     pub(super) fn copy(&mut self, line: Bytes, now: Now) {
+        if !self.is_given(&line) {
+            return;
+        }
         let entry = QueuedLine { line, purpose: Purpose::Notice, delivery: None };
         if let Err(entry) = self.enqueue(entry, now) {
             self.not_written(&entry.line, Reason::DomainStuck);

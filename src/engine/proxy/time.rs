@@ -20,7 +20,8 @@ impl Proxy {
             None => self.queue.waiting_since().map(|since| since.saturating_add(limits.stuck)),
             Some(since) => Some(since.saturating_add(limits.away)),
         };
-        let deadlines = [self.calls.deadline(), stuck, self.unacked.next_retry()];
+        let closed = self.queue.earliest();
+        let deadlines = [self.calls.deadline(), stuck, closed, self.unacked.next_retry()];
         deadlines.into_iter().flatten().min()
     }
 
@@ -29,6 +30,7 @@ impl Proxy {
         self.calls.forget_recent(now.monotonic);
         self.expire_outgoing(now);
         self.expire_incoming(now);
+        self.expire_ways(now);
         self.ask_again(now);
         self.ask_those_held(now);
         self.calls.expected(now.monotonic);
@@ -113,18 +115,31 @@ impl Proxy {
             Reason::DomainStuck => format!("{} does not read what is written to it", self.name()),
             _ => format!("{} has been away for too long", self.name()),
         };
+        self.give_up_entry_for(entry, reason, &detail, now);
+    }
+
+    /// The same, and why.
+    pub(super) fn give_up_entry_for(
+        &mut self,
+        entry: QueuedLine,
+        reason: Reason,
+        detail: &str,
+        now: Now,
+    ) {
         match entry.purpose {
             Purpose::Call(id) => {
                 let at = self.calls.incoming_at(id);
                 if let Some(call) = at.and_then(|at| self.calls.incoming.remove(at)) {
-                    self.give_up(&call, reason, &detail, now);
+                    self.give_up(&call, reason, detail, now);
                     self.give_next(&call.handler, now);
                 }
             }
             Purpose::Message { from, command } => {
                 let line = legacy::parse(&entry.line, self.rules.limits.depth);
-                let detail =
-                    line.map_or(detail.clone(), |message| self.rules.named(&message, &detail));
+                let detail = line.map_or_else(
+                    |_| detail.to_owned(),
+                    |message| self.rules.named(&message, detail),
+                );
                 self.refuse(reason, &*detail, from.clone(), head(&entry.line));
                 if command {
                     self.tell_legacy(&from, reason, &detail, now);

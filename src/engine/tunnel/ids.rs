@@ -18,6 +18,12 @@ impl Ids {
         self.domains.extend(domains);
     }
 
+    /// Whether a domain is known of.
+    #[must_use]
+    pub fn knows(&self, domain: &DomainName) -> bool {
+        self.domains.contains(domain)
+    }
+
     /// A domain connects with an id: it is the domain's until it connects with another, or its tunnel is over.
     ///
     /// # Errors

@@ -1,6 +1,10 @@
 //! A UNIX socket of the gateway's own. It appears when it is ready, takes the place of one that a killed gateway
 //! has left behind, and goes with the gateway.
 
+mod folder;
+
+pub(super) use folder::{OfferFolder, offer};
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};

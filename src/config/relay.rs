@@ -1,4 +1,4 @@
-//! `[observe]`: where the gateway stands between the domains and the router that they had before.
+//! `relay`: where Dom0's old program finds the sockets that the gateway offers it, in the place of the domains' own.
 
 use super::{Channel, Observe, Reader};
 use crate::document::{Fields, Text};
@@ -12,7 +12,25 @@ impl Reader<'_, '_> {
         fields: &mut Fields<'_>,
         channels: &[Channel],
     ) -> Option<Observe> {
-        let mut table = fields.fields("observe", self.found)?;
+        self.relay("observe", fields, channels).map(|relay| Observe { relay })
+    }
+
+    /// `[dom0]`. Without `relay` it says nothing, so that one key ends Dom0's time as a legacy domain.
+    pub(super) fn dom0(
+        &mut self,
+        fields: &mut Fields<'_>,
+        channels: &[Channel],
+    ) -> Option<PathBuf> {
+        self.relay("dom0", fields, channels)
+    }
+
+    fn relay(
+        &mut self,
+        table: &'static str,
+        fields: &mut Fields<'_>,
+        channels: &[Channel],
+    ) -> Option<PathBuf> {
+        let mut table = fields.fields(table, self.found)?;
         let relay = table.text("relay", self.found);
         table.finish(self.found);
         let text = relay?;
@@ -21,15 +39,14 @@ impl Reader<'_, '_> {
             self.relayed(channel, &relay, &text);
         }
         self.usable(&relay, &text);
-        Some(Observe { relay })
+        Some(relay)
     }
 
     fn relayed(&mut self, channel: &Channel, relay: &Path, text: &Text) {
         match channel {
             Channel::Serial(path, _) => {
-                let message = format!("{} has no router to observe", path.display());
-                let help =
-                    "observe on Dom0, where `[[channel]]` has `unix`; leave `relay` out here";
+                let message = format!("{} has no old router on this side", path.display());
+                let help = "it is on Dom0, where `[[channel]]` has `unix`; leave `relay` out here";
                 self.add(text.span.clone(), message, help);
             }
             Channel::Unix(pattern) if same(pattern.parent().unwrap_or(Path::new("")), relay) => {

@@ -1,6 +1,6 @@
-//! A socket that is offered to the old router in the place of a domain's own.
+//! The folder of the sockets that the old router on Dom0 is offered in the place of the domains' own.
 
-use crate::edge::offered::{Offered, is_stale, is_there};
+use super::{Offered, is_stale, is_there};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ const WAITING: u32 = 1;
 
 /// The folder of the offered sockets.
 #[derive(Debug, Clone)]
-pub(super) struct OfferFolder {
+pub(in crate::edge) struct OfferFolder {
     path: PathBuf,
     mode: u32,
 }
@@ -27,6 +27,11 @@ impl OfferFolder {
         let mode = fs::metadata(&path)?.mode() & 0o7777;
         sweep(&path).await?;
         Ok(Self { path, mode })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Where a file of this name is in it.
@@ -61,11 +66,11 @@ impl OfferFolder {
 }
 
 /// Offers `path` in the place of the domain's `own` socket: whoever may connect to that one may connect to this
-/// one, and nobody else.
+/// one, and nobody else. Of one that has none, `own` is the folder: then it is whoever is of its group.
 ///
 /// # Errors
 /// Those of [`Offered::open`].
-pub(super) async fn offer(path: PathBuf, own: &Path) -> io::Result<Offered> {
+pub(in crate::edge) async fn offer(path: PathBuf, own: &Path) -> io::Result<Offered> {
     let like = fs::metadata(own)?;
     let prepare = |new: &Path| {
         let (user, group) = (like.uid(), like.gid());
@@ -76,7 +81,8 @@ pub(super) async fn offer(path: PathBuf, own: &Path) -> io::Result<Offered> {
             let path = new.display();
             tracing::debug!(%path, %error, "not given to the owner of the domain's socket");
         }
-        fs::set_permissions(new, fs::Permissions::from_mode(like.mode() & 0o777))
+        let mode = if like.is_dir() { 0o660 } else { like.mode() & 0o777 };
+        fs::set_permissions(new, fs::Permissions::from_mode(mode))
     };
     Offered::open(path, WAITING, prepare).await
 }
