@@ -70,7 +70,7 @@ async fn a_folder_of_sockets_that_is_made_anew_is_watched_again() -> Outcome {
     let mut observer = MqttPeer::connect(&setting.broker.socket(), "observer", &[topic]).await?;
     let errors = |m: &Message| m.json()["socket_errors"].as_array().map(Vec::len);
     observer.expect("that it is lost", |m| errors(m) == Some(1)).await?;
-    let shown = until(&setting.gateway, "status", &[], |e| e.code == 0).await?;
+    let shown = until(&setting.gateway, "status", &[], |e| e.code == 4).await?;
     assert!(shown.out.contains("the folder of sockets"), "{shown}");
     // One that it knows is there before the folder is.
     let new = sockets.with_extension("new");
