@@ -1060,3 +1060,62 @@ fn check_finds_what_run_would_find_without_connecting() {
     let tcp = with_one.replacen("unix:/absent/mqtt.sock", "tcp://[::1]:1883", 1);
     assert_eq!(check(&tcp).code, 0);
 }
+
+/// What lies in the way of what is kept, while observing too; and a port that is a link to itself.
+#[test]
+fn check_finds_what_lies_in_the_way() {
+    let here = folder(&[]);
+    let at = |name: &str| here.path().join(name);
+    for made in ["sockets", "state", "relay", "fifo", "taken/coverage.json", "taken/seen.json.new"]
+    {
+        fs::create_dir_all(at(made)).unwrap();
+    }
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at("fifo/passerelle.lock"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    fs::create_dir_all(at("locked/passerelle.lock")).unwrap();
+    std::os::unix::fs::symlink(at("loop"), at("loop")).unwrap();
+    let dom0 = format!("unix = \"{}/*-msg.sock\"", at("sockets").display());
+    let domu = format!("serial = \"{}\"\nlocal = [\"vm-gui\"]", at("loop").display());
+    let relay = |name: &str| format!("[observe]\nrelay = {:?}\n", at(name));
+    let check = |state: &str, channel: &str, more: &str| {
+        let text = format!(
+            "mappings = [{:?}]\nstate_dir = \"{state}\"\n[broker]\nurl = \"unix:/absent/mqtt.sock\"\n\
+             [[channel]]\n{channel}\n{more}",
+            psec()
+        );
+        fs::write(at("passerelle.toml"), text).unwrap();
+        passerelle(here.path(), &["check", "passerelle.toml"], "")
+    };
+    for more in ["", &relay("relay")] {
+        assert_eq!(check("state", &dom0, more).code, 0);
+        for (state, what) in [
+            ("fifo", "passerelle.lock: it is no regular file"),
+            ("locked", "passerelle.lock: it is no regular file"),
+            ("taken", ".json: it is a folder"),
+        ] {
+            let shown = check(state, &dom0, more);
+            assert!(shown.code == 1 && shown.out.contains(what), "{state} {more}: {shown:?}");
+        }
+    }
+    let shown = check("state", &domu, "");
+    assert!(shown.code == 1 && shown.out.contains("Too many levels"), "{shown:?}");
+}
+
+/// The service passes its environment to both.
+#[test]
+fn check_takes_the_level_of_the_log_that_run_takes() {
+    for (level, code) in [("debug", 0), ("infoo", 2)] {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_passerelle"));
+        let output =
+            program.arg("check").arg(psec()).env("PASSERELLE_LOG", level).output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{err}");
+        assert!(code == 0 || err.contains("infoo"), "{err}");
+    }
+}

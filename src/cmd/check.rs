@@ -1,7 +1,9 @@
 //! `passerelle check`: what is wrong with mapping and configuration files.
 
-use super::{CONFIG, CONFIG_VARIABLE, GOOD, Out, bad, counted, named, read, show, tell};
-use crate::config::{self, Config, Error, meant};
+use super::{
+    CONFIG, CONFIG_VARIABLE, GOOD, LOG_VARIABLE, Out, bad, counted, named, read, show, tell,
+};
+use crate::config::{self, Config, Error, LogLevel, meant};
 use crate::diagnostic::{Finding, Source};
 use crate::edge::grounds::grounds;
 use crate::engine::mapping::table::Speaks;
@@ -38,6 +40,9 @@ pub struct Args {
         value_name = "FILE-or-DIR"
     )]
     files: Vec<PathBuf>,
+    /// As for `run`, which does not start if its environment names no level
+    #[arg(long = "log", env = LOG_VARIABLE, hide = true, hide_env_values = true, value_enum)]
+    _log: Option<LogLevel>,
 }
 
 /// Runs it: 0 if nothing is wrong, 1 with findings, 2 if a file cannot be read.

@@ -77,6 +77,9 @@ fn named() -> impl TypedValueParser<Value = PathBuf> {
 /// Where the configuration is if nobody says otherwise.
 const CONFIG: &str = "/etc/passerelle/passerelle.toml";
 
+/// Says what is logged.
+const LOG_VARIABLE: &str = "PASSERELLE_LOG";
+
 /// Says where it is instead.
 const CONFIG_VARIABLE: &str = "PASSERELLE_CONFIG";
 

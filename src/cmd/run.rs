@@ -1,6 +1,6 @@
 //! `passerelle run`: the gateway.
 
-use super::{ConfigFile, GOOD, Out, load, trouble};
+use super::{ConfigFile, GOOD, LOG_VARIABLE, Out, load, trouble};
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::edge;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
     /// What is logged; the configuration's `log.level` otherwise
-    #[arg(long, env = "PASSERELLE_LOG", hide_env_values = true, value_enum, value_name = "LEVEL")]
+    #[arg(long, env = LOG_VARIABLE, hide_env_values = true, value_enum, value_name = "LEVEL")]
     log: Option<LogLevel>,
     /// How log lines look; the configuration's `log.format` otherwise
     #[arg(long, value_enum, value_name = "FORMAT")]

@@ -71,7 +71,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     });
     match shown {
         Ok(()) => GOOD,
-        Err(error @ (NoAnswer::Nobody(_) | NoAnswer::Refused(_))) => {
+        Err(error @ (NoAnswer::Nobody(_) | NoAnswer::Silent(_) | NoAnswer::Refused(_))) => {
             out.complain(format_args!("error: {error}\n"));
             trouble()
         }

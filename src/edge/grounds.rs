@@ -1,6 +1,10 @@
 //! What a good configuration stands on: the folders and files that the gateway needs when it starts. `check`
 //! finds here what `run` would find, as far as that takes no connection.
 
+use super::lock;
+use super::memory;
+use super::observe;
+use super::private;
 use super::secrets;
 use super::serial::{is_no_port, is_permitted};
 use crate::config::{Channel, Config, STATE_DIR};
@@ -62,6 +66,11 @@ impl Grounds<'_> {
             let help =
                 "name the port of the messages: /dev/hvc2 on most images, /dev/hvc1 on others";
             self.add(key, format!("{shown} is {kind}, and no serial port"), help);
+        } else if let Err(error) = port.metadata()
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            let help = "name the port itself, or have the link lead to it";
+            self.add(key, format!("{shown}: {error}"), help);
         } else if port.exists() && !is_permitted(port) {
             let help = "let the gateway's user read and write it: add it to the group of the port";
             self.add(key, format!("{shown}: this user may not read and write it"), help);
@@ -78,6 +87,16 @@ impl Grounds<'_> {
             let help =
                 format!("make it, for the gateway's user: mkdir -p {shown}, or name another");
             self.add("state_dir", format!("{shown}: {why}"), help);
+            return;
+        }
+        if let Err(why) = lock::look(folder) {
+            self.add("state_dir", why, "remove it: the gateway makes another");
+        }
+        let kept = if self.config.observe.is_some() { observe::FILE } else { memory::FILE };
+        let file = folder.join(kept);
+        if private::is_in_the_way(&file) {
+            let message = format!("{}: it is a folder, where a file is to be kept", file.display());
+            self.add("state_dir", message, "remove it, and what has its name and `.new`");
         }
     }
 

@@ -4,9 +4,9 @@
 use super::{private, regular};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
@@ -75,6 +75,28 @@ impl Lock {
         lock.file.set_len(0).map_err(unusable)?;
         let _ = lock.write();
         Ok(lock)
+    }
+
+    /// Whether somebody has removed the lock, and so the folder may be another's.
+    pub fn is_lost(&self, folder: &Path) -> bool {
+        let file = |found: Metadata| (found.dev(), found.ino());
+        let there = folder.join(LOCK).symlink_metadata().map(file);
+        !self.file.metadata().is_ok_and(|own| there.is_ok_and(|there| there == file(own)))
+    }
+
+    /// Takes the folder again if somebody has removed it, and makes it anew for that.
+    ///
+    /// # Errors
+    /// Those of making it; and another gateway has it by now.
+    pub fn take_again(&mut self, folder: &Path) -> io::Result<()> {
+        if !self.is_lost(folder) {
+            return Ok(());
+        }
+        private::folder(folder)?;
+        let file = private::keep(&folder.join(LOCK))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        self.file = file;
+        Ok(())
     }
 
     /// Who has the folder.

@@ -16,9 +16,12 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-const FILE: &str = "seen.json";
+/// The file's name in `state_dir`.
+pub(super) const FILE: &str = "seen.json";
 /// After how long what could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
+/// How often is looked whether the folder is there.
+const LOOK: Duration = Duration::from_secs(1);
 /// What that means.
 pub(super) const LOST: &str =
     "who speaks legacy is not remembered, and `passerelle ready` cannot tell";
@@ -86,10 +89,14 @@ impl MemoryFolder {
         }
     }
 
-    /// Writes the file, whole or not at all.
-    fn write(&mut self, text: &[u8]) -> io::Result<()> {
-        let written = private::replace_whole(&self.path.join(FILE), text);
-        let up_to_date = written.is_ok().then_some(&*self.run);
+    /// Writes the file, whole or not at all. A folder that somebody has removed is made anew.
+    fn write(&mut self, record: Option<&SeenRecord>) -> io::Result<()> {
+        let write = |record| {
+            private::replace_whole(&self.path.join(FILE), &serde_json::to_vec_pretty(record)?)
+        };
+        let written = self.lock.take_again(&self.path).and_then(|()| record.map_or(Ok(()), write));
+        let written = written.map_err(|error| private::explained(&self.path, error));
+        let up_to_date = written.is_ok().then_some(&*self.run).filter(|_| record.is_some());
         let said = self.lock.say(up_to_date);
         written.and(said)
     }
@@ -144,12 +151,12 @@ async fn save(
         tokio::select! {
             changed = records.changed() => if changed.is_err() { return },
             () = sleep(AGAIN), if failed => {}
+            () = sleep(LOOK), if !failed => if !folder.lock.is_lost(&folder.path) { continue },
         }
-        let Some(record) = records.borrow_and_update().clone() else { continue };
-        let Ok(text) = serde_json::to_vec_pretty(&*record) else { continue };
+        let record = records.borrow_and_update().clone();
         // A slow disk holds up nobody.
         let written = spawn_blocking(move || {
-            let written = folder.write(&text);
+            let written = folder.write(record.as_deref());
             (folder, written)
         });
         let error = match written.await {

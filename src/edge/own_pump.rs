@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 /// How long the last writing of the memory may take.
 const LAST: Duration = Duration::from_secs(2);
@@ -78,7 +79,7 @@ impl OwnPump {
         // Without a good-bye the broker sends the will, which says what could not be said.
         if left == 0 && !owes {
             self.tell(|gateway, _| gateway.leave_broker_at_last());
-            self.carry_out().await;
+            let _ = timeout(self.shared.farewell, self.carry_out()).await;
         }
         let record = self.tell(|gateway, now| gateway.last_record(now));
         if let (Some(saver), Some(record)) = (self.saver, record) {

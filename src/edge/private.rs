@@ -1,10 +1,11 @@
 //! What the gateway makes on disk tells who says what to whom: nobody else may read it, whatever the umask is.
 
 use super::regular;
+use rustix::fs::{Access, access};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const FILE: u32 = 0o600;
 const FOLDER: u32 = 0o700;
@@ -38,9 +39,8 @@ pub(super) fn replace(path: &Path) -> io::Result<File> {
 /// # Errors
 /// Those of the disk, or something that cannot be replaced has its name.
 pub(super) fn replace_whole(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let mut file = replace(Path::new(&new))?;
+    let new = beside(path);
+    let mut file = replace(&new)?;
     file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
@@ -51,6 +51,33 @@ pub(super) fn replace_whole(path: &Path, text: &[u8]) -> io::Result<()> {
 /// Makes a folder, and those above it; it may be there.
 pub(super) fn folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(FOLDER).recursive(true).create(path)
+}
+
+/// Whether something lies there that [`replace_whole`] cannot replace.
+pub(super) fn is_in_the_way(path: &Path) -> bool {
+    [path, &beside(path)].iter().any(|path| path.symlink_metadata().is_ok_and(|m| m.is_dir()))
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    new.into()
+}
+
+/// Names the confinement where that is why nothing can be made in a folder, though its mode would let this user: one
+/// that was removed and made anew is another than the gateway started with.
+pub(super) fn explained(folder: &Path, error: io::Error) -> io::Error {
+    let there = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let may = access(there, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    if error.kind() != ErrorKind::PermissionDenied || !may {
+        return error;
+    }
+    let text = format!(
+        "{error}: the folder {} was removed, and the gateway is confined to the one that it started with: \
+         make it, and restart the gateway",
+        folder.display()
+    );
+    io::Error::new(error.kind(), text)
 }
 
 fn options() -> OpenOptions {

@@ -119,6 +119,7 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
         broker,
         state_dir,
         store,
+        farewell: farewell(config.grace),
     };
     let own = tokio::spawn(OwnPump::new(shared.clone(), saver).run(left));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %instance, rows, "passerelle starts");
@@ -239,6 +240,11 @@ fn is_there(config: &Config, on_mqtt: &BTreeSet<DomainName>, name: &DomainName) 
         Channel::Serial(..) => false,
     };
     !on_mqtt.contains(name) && config.channels.iter().any(socket)
+}
+
+/// How much of the grace period a good-bye may take.
+fn farewell(grace: Duration) -> Duration {
+    (grace / 10).max(Duration::from_millis(100))
 }
 
 /// Whether the socket of a pattern that is this domain's is there.
@@ -396,7 +402,9 @@ impl Gate {
         let (engine, grace) = (Arc::clone(&self.shared.engine), self.config.grace);
         tracing::info!(?grace, "passerelle ends");
         let limit = Instant::now() + grace;
-        engine.tell(None, |gateway, now| gateway.finish(now.monotonic.saturating_add(grace), now));
+        // After that the domains say good-bye, and then the gateway itself.
+        let out = grace.saturating_sub(2 * farewell(grace));
+        engine.tell(None, |gateway, now| gateway.finish(now.monotonic.saturating_add(out), now));
         while let Ok(Some(ended)) = timeout_at(limit + LAST, self.pumps.join_next()).await {
             if let Err(error) = ended {
                 tracing::error!(%error, help = "this is a fault of passerelle: report it, and restart it", "a domain's task has failed: it is not served any more");

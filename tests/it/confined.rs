@@ -74,6 +74,7 @@ async fn its_first_thread_cannot_either() -> Outcome {
     let gateway = Gateway::new(PROGRAM, mappings(), Path::new("/absent/mqtt.sock"))?
         .on_dom0(sockets.path())
         .with(&format!("[observe]\nrelay = \"{}\"\n", relay.display()))
+        .with_control()
         .start()?;
     let is_confined = is_confined(&gateway).await?;
     replace(&relay)?;
@@ -82,6 +83,48 @@ async fn its_first_thread_cannot_either() -> Outcome {
         gateway.logged("cannot be offered to the router yet", 1).await?;
         assert!(gateway.log().contains("error=Permission denied"), "{}", gateway.log());
         assert_eq!(fs::read_dir(&relay)?.count(), 0);
+        fs::remove_dir(&relay)?;
+        let lost = format!("the folder of sockets {}", relay.display());
+        let said = |e: &crate::setting::Ended| e.out.replace('\n', " ").contains(&lost);
+        until(&gateway, "status", &[], said).await?;
+    }
+    Ok(())
+}
+
+const WHY: &str = "is confined to the one that it started with";
+
+#[tokio::test]
+async fn a_state_dir_that_is_removed_is_told_though_nothing_is_to_be_written() -> Outcome {
+    let setting = setting().await?;
+    let is_confined = is_confined(&setting.gateway).await?;
+    until(&setting.gateway, "ready", &[], |e| e.out.contains("It watches since")).await?;
+    fs::remove_dir_all(setting.gateway.state_dir())?;
+    if is_confined {
+        let told = |e: &crate::setting::Ended| {
+            let status: serde_json::Value = serde_json::from_str(&e.out).unwrap_or_default();
+            status["gateway"]["memory_error"].as_str().is_some_and(|error| error.contains(WHY))
+        };
+        until(&setting.gateway, "status", &["--json"], told).await?;
+    } else {
+        until(&setting.gateway, "ready", &[], |e| e.out.contains("It watches since")).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_store_that_is_removed_is_not_made_anew_and_why_is_said() -> Outcome {
+    let mut setting = crate::store::stored("").await?;
+    let is_confined = is_confined(&setting.gateway).await?;
+    let usb = setting.legacy("sys-usb").await?;
+    let mut gui = setting.legacy("vm-gui").await?;
+    setting.broker.shut()?;
+    setting.broker.kill().await?;
+    crate::store::tell(&usb, 0..3);
+    crate::store::taken(&usb, &mut gui).await?;
+    fs::remove_dir_all(setting.gateway.folder().join("store"))?;
+    crate::store::tell(&usb, 3..4);
+    if is_confined {
+        setting.gateway.logged(WHY, 1).await?;
     }
     Ok(())
 }

@@ -3,8 +3,9 @@
 use crate::peers::legacy::response;
 use crate::peers::mqtt_peer::Message;
 use crate::peers::raw_mqtt::Hello;
-use crate::peers::{Broker, DEADLINE, Dom0, Gateway, Missing, MqttPeer};
+use crate::peers::{Broker, DEADLINE, Dom0, Gateway, LegacyDomain, Missing, MqttPeer};
 use crate::setting::{Ended, Outcome, passerelle, setting_with, until};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -152,6 +153,38 @@ async fn it_can_be_asked_without_a_broker_and_with_a_broken_mapping() -> Outcome
     setting.gateway.terminate()?;
     setting.gateway.ended().await?;
     assert!(!setting.gateway.control_socket().exists());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_that_hangs_is_said_to_hang() -> Outcome {
+    let setting = setting().await?;
+    is_asked(&setting.gateway).await?;
+    until(&setting.gateway, "status", &[], |e| e.code == 0).await?;
+    setting.gateway.freeze()?;
+    let ended = passerelle(&setting.gateway, "status", &[]).await?;
+    setting.gateway.thaw()?;
+    assert!(ended.code == 1 && ended.err.contains("does not answer"), "{ended}");
+    assert!(ended.out.is_empty(), "what the broker has is not so: {ended}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_says_how_it_is_when_no_file_is_left_to_open() -> Outcome {
+    let setting = setting().await?;
+    is_asked(&setting.gateway).await?;
+    let id = setting.gateway.id()?;
+    let open = fs::read_dir(format!("/proc/{id}/fd"))?;
+    let open: BTreeSet<u64> =
+        open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let most = (0..).find(|fd| !open.contains(fd));
+    let limit = Rlimit { current: most, maximum: most };
+    prlimit(Pid::from_raw(id.cast_signed()), Resource::Nofile, limit)?;
+    let _gui = LegacyDomain::start(setting.sockets(), "vm-gui")?;
+    setting.gateway.logged("Too many open files", 1).await?;
+    let says = |e: &Ended| e.out.contains("Too many open files");
+    let shown = until(&setting.gateway, "status", &[], says).await?;
+    assert!(shown.err.is_empty(), "{shown}");
     Ok(())
 }
 

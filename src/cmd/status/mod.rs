@@ -5,7 +5,7 @@ mod table;
 
 use super::{ConfigFile, GOOD, Out, ask, bad, load_bare, no_broker};
 use crate::config::Bare;
-use crate::edge::control::Request;
+use crate::edge::control::{NoAnswer, Request};
 use crate::edge::lock::{self, Holder};
 use crate::edge::retained::Look;
 use crate::engine::publish::Received;
@@ -30,7 +30,7 @@ Examples:
 
 Exit codes:
   0  the gateway is online
-  1  it is offline or the broker does not know it
+  1  it is offline, does not answer, or the broker does not know it
   2  the configuration is wrong or a file cannot be read
   3  the broker is out of reach: of the gateway, or of this program if the gateway cannot be asked
   4  the gateway is online, and something needs a person: the status says what";
@@ -98,8 +98,18 @@ impl Known {
     }
 
     /// What the gateway itself says, if it can be asked.
-    fn asked(config: &Bare) -> Option<Self> {
-        let mut whole = ask(config, Request::Status).ok()?;
+    ///
+    /// # Errors
+    /// It is there, and says nothing: what the broker has of it is not how it is doing.
+    fn asked(config: &Bare) -> Result<Option<Self>, String> {
+        match ask(config, Request::Status) {
+            Ok(whole) => Ok(Self::read(whole).or_else(|| Self::observing(config))),
+            Err(silent @ NoAnswer::Silent(_)) => Err(silent.to_string()),
+            Err(_) => Ok(Self::observing(config)),
+        }
+    }
+
+    fn read(mut whole: Value) -> Option<Self> {
         let domains = whole.get_mut("domains")?.as_object_mut().map(std::mem::take)?;
         Some(Self {
             instance: whole.get("instance")?.as_str()?.to_owned(),
@@ -177,9 +187,16 @@ fn now() -> SystemTime {
 }
 
 async fn once(args: &Args, config: &Bare, out: &mut Out) -> Result<ExitCode, String> {
-    let known = match Known::asked(config).or_else(|| Known::observing(config)) {
-        Some(known) => known,
-        None => {
+    let known = match Known::asked(config) {
+        Ok(Some(known)) => known,
+        Err(silent) => {
+            if args.openmetrics {
+                Known::new(config).show(args, out);
+            }
+            complain(&silent, out);
+            return Ok(bad());
+        }
+        Ok(None) => {
             let mut known = Known::new(config);
             match Look::begin(config).await {
                 Ok((_, messages)) => messages.iter().for_each(|m| known.take(m)),
@@ -208,11 +225,16 @@ async fn watch(args: &Args, config: &Bare, out: &mut Out) -> Result<ExitCode, St
         if !out.flush() {
             return Ok(GOOD);
         }
-        if let Some(known) = Known::asked(config).or_else(|| Known::observing(config)) {
-            if !shown.show(known, args, out) {
-                return Ok(GOOD);
+        match Known::asked(config) {
+            Ok(Some(known)) => match shown.show(known, args, out) {
+                true => continue,
+                false => return Ok(GOOD),
+            },
+            Err(silent) => {
+                complain(&silent, out);
+                continue;
             }
-            continue;
+            Ok(None) => {}
         }
         match follow(args, config, &mut seconds, &mut shown, out).await {
             Ok(true) => {}
@@ -271,7 +293,7 @@ async fn follow(
                 _ = seconds.tick() => break,
             }
         }
-        if Known::asked(config).is_some() {
+        if !matches!(Known::asked(config), Ok(None)) {
             return Ok(true);
         }
     }

@@ -98,10 +98,19 @@ fn paint(text: &str, style: Style) -> String {
 /// That a gateway observes.
 pub(super) fn observing(instance: &str, gateway: &Value, now: SystemTime) -> String {
     let (since, pid) = (age(&gateway["since"], now), &gateway["pid"]);
-    wrap(&format!(
+    let mut out = wrap(&format!(
         "passerelle {instance}: observes for {since}, process {pid}: the old router is in charge, and nothing \
          goes to MQTT; `passerelle coverage` shows what it has heard"
-    ))
+    ));
+    socket_errors(&mut out, gateway);
+    out
+}
+
+fn socket_errors(out: &mut String, gateway: &Value) {
+    for error in gateway["socket_errors"].as_array().into_iter().flatten() {
+        let error = error.as_str().unwrap_or("?");
+        out.push_str(&wrap(&format!("the folder of sockets {}", clean(error))));
+    }
 }
 
 fn head(out: &mut String, instance: &str, gateway: Option<&Value>, now: SystemTime) {
@@ -138,10 +147,7 @@ fn head(out: &mut String, instance: &str, gateway: Option<&Value>, now: SystemTi
     if let Some(other) = gateway["other_gateway"].as_str() {
         out.push_str(&wrap(&format!("another gateway of this name is online: {}", clean(other))));
     }
-    for error in gateway["socket_errors"].as_array().into_iter().flatten() {
-        let error = error.as_str().unwrap_or("?");
-        out.push_str(&wrap(&format!("the folder of sockets {}", clean(error))));
-    }
+    socket_errors(out, gateway);
     for error in gateway["store_errors"].as_array().into_iter().flatten() {
         let error = error.as_str().unwrap_or("?");
         out.push_str(&wrap(&format!("not kept on disk: {}", clean(error))));

@@ -9,8 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a gateway may take: a mapping is compiled at a reload.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a gateway may take; and to reload, for it compiles its mapping.
+const PATIENCE: Duration = Duration::from_secs(5);
+const TO_RELOAD: Duration = Duration::from_secs(30);
 /// The longest answer that is taken, in bytes: a thousand domains have a small part of it.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
@@ -19,6 +20,8 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 pub enum NoAnswer {
     /// Nobody can be asked there.
     Nobody(String),
+    /// Somebody is there, and says nothing.
+    Silent(String),
     /// The gateway says why not.
     Refused(String),
 }
@@ -29,6 +32,11 @@ impl fmt::Display for NoAnswer {
             Self::Nobody(why) => {
                 write!(f, "{why}; does the gateway run, and may this user ask it?")
             }
+            Self::Silent(why) => write!(
+                f,
+                "{why}: a gateway listens there and does not answer: it hangs, or was stopped; look at its log, and \
+                 restart it"
+            ),
             Self::Refused(why) => f.write_str(why),
         }
     }
@@ -91,8 +99,7 @@ impl AnswerLines {
             return Err(NoAnswer::Nobody("`control.socket` is \"\"".to_owned()));
         };
         let stream = exchange(socket, state_dir, request);
-        let stream =
-            stream.map_err(|error| NoAnswer::Nobody(format!("{}: {error}", socket.display())))?;
+        let stream = stream.map_err(|error| no_answer(socket, &error))?;
         Ok(Self { reader: BufReader::new(stream.take(0)), socket: socket.to_owned() })
     }
 
@@ -107,15 +114,28 @@ impl AnswerLines {
     pub fn next(&mut self) -> Result<Option<String>, NoAnswer> {
         self.reader.get_mut().set_limit(LARGEST);
         let mut line = String::new();
-        let read = self.reader.read_line(&mut line).map_err(|error| self.nobody(&error))?;
+        let read = self.reader.read_line(&mut line);
+        let read = read.map_err(|error| no_answer(&self.socket, &error))?;
         Ok((read > 0).then(|| line.trim_end_matches('\n').to_owned()))
+    }
+}
+
+fn no_answer(socket: &Path, error: &io::Error) -> NoAnswer {
+    let socket = socket.display();
+    match error.kind() {
+        // Of a socket that does not block, this is that time is over.
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            NoAnswer::Silent(format!("{socket}: nothing within {} s", PATIENCE.as_secs()))
+        }
+        _ => NoAnswer::Nobody(format!("{socket}: {error}")),
     }
 }
 
 fn exchange(socket: &Path, state_dir: &Path, request: Request) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let patience = if request == Request::Reload { TO_RELOAD } else { PATIENCE };
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     let question = Question { state_dir: Some(real(state_dir)), request };
     let mut line = serde_json::to_vec(&question)?;
     line.push(b'\n');

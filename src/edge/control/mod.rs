@@ -12,6 +12,7 @@ use super::taps::Watcher;
 use crate::config::LogLevel;
 use crate::engine::name::DomainName;
 use crate::engine::tap::Wanted;
+use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fs;
@@ -136,6 +137,7 @@ pub(super) async fn serve(socket: Option<&Path>, state_dir: &Path) -> mpsc::Rece
 
 async fn accept(offered: Offered, state_dir: Arc<Path>, questions: mpsc::Sender<Asked>) {
     let room = Arc::new(Semaphore::new(CLIENTS));
+    let mut reserve = offered.reserve();
     loop {
         // It is never closed.
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
@@ -154,7 +156,16 @@ async fn accept(offered: Offered, state_dir: Arc<Path>, questions: mpsc::Sender<
             }
             Err(error) => {
                 tracing::debug!(%error, "no client of the control socket can be served");
-                sleep(PAUSE).await;
+                // Whoever asks what is wrong when nothing is left is to be told.
+                drop(reserve.take());
+                match offered.accept().now_or_never() {
+                    Some(Ok(client)) => {
+                        let served = client_of(client, &state_dir, &questions);
+                        let _ = timeout(PATIENCE, served).await;
+                    }
+                    _ => sleep(PAUSE).await,
+                }
+                reserve = offered.reserve();
             }
         }
     }

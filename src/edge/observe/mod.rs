@@ -40,6 +40,8 @@ struct Observer {
     /// By the file's name: a router is offered a socket whose name is no domain's as well.
     running: BTreeMap<OsString, (PathBuf, mpsc::UnboundedSender<Control>)>,
     tasks: JoinSet<()>,
+    /// The folders of sockets that cannot be watched, and why.
+    lost: BTreeMap<PathBuf, String>,
 }
 
 /// Observes until SIGTERM or SIGINT.
@@ -86,7 +88,8 @@ pub async fn run(
     );
     super::service::ready();
     let (running, tasks) = (BTreeMap::new(), JoinSet::new());
-    let mut observer = Observer { config, folder, learner, log, holder, running, tasks };
+    let lost = BTreeMap::new();
+    let mut observer = Observer { config, folder, learner, log, holder, running, tasks, lost };
     observer.until_told(changes, looks, asked).await.map_err(|e| format!("signals: {e}"))?;
     observer.finish(learning).await;
     Ok(())
@@ -106,7 +109,7 @@ impl Observer {
         loop {
             tokio::select! {
                 Some(change) = changes.recv() => self.changed(change),
-                Some(change) = relayed.recv() => self.relay_changed(&change),
+                Some(change) = relayed.recv() => self.relay_changed(change),
                 Some(end) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     if let Err(error) = end {
                         tracing::error!(%error, help = "this is a fault of passerelle: report it", "a relay has failed: its domain has none until the next start");
@@ -126,7 +129,12 @@ impl Observer {
         let Holder { pid, since, .. } = &self.holder;
         let answer = match &asked.request {
             Request::Status => {
-                let gateway = json!({"state": "observing", "since": since, "pid": pid});
+                let lost =
+                    |(folder, why): (&PathBuf, &String)| format!("{}: {why}", folder.display());
+                let errors: Vec<_> = self.lost.iter().map(lost).collect();
+                let gateway = json!({
+                    "state": "observing", "since": since, "pid": pid, "socket_errors": errors
+                });
                 let instance = &self.config.instance;
                 Ok(json!({"instance": instance, "gateway": gateway, "domains": {}}).into())
             }
@@ -157,8 +165,7 @@ impl Observer {
         let (path, control) = match change {
             Change::Appeared(path) => (path, Control::Appeared),
             Change::Disappeared(path) => (path, Control::Disappeared),
-            // The log has it: there is no status while observing.
-            Change::Failing(..) => return,
+            Change::Failing(folder, why) => return self.failing(folder, why),
         };
         let Some(name) = path.file_name().map(OsString::from) else { return };
         match self.running.get(&name) {
@@ -174,9 +181,18 @@ impl Observer {
         }
     }
 
+    fn failing(&mut self, folder: PathBuf, why: Option<String>) {
+        match why {
+            Some(why) => drop(self.lost.insert(folder, why)),
+            None => drop(self.lost.remove(&folder)),
+        }
+    }
+
     /// The relay's own sockets come and go, too.
-    fn relay_changed(&self, change: &Change) {
-        if let Change::Disappeared(path) = change
+    fn relay_changed(&mut self, change: Change) {
+        if let Change::Failing(folder, why) = change {
+            self.failing(folder, why);
+        } else if let Change::Disappeared(path) = change
             && let Some((_, relay)) = path.file_name().and_then(|name| self.running.get(name))
         {
             let _ = relay.send(Control::Look);

@@ -1,6 +1,7 @@
 //! The folder of the sockets that the old router on Dom0 is offered in the place of the domains' own.
 
 use super::{Offered, is_stale, is_there};
+use crate::edge::private;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -55,9 +56,8 @@ impl OfferFolder {
             // Another domain's task was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {
-                let confined = error.kind() == io::ErrorKind::PermissionDenied;
-                let help = if confined { ": restart the gateway, which is confined" } else { "" };
-                let text = format!("{path}: removed, and cannot be made anew: {error}{help}");
+                let error = private::explained(&self.path, error);
+                let text = format!("{path}: removed, and cannot be made anew: {error}");
                 return Err(io::Error::new(error.kind(), text));
             }
         }
@@ -84,7 +84,9 @@ pub(in crate::edge) async fn offer(path: PathBuf, own: &Path) -> io::Result<Offe
         let mode = if like.is_dir() { 0o660 } else { like.mode() & 0o777 };
         fs::set_permissions(new, fs::Permissions::from_mode(mode))
     };
-    Offered::open(path, WAITING, prepare).await
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    let offered = Offered::open(path, WAITING, prepare).await;
+    offered.map_err(|error| private::explained(&folder, error))
 }
 
 async fn sweep(directory: &Path) -> io::Result<()> {

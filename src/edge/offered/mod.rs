@@ -7,6 +7,7 @@ pub(super) use folder::{OfferFolder, offer};
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
@@ -52,6 +53,11 @@ impl Offered {
     /// Whether its file is there.
     pub fn is_there(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.file)
+    }
+
+    /// A file descriptor to give up when there is no other left.
+    pub fn reserve(&self) -> Option<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned().ok()
     }
 
     /// The next client. Cancel-safe.

@@ -90,6 +90,13 @@ impl Link {
 }
 
 impl HangingUp {
+    /// Waits until the last connection is closed, if there is one.
+    pub async fn over(&mut self) {
+        if self.0.is_some() {
+            self.ended().await;
+        }
+    }
+
     /// Waits until the last connection is closed. Cancel-safe.
     pub async fn ended(&mut self) {
         match &mut self.0 {

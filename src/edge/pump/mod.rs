@@ -25,6 +25,7 @@ pub(super) use socket::{Offers, SocketPump};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// What every pump needs.
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub state_dir: Option<PathBuf>,
     /// Where logs are, if there is a store.
     pub store: Option<StoreFolder>,
+    /// How long a channel that is closed may take to hand on what was written, and the broker to take a good-bye.
+    pub farewell: Duration,
 }
 
 impl Shared {

@@ -173,7 +173,7 @@ impl StoreLog {
         if self.is_there() {
             return Ok(None);
         }
-        private::folder(&self.folder)?;
+        private::folder(&self.folder).map_err(|error| private::explained(&self.folder, error))?;
         let lost = self.live();
         let was_apart = self.cursor.take().is_some() && self.has_records();
         self.batch.apart = self.batch.apart.or(was_apart.then_some(0));
@@ -222,7 +222,10 @@ impl StoreLog {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     number = number.checked_add(1).ok_or(error)?;
                 }
-                file => break (path, file?),
+                file => {
+                    let explained = |error| private::explained(&self.folder, error);
+                    break (path, file.map_err(explained)?);
+                }
             }
         };
         let header = store::header(self.boot.as_deref());
