@@ -269,7 +269,7 @@ async fn to_dom0(program: &Path, table: &mut Table) -> Result<(), Missing> {
     ];
     for (root, command, request, right) in calls {
         let call = async { right_one(scan.call(root, &request).await?.json(), right) };
-        table.row(&format!("vm-scan (MQTT): {root} > {command}"), call).await;
+        table.row(&format!("vm-scan (MQTT) reads it: {command}"), call).await;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::peers::{
     MvpRouter, NEW_FILE, secret_of,
 };
 use crate::setting::{Outcome, setting_with, until};
+use crate::store::STORE;
 use passerelle::edge::watch::{Change, Watch};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -244,4 +245,24 @@ async fn it_moves_when_its_program_stops() -> Outcome {
     // And back.
     let _program = setting.program().await?;
     reaches(&mut gui, &mut scan, listed).await
+}
+
+#[tokio::test]
+async fn what_it_was_not_given_waits_for_it_in_the_store() -> Outcome {
+    let stored = |gateway: Gateway| gateway.with(STORE);
+    let mut setting = Relayed::start_with(stored).await?;
+    let program = setting.program().await?;
+    let mut gui = setting.dom0.legacy("vm-gui").await?;
+    program.stop().await;
+    setting.dom0.gateway.logged("channel lost domain=Dom0", 1).await?;
+    gui.ask("Dom0", "liste_fichiers", &repository());
+    gui.tell("vm-gui", "test", &json!({}));
+    gui.expect("the fence", |line| line.tells("test")).await?;
+    setting.dom0.gateway.terminate()?;
+    setting.dom0.gateway.ended().await?;
+    setting.dom0.gateway.run()?;
+    let _program = MvpRouter::start(setting.relay.path())?;
+    let answer = gui.expect("the answer", |line| line.answers("liste_fichiers")).await?;
+    assert!(listed(answer.data()), "{answer}");
+    Ok(())
 }

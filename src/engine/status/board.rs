@@ -60,8 +60,7 @@ pub enum Reloaded {
 /// Why there is no serial port.
 const NO_PORT: &str = "not open: there is no port of this name yet, or the gateway has ended";
 /// The cause of a serial port's silence.
-const NEVER_HEARD: &str =
-    "connected and never heard: nobody behind the port has had anything to say";
+const NEVER_HEARD: &str = "connected and never heard: nobody there has had anything to say";
 
 #[derive(Debug)]
 struct StatusRow {
