@@ -4,7 +4,7 @@ use super::load::Rows;
 use super::scalar::Condition;
 use super::shape::{Shape, Side, Supplied};
 use super::value::Convert;
-use super::{Answer, Command, Event, RowOrigin, newer_than};
+use super::{Answer, Command, Event, RowOrigin, Wire, newer_than};
 use crate::diagnostic::Findings;
 use std::collections::BTreeSet;
 
@@ -35,6 +35,7 @@ pub fn check(rows: &Rows, found: &mut Findings) {
                 let help = format!("change the order, or give that one a {way}");
                 found.add(&command.origin.source, answer.span.clone(), message, help);
             }
+            answers_a_call(command, answer, found);
         }
         announcements(command, &rows.events, found);
         failure(command, found);
@@ -45,6 +46,19 @@ pub fn check(rows: &Rows, found: &mut Findings) {
     }
     same_legacy_name(rows, found);
     same_topic(rows, found);
+}
+
+/// A notification names no call: one of a legacy handler belongs to the call whose members it repeats.
+fn answers_a_call(command: &Command, answer: &Answer, found: &mut Findings) {
+    let is_told = matches!(answer.wire, Wire::Event(_)) && answer.direction.goes_from(Side::Legacy);
+    if is_told && answer.shape.repeats.legacy.is_empty() {
+        let message = format!(
+            "{}: from legacy this answer answers nothing: a notification does not say which call it is for",
+            command.name
+        );
+        let help = "name in `repeats.legacy` what it repeats of the request, or write `only = \"to_legacy\"`";
+        found.add(&command.origin.source, answer.span.clone(), message, help.to_owned());
+    }
 }
 
 fn covers(earlier: &[Condition], later: &[Condition]) -> bool {

@@ -241,15 +241,11 @@ impl Table {
     /// The name of the first row that has a topic, whatever is said there.
     #[must_use]
     pub fn row_at(&self, topic: &str) -> Option<Arc<str>> {
-        match Topic::parse(topic) {
-            Topic::Request(root, _) | Topic::Response(root, _) => {
-                self.commands_at(root).next().map(|row| Arc::clone(&row.name))
-            }
-            Topic::Other => {
-                let first = self.events_by_topic.get(topic)?.first()?;
-                self.events.get(first.0).map(|row| Arc::clone(&row.name))
-            }
+        if let Topic::Request(root, _) | Topic::Response(root, _) = Topic::parse(topic) {
+            return self.commands_at(root).next().map(|row| Arc::clone(&row.name));
         }
+        let first = self.events_by_topic.get(topic)?.first()?;
+        self.events.get(first.0).map(|row| Arc::clone(&row.name))
     }
 
     /// Whether requests of this root are mapped.
