@@ -116,7 +116,7 @@ tar -C "$work/payload" -cf "$work/payload.tar" .
 # --- It runs ---------------------------------------------------------------------------------------------------------
 
 ended=0
-timeout --foreground --kill-after=10 "${LIMIT:-600}" qemu-system-x86_64 -machine q35 -accel kvm -accel tcg -m 1024 -smp 2 \
+timeout --foreground --kill-after=10 "${LIMIT:-600}" qemu-system-x86_64 -machine q35 -accel tcg -m 1024 -smp 2 \
 	-nodefaults -display none -no-reboot -nic none \
 	-kernel "$kept/alpine.kernel" -initrd "$kept/alpine.initrd" \
 	-append "root=/dev/vda rootfstype=ext4 modules=virtio_pci,virtio_blk,ext4 console=ttyS0 quiet no_timer_check" \

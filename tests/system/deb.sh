@@ -71,7 +71,7 @@ ln -sf /usr/lib/systemd/systemd "$work/root/init"
 # --- It runs ---------------------------------------------------------------------------------------------------------
 
 ended=0
-timeout --foreground --kill-after=10 "${LIMIT:-600}" qemu-system-x86_64 -machine q35 -accel kvm -accel tcg -m 1536 -smp 2 \
+timeout --foreground --kill-after=10 "${LIMIT:-600}" qemu-system-x86_64 -machine q35 -accel tcg -m 1536 -smp 2 \
 	-nodefaults -display none -no-reboot -nic none -kernel "$kernel" -initrd "$work/initrd" \
 	-append "console=ttyS0 quiet no_timer_check systemd.show_status=no systemd.log_target=null" \
 	-serial "file:$work/log" || ended=$?
