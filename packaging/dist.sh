@@ -58,8 +58,11 @@ binary() {
 	fi
 	# rust-lld comes with Rust, and links for every processor.
 	linker=CARGO_TARGET_$(echo "$triple" | tr 'a-z-' 'A-Z_')_LINKER
+	# The standard library's own paths are Rust's, unless its sources are installed: then they would be of this machine.
+	sources=$(rustc --print sysroot)/lib/rustlib/src/rust
+	of_rust=/rustc/$(rustc -vV | sed -n 's/^commit-hash: //p')
 	env "$linker=rust-lld" PASSERELLE_VERSION="$version ($commit)" \
-		RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$project=/passerelle" \
+		RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$project=/passerelle --remap-path-prefix=$sources=$of_rust" \
 		"$CARGO" build --quiet --release --locked --bin passerelle --target "$triple"
 	binary=$target/$triple/release/passerelle
 }
