@@ -66,6 +66,8 @@ pub struct Queue {
     entries: VecDeque<WaitingLine>,
     /// The ways that are open.
     open: BTreeSet<DomainName>,
+    /// Whether any line has a way: of all others nobody asks.
+    has_ways: bool,
     /// What the entries weigh against the limit.
     weight: usize,
     bytes: usize,
@@ -85,6 +87,7 @@ impl Queue {
             limit,
             entries: VecDeque::new(),
             open: BTreeSet::new(),
+            has_ways: false,
             weight: 0,
             bytes: 0,
             written: 0,
@@ -105,6 +108,7 @@ impl Queue {
         if self.next().is_none() {
             self.progress = now;
         }
+        self.has_ways |= way.is_some();
         self.weight += weight(queued.line.len(), self.limit);
         self.bytes += queued.line.len();
         self.entries.push_back(WaitingLine { queued, way });
@@ -156,7 +160,8 @@ impl Queue {
 
     /// The lines that wait for their ways to open.
     fn closed(&self) -> impl Iterator<Item = (usize, &Way)> {
-        let entries = self.entries.iter().enumerate();
+        let entries =
+            self.entries.iter().enumerate().take(if self.has_ways { usize::MAX } else { 0 });
         let ways = entries.filter_map(|(at, entry)| Some((at, entry.way.as_ref()?)));
         ways.filter(|(_, way)| !self.open.contains(&way.name))
     }
@@ -176,6 +181,9 @@ impl Queue {
     pub fn give_up_closed(&mut self, is_over: impl Fn(&Way) -> bool) -> Vec<(QueuedLine, Way)> {
         let mut over: Vec<_> =
             self.closed().filter(|(_, w)| is_over(w)).map(|(at, _)| at).collect();
+        if over.is_empty() {
+            return Vec::new();
+        }
         let mut given_up = Vec::new();
         while let Some(entry) = over.pop().and_then(|at| self.entries.remove(at)) {
             given_up.extend(entry.way.map(|way| (entry.queued, way)));
