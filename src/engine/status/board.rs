@@ -1,11 +1,11 @@
 //! The retained messages that say how the gateway and each of its domains are doing.
 
 use super::process::Other;
-use super::{Losses, Process, Report, State};
+use super::row::StatusRow;
+use super::{Process, Report, State};
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Qos, Token};
-use crate::engine::refusal::Counters;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -55,68 +55,6 @@ pub enum Reloaded {
     Applied(Vec<MappingFile>),
     /// The old configuration stays in force: the findings, one line for each.
     Refused(Vec<String>),
-}
-
-/// Why there is no serial port.
-const NO_PORT: &str = "not open: there is no port of this name yet, or the gateway has ended";
-/// The cause of a serial port's silence.
-const NEVER_HEARD: &str = "connected and never heard: nobody there has had anything to say";
-
-#[derive(Debug)]
-struct StatusRow {
-    token: Token,
-    state: State,
-    /// Why its channel cannot be opened, or what is wrong with it.
-    fault: Option<String>,
-    since: String,
-    last_legacy: Option<String>,
-    calls: usize,
-    held: usize,
-    counters: Counters,
-    dropped: u64,
-    losses: Losses,
-    /// Those of proxies and tunnels of this name that have ended.
-    before: Counters,
-    dropped_before: u64,
-    losses_before: Losses,
-    /// Figures wait to be published.
-    changed: bool,
-    /// Not before then.
-    next: Duration,
-}
-
-impl StatusRow {
-    /// How it is shown under its name. `other` is another gateway of this instance.
-    fn shown(&self, name: &DomainName, other: Option<&Other>) -> Value {
-        let mut counters = self.before.clone();
-        counters.add(&self.counters);
-        let mut losses = self.losses_before;
-        losses.add(&self.losses);
-        let held = other.filter(|_| self.state == State::Silent).map(|other| {
-            let process = &other.process;
-            format!(
-                "connected and never heard: another gateway of this name may hold it: {process}"
-            )
-        });
-        // Behind a serial port there is no old router.
-        let cause = match self.state {
-            State::Silent if name.is_dom0() => Some(NEVER_HEARD),
-            State::Absent if name.is_dom0() => Some(NO_PORT),
-            state => state.cause(),
-        };
-        json!({
-            "state": self.state,
-            "since": self.since,
-            "cause": self.fault.as_deref().or(held.as_deref()).or(cause),
-            "last_legacy": self.last_legacy,
-            "calls_pending": self.calls,
-            "held_bytes": self.held,
-            "mqtt_bytes_dropped": self.dropped_before.saturating_add(self.dropped),
-            "mqtt_losses": losses,
-            "counters": shown(&counters),
-            "call_seconds": counters.took.shown(),
-        })
-    }
 }
 
 /// The board. It publishes while it is [`Board::connected`], everything at its beginning.
@@ -272,49 +210,15 @@ impl Board {
         now: Now,
     ) {
         self.make_room(name);
+        let tokens = &mut self.tokens;
         let mut is_new = false;
-        let entry = self.domains.entry(name.clone()).or_insert_with(|| {
+        let row = self.domains.entry(name.clone()).or_insert_with(|| {
             is_new = true;
-            self.tokens += 1;
-            StatusRow {
-                token: Token(self.tokens),
-                state: report.state,
-                fault: None,
-                since: now.rfc3339(),
-                last_legacy: None,
-                calls: 0,
-                held: 0,
-                counters: Counters::default(),
-                dropped: 0,
-                losses: Losses::default(),
-                before: Counters::default(),
-                dropped_before: 0,
-                losses_before: Losses::default(),
-                changed: false,
-                next: Duration::ZERO,
-            }
+            *tokens += 1;
+            StatusRow::new(Token(*tokens), report.state, now)
         });
-        entry.last_legacy = last_legacy.map(str::to_owned);
-        (entry.calls, entry.held) = (report.calls, report.held);
-        entry.counters = report.counters.clone();
-        entry.dropped = report.dropped;
-        entry.losses = report.losses;
-        if report.ended {
-            entry.before.add(&report.counters);
-            entry.counters = Counters::default();
-            entry.dropped_before = entry.dropped_before.saturating_add(report.dropped);
-            entry.dropped = 0;
-            entry.losses_before.add(&report.losses);
-            entry.losses = Losses::default();
-        }
-        if std::mem::replace(&mut entry.state, report.state) != report.state {
-            entry.since = now.rfc3339();
-            is_new = true;
-        }
-        is_new |= entry.fault != report.cause;
-        entry.fault.clone_from(&report.cause);
-        entry.changed = true;
-        if is_new || entry.next <= now.monotonic {
+        is_new |= row.take(report, last_legacy, now);
+        if is_new || row.next <= now.monotonic {
             self.publish(name, now);
         }
     }
@@ -475,18 +379,4 @@ impl Board {
         let publish = Publish::new(token, topic, payload, Qos::AtLeastOnce);
         self.publishes.push(Publish { retain: true, ..publish });
     }
-}
-
-fn shown(counters: &Counters) -> Value {
-    let count = |(name, n): (&str, &u64)| (name.to_owned(), json!(n));
-    let ignored: Map<_, _> = counters.ignored.iter().map(|(w, n)| count((w.as_str(), n))).collect();
-    let refused: Map<_, _> = counters.refused.iter().map(|(r, n)| count((r.as_str(), n))).collect();
-    json!({
-        "received": counters.received,
-        "delivered": counters.delivered,
-        "answered": counters.answered,
-        "stored": counters.stored,
-        "ignored": ignored,
-        "refused": refused,
-    })
 }

@@ -9,6 +9,7 @@ mod memory;
 mod process;
 mod record;
 mod reporter;
+mod row;
 
 pub use board::{About, Board, MappingFile, Reloaded};
 pub use heard::{Heard, Spoke, Utterance};
