@@ -9,8 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a gateway may take; and to reload, for it compiles its mapping.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a gateway may take: those whose turn is before may take 5 s to ask, and 5 s to read. And to reload, for it
+/// compiles its mapping.
+const PATIENCE: Duration = Duration::from_secs(12);
 const TO_RELOAD: Duration = Duration::from_secs(30);
 /// The longest answer that is taken, in bytes: a thousand domains have a small part of it.
 const LARGEST: u64 = 64 * 1024 * 1024;
