@@ -108,6 +108,17 @@ fn lines_begin_when_the_connection_before_them_is_closed() {
 }
 
 #[test]
+fn half_a_connect_of_a_program_that_falls_silent_is_counted() {
+    let mut tunnel = Tunnel::new(name(), Detector::mqtt(), LIMIT, 60 * SECOND);
+    tunnel.channel_back();
+    receive(&mut tunnel, &connect(4, "vm-gui")[..5], SECOND);
+    tunnel.wake(61 * SECOND, true);
+    receive(&mut tunnel, b"", 61 * SECOND);
+    assert_eq!(tunnel.take_orders(), [Order::Legacy(bytes::Bytes::new())]);
+    assert_eq!((tunnel.dropped(), tunnel.held()), (5, 0));
+}
+
+#[test]
 fn a_broker_that_takes_nothing_is_given_up() {
     let (mut tunnel, _) = full();
     // It takes a byte just in time.

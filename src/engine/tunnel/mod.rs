@@ -287,6 +287,8 @@ impl Tunnel {
         let may_be = self.broker == Broker::Gone;
         if self.waits_for_connect() {
             self.silent_since = None;
+            // Half a CONNECT, of which nothing comes any more.
+            self.drop_bytes(self.detector.held());
             self.detector = self.detector.then(Detector::new());
             self.lines = Some(Bytes::new());
         }
