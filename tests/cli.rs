@@ -716,6 +716,20 @@ fn an_asyncapi_document_has_every_row_and_leads_nowhere_else() {
             assert!(document.pointer(place).is_some(), "{to}");
         }
     }
+    // Names that AsyncAPI has not, and topics that would have one name.
+    let odd = "dialect = \"odd\"\n[[event]]\nname = \"A/B ~\"\nlegacy = \"a\"\ntopic = \"x/y\"\n\
+               [[event]]\nname = \"C\"\nlegacy = \"c\"\ntopic = \"x.y\"\n";
+    let here = folder(&[("odd.toml", odd)]);
+    let said = passerelle(here.path(), &["api", "--asyncapi", "odd.toml"], "");
+    let document: serde_json::Value =
+        serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{e}: {said:?}"));
+    let mut all = Vec::new();
+    references(&document, &mut all);
+    assert!(all.iter().all(|to| document.pointer(to.trim_start_matches('#')).is_some()), "{all:?}");
+    let addresses =
+        document["channels"].as_object().unwrap().values().map(|c| c["address"].as_str());
+    let expected = BTreeSet::from([Some("x/y/notification"), Some("x.y/notification")]);
+    assert_eq!(addresses.collect::<BTreeSet<_>>(), expected);
     let said = passerelle(Path::new(ROOT), &["api", "--asyncapi", "mappings/psec.toml"], "");
     let document: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     let list = &document["operations"]["carry-out.LISTE_FICHIERS"];

@@ -18,6 +18,7 @@ fn states() -> BTreeSet<String> {
         Absent | Silent | Legacy | Mqtt | Contested | WaitingForConnect | Unavailable => true,
     };
     assert!(all.iter().all(known));
+    assert_eq!(all, State::ALL);
     let text = |state: State| serde_json::to_value(state).unwrap().as_str().unwrap().to_owned();
     all.map(text).into_iter().collect()
 }

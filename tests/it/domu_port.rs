@@ -229,6 +229,14 @@ async fn half_a_line_that_was_written_before_a_restart_comes_whole() -> Outcome 
     Ok(())
 }
 
+/// Has a link lead to another port, at once.
+fn lead(link: &Path, to: &Path) -> Outcome {
+    let new = link.with_extension("new");
+    symlink(to, &new)?;
+    fs::rename(new, link)?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_port_that_is_made_anew_is_found() -> Outcome {
     let place = tempfile::tempdir()?;
@@ -238,9 +246,7 @@ async fn a_port_that_is_made_anew_is_found() -> Outcome {
     let mut on = DomU::on(&link, |gateway| gateway).await?;
     before.raw().await?;
     let (after, far) = Pty::open("sys-usb")?;
-    let new = place.path().join("new");
-    symlink(after.path(), &new)?;
-    fs::rename(new, &link)?;
+    lead(&link, after.path())?;
     // Its far end hangs up.
     drop((before, far_before));
     after.raw().await?;
@@ -258,9 +264,7 @@ async fn a_link_that_leads_to_another_port_is_followed_though_the_old_one_lives(
     let mut on = DomU::on(&link, |gateway| gateway).await?;
     before.raw().await?;
     let (after, far) = Pty::open("sys-usb")?;
-    let new = place.path().join("new");
-    symlink(after.path(), &new)?;
-    fs::rename(new, &link)?;
+    lead(&link, after.path())?;
     after.raw().await?;
     let _far = MvpServer::over(far, Disks::new()?);
     on.is_served().await?;

@@ -68,7 +68,7 @@ struct Document {
 impl Document {
     fn command(&mut self, row: &Command, prefix: &str) {
         let about = about(row);
-        let key = self.free(format!("{prefix}{}", row.name), ".request");
+        let key = self.row(&format!("{prefix}{}", row.name), ".request");
         let mqtt = json!({
             "responseTopic": {"type": "string", "description": format!("{}/response/<requester>", row.root)},
             "correlationData": {"type": "string"},
@@ -96,7 +96,7 @@ impl Document {
 
     fn event(&mut self, row: &Event, prefix: &str) {
         let Some(topic) = &row.topic else { return };
-        let key = self.free(format!("{prefix}{}", row.name), ".notification");
+        let key = self.row(&format!("{prefix}{}", row.name), ".notification");
         let message = json!({"name": &*row.name, "payload": payload::event(row)});
         let told = self.message(&format!("{key}.notification"), message, topic);
         for (what, action) in [("tell", "send"), ("hear", "receive")] {
@@ -105,26 +105,48 @@ impl Document {
         }
     }
 
-    /// A name that no row before has: several rows may have one.
-    fn free(&self, name: String, ending: &str) -> String {
-        let is_free = |name: &String| !self.messages.contains_key(&format!("{name}{ending}"));
-        let others = (2..).map(|number| format!("{name}.{number}"));
-        let mut all = std::iter::once(name.clone()).chain(others);
-        all.find(is_free).unwrap_or(name)
+    /// The name of a row's messages: several rows may have one name.
+    fn row(&self, name: &str, ending: &str) -> String {
+        free(name, |name| !self.messages.contains_key(&format!("{name}{ending}")))
+    }
+
+    /// The name of a topic's channel.
+    fn channel(&mut self, address: &str) -> String {
+        let known = self.channels.iter().find(|(_, channel)| channel.address == address);
+        if let Some((name, _)) = known {
+            return name.clone();
+        }
+        let name = free(address, |name| !self.channels.contains_key(name));
+        let channel = Channel { address: address.to_owned(), messages: Map::new() };
+        self.channels.insert(name.clone(), channel);
+        name
     }
 
     /// A message on a channel, which other messages may share; the reference to it.
     fn message(&mut self, key: &str, message: Value, address: &str) -> String {
         self.messages.insert(key.to_owned(), message);
-        let name = address.trim_end_matches(REQUESTER).replace('/', ".");
-        let channel = self
-            .channels
-            .entry(name.clone())
-            .or_insert_with(|| Channel { address: address.to_owned(), messages: Map::new() });
-        let component = json!({"$ref": format!("#/components/messages/{key}")});
-        channel.messages.insert(key.to_owned(), component);
+        let name = self.channel(address);
+        if let Some(channel) = self.channels.get_mut(&name) {
+            let component = json!({"$ref": format!("#/components/messages/{key}")});
+            channel.messages.insert(key.to_owned(), component);
+        }
         format!("#/channels/{name}/messages/{key}")
     }
+}
+
+/// A text as a name of AsyncAPI's, which no other has: it has letters, digits and some signs, and a reference to
+/// it may have no others.
+fn free(text: &str, is_free: impl Fn(&String) -> bool) -> String {
+    let sign = |c: char| match c {
+        '{' | '}' => None,
+        '/' => Some('.'),
+        c if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') => Some(c),
+        _ => Some('_'),
+    };
+    let name: String = text.chars().filter_map(sign).collect();
+    let others = (2..).map(|number| format!("{name}.{number}"));
+    let mut all = std::iter::once(name.clone()).chain(others);
+    all.find(is_free).unwrap_or(name)
 }
 
 fn operation(action: &str, message: &str, qos: Qos) -> Map<String, Value> {

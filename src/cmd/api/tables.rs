@@ -76,7 +76,8 @@ pub(super) fn tables(table: &Table, language: Language) -> String {
 
 /// With its dialect, where there are several.
 fn named(name: &str, dialect: Option<&&str>) -> String {
-    dialect.map_or_else(|| name.to_owned(), |dialect| format!("{name} ({dialect})"))
+    let name = dialect.map_or_else(|| name.to_owned(), |dialect| format!("{name} ({dialect})"));
+    name.replace('|', "\\|")
 }
 
 fn handlers(row: &Command, words: &Words) -> String {
@@ -101,7 +102,7 @@ fn condition_of(condition: &Condition) -> String {
             format!("{}{mark}: {}", condition.member, values.join("|"))
         }
         Test::Present(true) => condition.member.clone(),
-        Test::Present(false) => format!("no {}", condition.member),
+        Test::Present(false) => format!("!{}", condition.member),
     }
 }
 
@@ -114,7 +115,7 @@ fn ends(row: &Command) -> String {
                 Supplied::Constant(constant) => (name.clone(), payload::scalar(constant)),
                 _ => (name.clone(), Value::Null),
             });
-            format!("{timeout}: `{}`", Value::Object(members.collect()))
+            format!("{timeout}: {}", code(&Value::Object(members.collect()).to_string()))
         }
         None => timeout.to_string(),
     }

@@ -1,13 +1,10 @@
 //! The status as metrics, in Prometheus's text format (version 0.0.4).
 
+use crate::engine::status::State;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::SystemTime;
-
-/// The states of a domain, as `docs/monitoring.md` explains them.
-const STATES: [&str; 7] =
-    ["absent", "silent", "legacy", "mqtt", "contested", "waiting_for_connect", "unavailable"];
 
 /// A metric's kind, as a scraper knows it.
 #[derive(Clone, Copy)]
@@ -74,7 +71,7 @@ impl Metrics<'_> {
     fn domains(&mut self, domains: &BTreeMap<String, Value>) {
         self.head("domain_state", Kind::Gauge, "1 for the state that the domain is in.");
         for (name, domain) in domains {
-            for state in STATES {
+            for state in State::ALL.map(State::as_str) {
                 let is = Value::from(u8::from(domain["state"] == state));
                 self.sample("domain_state", &[("domain", name), ("state", state)], &is);
             }

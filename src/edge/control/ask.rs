@@ -126,7 +126,7 @@ fn no_answer(socket: &Path, error: &io::Error) -> NoAnswer {
     match error.kind() {
         // Of a socket that does not block, this is that time is over.
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            NoAnswer::Silent(format!("{socket}: nothing within {} s", PATIENCE.as_secs()))
+            NoAnswer::Silent(format!("{socket}: no answer in time"))
         }
         _ => NoAnswer::Nobody(format!("{socket}: {error}")),
     }

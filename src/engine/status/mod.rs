@@ -42,6 +42,17 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Absent,
+        Self::Silent,
+        Self::Legacy,
+        Self::Mqtt,
+        Self::Contested,
+        Self::WaitingForConnect,
+        Self::Unavailable,
+    ];
+
     /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
