@@ -8,6 +8,7 @@
 //! | `sh worked` | is run there; its output is the `worked` block that follows, or nothing |
 //! | `sh fails` | likewise, and it ends with another code than 0 |
 //! | `toml example`, `json example DOMAINS` | a mapping, and a conversation with these legacy domains |
+//! | `python shown FILE`, `rust shown FILE` | is that file of the project |
 //! | `toml body` | a part of an event, with a table of bodies of both sides below it |
 //! | `text` after `<!-- fixture: NAME -->` | what `check` says about that mapping |
 //! | `text` after `<!-- demo -->` | a part of what the demo prints |
@@ -110,6 +111,18 @@ fn what_is_shown_is_what_the_program_says() {
         }
     }
     assert!(count >= 7, "{count} blocks");
+}
+
+#[test]
+fn programs_are_shown_as_they_are() {
+    let mut count = 0;
+    for page in Page::all() {
+        for block in blocks(&page).iter().filter(|b| b.words.get(1).is_some_and(|w| w == "shown")) {
+            assert_eq!(block.text, shipped(&block.words[2]), "{}", page.path);
+            count += 1;
+        }
+    }
+    assert!(count >= 2, "{count} programs");
 }
 
 /// A mapping file's head, unless it has its own.

@@ -20,6 +20,7 @@ mod control;
 mod dom0;
 mod domu;
 mod domu_port;
+mod examples;
 mod guarded;
 mod hostile;
 mod identity;

@@ -5,6 +5,7 @@ use crate::engine::mapping::scalar::{Condition, Test};
 use crate::engine::mapping::shape::Supplied;
 use crate::engine::mapping::table::Table;
 use crate::engine::mapping::{Command, Handler};
+use crate::engine::publish::Qos;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -18,6 +19,7 @@ struct Words {
     otherwise: &'static str,
     nothing: &'static str,
     legend: &'static str,
+    not_once: &'static str,
 }
 
 const ENGLISH: Words = Words {
@@ -29,7 +31,18 @@ const ENGLISH: Words = Words {
     otherwise: "or else",
     nothing: "nothing",
     legend: "`/request/<requester>` and `/response/<requester>` follow the root of a topic. `a|b` is one of these values, `?` may be\n\
-        left out, and `...` is as the legacy side has it.",
+        left out, and `...` is as the legacy side has it.\n\n\
+        # On MQTT\n\n\
+        - Payloads are JSON objects. Nothing is retained. The domain's name is its client id.\n\
+        - QoS is 1, and MQTT 5 is best: each message then has the user property `source`, the name of whom it is from.\n\
+        - To carry out a command, subscribe to `<root>/request` and `<root>/request/+`. Publish the response to the request's\n  \
+          response topic, with its correlation data. Without a response topic that is the request's own topic, with `response`\n  \
+          in the place of `request`.\n\
+        - To ask, subscribe to `<root>/response/<own name>`. Publish to `<root>/request/<own name>`, with that response topic\n  \
+          and correlation data of your own.\n\
+        - To announce an event, publish to its topic; to hear of it, subscribe to that.\n\
+        - On the message port, use a keep-alive of 60 s or less, and connect again when the connection is lost.",
+    not_once: "QoS is 0 for",
 };
 
 const FRENCH: Words = Words {
@@ -41,7 +54,19 @@ const FRENCH: Words = Words {
     otherwise: "sinon",
     nothing: "rien",
     legend: "La racine du topic est complétée par `/request/<demandeur>` ou `/response/<demandeur>`. `a|b` est l'une de ces valeurs,\n\
-        `?` peut être absent, et `...` est comme du côté MVP.",
+        `?` peut être absent, et `...` est comme du côté MVP.\n\n\
+        # Sur MQTT\n\n\
+        - Les charges utiles sont des objets JSON. Rien n'est retenu. Le nom du domaine est son identifiant de client.\n\
+        - La QoS est 1, de préférence en MQTT 5 : chaque message porte alors la propriété utilisateur `source`, le nom de son\n  \
+          émetteur.\n\
+        - Pour exécuter une commande, abonnez-vous à `<racine>/request` et `<racine>/request/+`. Publiez la réponse sur le topic\n  \
+          de réponse de la requête, avec ses données de corrélation. Sans topic de réponse, c'est le topic de la requête, avec\n  \
+          `response` à la place de `request`.\n\
+        - Pour demander, abonnez-vous à `<racine>/response/<votre nom>`. Publiez sur `<racine>/request/<votre nom>`, avec ce topic\n  \
+          de réponse et vos propres données de corrélation.\n\
+        - Pour annoncer un événement, publiez sur son topic ; pour en être informé, abonnez-vous-y.\n\
+        - Sur le port de messagerie, prenez un keep-alive de 60 s au plus, et reconnectez-vous quand la connexion est perdue.",
+    not_once: "La QoS est 0 pour",
 };
 
 pub(super) fn tables(table: &Table, language: Language) -> String {
@@ -71,6 +96,13 @@ pub(super) fn tables(table: &Table, language: Language) -> String {
         let _ = writeln!(out, "| {name} | `{topic}` | {} |", cell(&payload::event(row)));
     }
     let _ = writeln!(out, "\n{}", words.legend);
+    let commands = table.commands().iter().filter(|row| row.qos == Qos::AtMostOnce);
+    let events = table.events().iter().filter(|row| row.qos == Qos::AtMostOnce);
+    let topics = commands.map(|row| &row.root).chain(events.filter_map(|row| row.topic.as_ref()));
+    let topics: Vec<_> = topics.map(|topic| code(&topic.to_string())).collect();
+    if !topics.is_empty() {
+        let _ = writeln!(out, "- {} {}.", words.not_once, topics.join(", "));
+    }
     out
 }
 
