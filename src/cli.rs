@@ -12,7 +12,7 @@ const VERSION: &str = match option_env!("PASSERELLE_VERSION") {
     None => env!("CARGO_PKG_VERSION"),
 };
 
-/// How help and wrong arguments are shown on a terminal.
+/// How help is shown on a terminal.
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())
     .usage(AnsiColor::Yellow.on_default().bold())

@@ -71,12 +71,16 @@ fn odd_line() -> String {
 }
 
 /// Every subcommand that prints something without a broker, and the file for its standard input.
-const COMMANDS: [(&[&str], &str); 15] = [
+const COMMANDS: [(&[&str], &str); 19] = [
     (&["--help"], ""),
     (&["--version"], ""),
     (&["status", "--help"], ""),
+    (&["help", "tap"], ""),
     (&["store", "show", "--help"], ""),
+    (&["check", PSEC], ""),
     (&["check", "bad.toml"], ""),
+    (&["api", PSEC], ""),
+    (&["api", "--asyncapi", PSEC], ""),
     (&["coverage", "--config", "good.toml"], ""),
     (&["coverage", "--config", "good.toml", "--json"], ""),
     (&["ready", "--config", "good.toml"], ""),

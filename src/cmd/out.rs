@@ -6,6 +6,7 @@ use anstream::{AutoStream, ColorChoice, adapter::strip_str, stream::RawStream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Stdout, Write as _};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 /// Standard output and standard error. Nothing that is shown does anything to a terminal, and output that
@@ -58,10 +59,19 @@ impl Out {
 
     /// Whether nobody reads what is printed any more, as far as can be told without printing.
     fn is_cut_off(&self) -> bool {
-        let mut reader = [PollFd::new(self.stdout.get_ref(), PollFlags::empty())];
-        let gone = PollFlags::ERR | PollFlags::HUP;
-        poll(&mut reader, Some(&Timespec::default())).is_ok()
-            && reader.iter().any(|found| found.revents().intersects(gone))
+        let mut reader = [self.reader()];
+        poll(&mut reader, Some(&Timespec::default())).is_ok() && is_gone(&reader)
+    }
+
+    /// Waits until there is something to read at a source: true; or until nobody reads what is printed: false.
+    pub fn waits_for(&self, source: &impl AsFd) -> bool {
+        let mut either = [self.reader(), PollFd::new(source, PollFlags::IN)];
+        poll(&mut either, None).is_err() || !is_gone(either.get(..1).unwrap_or_default())
+    }
+
+    /// Whoever reads what is printed.
+    fn reader(&self) -> PollFd<'_> {
+        PollFd::new(self.stdout.get_ref(), PollFlags::empty())
     }
 
     /// Says something on standard error, after what has been printed. Nobody can be told if that fails.
@@ -103,6 +113,10 @@ impl Out {
             _ => code,
         }
     }
+}
+
+fn is_gone(readers: &[PollFd<'_>]) -> bool {
+    readers.iter().any(|reader| reader.revents().intersects(PollFlags::ERR | PollFlags::HUP))
 }
 
 /// Colours are for a terminal, unless `NO_COLOR` or the like says otherwise.

@@ -61,11 +61,10 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     };
     let lines = follow(config.control.as_deref(), &config.state_dir, Request::Tap(wanted));
     let shown = lines.and_then(|mut lines| {
-        while let Some(line) = lines.next()? {
+        // Its place is another's as soon as nobody reads it, even if nothing crosses.
+        while out.flush() && (lines.is_at_hand() || out.waits_for(&lines)) {
+            let Some(line) = lines.next()? else { break };
             show(&line, args, out);
-            if !out.flush() {
-                break;
-            }
         }
         Ok(())
     });

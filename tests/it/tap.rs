@@ -17,7 +17,7 @@ async fn setting() -> Result<Dom0, Missing> {
 /// Somebody who watches.
 struct Watcher {
     lines: Lines<BufReader<ChildStdout>>,
-    _program: Child,
+    program: Child,
 }
 
 impl Watcher {
@@ -34,7 +34,7 @@ impl Watcher {
             .spawn()?;
         let lines = BufReader::new(program.stdout.take().expect("it is piped")).lines();
         setting.gateway.logged("somebody watches", before + 1).await?;
-        Ok(Self { lines, _program: program })
+        Ok(Self { lines, program })
     }
 
     async fn line(&mut self) -> Outcome<String> {
@@ -168,6 +168,18 @@ async fn a_watcher_that_does_not_read_is_told_what_it_missed_and_holds_up_nobody
     }
     assert_eq!(seen + missed, MANY, "{seen} seen, {missed} missed");
     assert!(seen > 0 && missed > 0, "{seen} seen, {missed} missed");
+    Ok(())
+}
+
+/// Nothing crosses that it would fail to write; and its place is free for another.
+#[tokio::test]
+async fn a_watcher_whose_output_nobody_reads_any_more_ends() -> Outcome {
+    let setting = setting().await?;
+    let Watcher { lines, mut program } = Watcher::start(&setting, &[]).await?;
+    drop(lines);
+    let ended = tokio::time::timeout(DEADLINE, program.wait());
+    let ended = ended.await.map_err(|_| Missing::new("the end of tap"))??;
+    assert_eq!(ended.code(), Some(0));
     Ok(())
 }
 

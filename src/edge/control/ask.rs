@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read as _, Take, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -108,6 +109,12 @@ impl AnswerLines {
         NoAnswer::Nobody(format!("{}: {why}", self.socket.display()))
     }
 
+    /// Whether the next line need not be waited for.
+    #[must_use]
+    pub fn is_at_hand(&self) -> bool {
+        self.reader.buffer().contains(&b'\n')
+    }
+
     /// The next line without its end; `None`: there is no more.
     ///
     /// # Errors
@@ -118,6 +125,13 @@ impl AnswerLines {
         let read = self.reader.read_line(&mut line);
         let read = read.map_err(|error| no_answer(&self.socket, &error))?;
         Ok((read > 0).then(|| line.trim_end_matches('\n').to_owned()))
+    }
+}
+
+/// There is something to read when the gateway says more, or ends.
+impl AsFd for AnswerLines {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.get_ref().get_ref().as_fd()
     }
 }
 
