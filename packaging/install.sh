@@ -49,16 +49,16 @@ original() {
 	rm "$new"
 }
 
-# each COMMAND: COMMAND FILE NAME MODE, for whatever an operator may edit.
-each() {
+# originals: whatever an operator may edit.
+originals() {
 	for mapping in mappings/*.toml; do
-		"$1" "$mapping" "passerelle/$mapping" 644
+		original "$mapping" "passerelle/$mapping" 644
 	done
-	"$1" packaging/passerelle.toml passerelle/passerelle.toml 644
-	"$1" packaging/passerelle.logrotate logrotate.d/passerelle 644
+	original packaging/passerelle.toml passerelle/passerelle.toml 644
+	original packaging/passerelle.logrotate logrotate.d/passerelle 644
 	if [ "$INIT" = openrc ]; then
-		"$1" packaging/passerelle.confd conf.d/passerelle 644
-		"$1" packaging/passerelle.initd init.d/passerelle 755
+		original packaging/passerelle.confd conf.d/passerelle 644
+		original packaging/passerelle.initd init.d/passerelle 755
 	fi
 }
 
@@ -79,7 +79,7 @@ pages() {
 install_all() {
 	test -x "$PROGRAM" || { echo "there is no $PROGRAM: run 'make' first" >&2; exit 1; }
 	put 755 "$PROGRAM" "$prefix/bin/passerelle"
-	each original
+	originals
 	if [ "$INIT" = systemd ]; then
 		folder "$unit"
 		sed "s|/usr/bin/|$PREFIX/bin/|" packaging/passerelle.service >"$unit/passerelle.service"
@@ -94,10 +94,10 @@ install_all() {
 	[ -z "$made" ] || printf %s "$made" >>"$folders"
 }
 
-# unedited FILE NAME MODE: removes etc/NAME, unless somebody has edited it.
+# unedited NAME: removes etc/NAME, unless somebody has edited it.
 unedited() {
-	place=$etc/$2
-	if cmp -s "$place" "$originals/$2"; then
+	place=$etc/$1
+	if cmp -s "$place" "$originals/$1"; then
 		rm "$place"
 	elif [ -e "$place" ]; then
 		echo "$place has been edited and stays"
@@ -105,7 +105,8 @@ unedited() {
 }
 
 uninstall_all() {
-	each unedited
+	# Those of another version, or for another INIT, among them.
+	find "$originals" -type f 2>/dev/null | sort | while read -r file; do unedited "${file#"$originals/"}"; done
 	made=$(cat "$folders" 2>/dev/null) || :
 	rm -rf "$share/passerelle" "$doc"
 	rm -f "$prefix/bin/passerelle" "$unit/passerelle.service" "$share"/man/man1/passerelle.1.gz \

@@ -582,6 +582,13 @@ fn what_is_installed_is_what_the_documentation_names() {
     assert!(!root.join("etc/init.d/passerelle").exists());
     make("uninstall", "systemd", &root);
     assert_eq!(all_below(&root), before);
+    // Another INIT than the one that it was installed for, and a mapping that only an older version had.
+    make("install", "openrc", &root);
+    for place in ["etc/passerelle/mappings", "usr/share/passerelle/etc/passerelle/mappings"] {
+        fs::write(root.join(place).join("older.toml"), "# an older version\n").unwrap();
+    }
+    make("uninstall", "systemd", &root);
+    assert_eq!(all_below(&root), before);
 }
 
 #[test]
