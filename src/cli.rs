@@ -61,6 +61,8 @@ enum Command {
     Check(cmd::check::Args),
     /// Show what observing has found, and what of it the mapping does not cover
     Coverage(cmd::coverage::Args),
+    /// Draft rows for what observing has heard and no row covers
+    Suggest(cmd::suggest::Args),
     /// Show or throw away what is kept on disk
     Store(cmd::store::Args),
     /// Say whether the policy lets a domain say something to another, and by which rule
@@ -98,6 +100,7 @@ impl Cli {
             Command::Legacy(args) => cmd::legacy::run(args, out),
             Command::Check(args) => cmd::check::run(args, out),
             Command::Coverage(args) => cmd::coverage::run(args, out),
+            Command::Suggest(args) => cmd::suggest::run(args, out),
             Command::Store(args) => cmd::store::run(args, out),
             Command::Explain(args) => cmd::explain::run(args, out),
             Command::Acl(args) => cmd::acl::run(args, out),

@@ -11,6 +11,9 @@ use toml::de::{DeTable, DeValue};
 /// A TOML value with its place.
 pub type Value<'d> = Spanned<DeValue<'d>>;
 
+/// What a draft has in the place of what nobody knows.
+pub const OPEN: &str = "?";
+
 /// A table that is being read: a key that nobody asked for by the end is unknown.
 pub struct Fields<'d> {
     source: &'d Arc<Source>,
@@ -79,10 +82,22 @@ impl<'d> Fields<'d> {
             found.add(self.source, self.span.clone(), message, format!("add `{key} = \"...\"`"));
             return None;
         }
-        let text = self.text(key, found)?;
+        let text = self.filled_in(key, found)?;
         if text.text.is_empty() {
             let message = format!("`{key}` is empty");
             found.add(self.source, text.span.clone(), message, "write a name");
+        }
+        Some(text)
+    }
+
+    /// A text that somebody has to have filled in, if the key is there.
+    pub fn filled_in(&mut self, key: &'static str, found: &mut Findings) -> Option<Text> {
+        let text = self.text(key, found)?;
+        if text.text == OPEN {
+            let message = format!("`{key}` is still to be filled in");
+            let help =
+                "write what it is in the place of \"?\"; a draft says beside it what was heard";
+            found.add(self.source, text.span.clone(), message, help);
         }
         Some(text)
     }

@@ -115,6 +115,7 @@ fn help_is_as_kept() {
         ("check", &["check", "--help"]),
         ("coverage", &["coverage", "--help"]),
         ("api", &["api", "--help"]),
+        ("suggest", &["suggest", "--help"]),
         ("translate", &["translate", "--help"]),
         ("test", &["test", "--help"]),
     ] {

@@ -68,7 +68,7 @@ pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     if is_covered(&book, &rows) { GOOD } else { bad() }
 }
 
-fn learnt(config: &Config) -> Result<Book, String> {
+pub(super) fn learnt(config: &Config) -> Result<Book, String> {
     let file = config.state_dir.join(FILE);
     let text = regular::read(&file).map_err(|e| {
         let file = file.display();
@@ -81,7 +81,7 @@ fn learnt(config: &Config) -> Result<Book, String> {
 }
 
 /// The mapping and the limits as they are now.
-fn setting(config: Config) -> Setting {
+pub(super) fn setting(config: Config) -> Setting {
     Setting {
         table: Arc::new(config.table),
         policy: Arc::new(config.policy),
@@ -92,7 +92,7 @@ fn setting(config: Config) -> Setting {
 }
 
 #[allow(clippy::disallowed_methods, reason = "it says how long ago things were")]
-fn now() -> Now {
+pub(super) fn now() -> Now {
     Now { monotonic: Duration::ZERO, wall: SystemTime::now() }
 }
 

@@ -13,6 +13,7 @@ pub mod reload;
 pub mod run;
 pub mod status;
 pub mod store;
+pub mod suggest;
 pub mod tap;
 pub mod test;
 pub mod translate;

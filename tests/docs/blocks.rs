@@ -9,6 +9,7 @@
 //! | `sh fails` | likewise, and it ends with another code than 0 |
 //! | `toml example`, `json example DOMAINS` | a mapping, and a conversation with these legacy domains |
 //! | `python shown FILE`, `rust shown FILE` | is that file of the project |
+//! | `toml drafted` | is a part of a draft of `suggest`, in lines that stand there in this order |
 //! | `toml body` | a part of an event, with a table of bodies of both sides below it |
 //! | `text` after `<!-- fixture: NAME -->` | what `check` says about that mapping |
 //! | `text` after `<!-- demo -->` | a part of what the demo prints |
@@ -123,6 +124,18 @@ fn programs_are_shown_as_they_are() {
         }
     }
     assert!(count >= 2, "{count} programs");
+}
+
+#[test]
+fn a_draft_is_shown_as_it_is_made() {
+    let drafted = shipped("fixtures/cli/suggest-draft.txt");
+    let page = Page::read("docs/observing.md");
+    let blocks = blocks(&page);
+    let shown = blocks.iter().find(|b| b.is(&["toml", "drafted"])).unwrap();
+    let mut lines = drafted.lines();
+    for line in shown.text.lines() {
+        assert!(lines.any(|drafted| drafted == line), "{line}");
+    }
 }
 
 /// A mapping file's head, unless it has its own.

@@ -137,6 +137,64 @@ fn what_a_domain_invents_is_bounded() {
 }
 
 #[test]
+fn examples_that_differ_are_kept_and_bounded() {
+    let mut coverage = coverage();
+    let long = "x".repeat(1800);
+    for name_of in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        for i in 0..20 {
+            for value in [&long, "y"] {
+                let line = command("vm-gui", "vm-b", name_of, &format!(r#"{{"m{i}":"{value}"}}"#));
+                coverage.hear(&name("vm-gui"), Speaker::Domain, (line + "\n").as_bytes(), now());
+            }
+        }
+    }
+    let page = &coverage.book().pages[&name("vm-gui")];
+    let more = |entry: &passerelle::engine::coverage::Entry| entry.more.len();
+    assert!(page.entries.values().all(|entry| entry.count == 40 && more(entry) <= 7));
+    let kept: usize =
+        page.entries.values().flat_map(|entry| entry.more.values()).map(String::len).sum();
+    assert!((40_000..65_536).contains(&kept), "{kept}");
+    assert_eq!(read(&write(coverage.book())).unwrap(), *coverage.book());
+}
+
+#[test]
+fn an_answer_belongs_to_the_command_that_was_open() {
+    let mut coverage = coverage();
+    let say = |coverage: &mut Coverage, from: &str, line: String| {
+        coverage.hear(&name(from), Speaker::Domain, (line + "\n").as_bytes(), now());
+    };
+    let ask = |coverage: &mut Coverage, what: &str, m: u8| {
+        say(coverage, "vm-a", command("vm-a", "vm-b", what, &format!(r#"{{"m":"{m}"}}"#)));
+    };
+    let tell = |coverage: &mut Coverage, what: &str, m: u8| {
+        say(coverage, "vm-b", response("vm-b", "vm-a", what, &format!(r#"{{"of":"{m}","n":1}}"#)));
+    };
+    for (what, m) in [("un", 1), ("deux", 2)] {
+        ask(&mut coverage, what, m);
+        tell(&mut coverage, "fait", m);
+        tell(&mut coverage, "fini", m);
+    }
+    // Both are open: what it repeats tells which is over, and nobody knows it for sure.
+    ask(&mut coverage, "un", 3);
+    ask(&mut coverage, "deux", 4);
+    tell(&mut coverage, "fait", 4);
+    tell(&mut coverage, "fait", 3);
+    // Another domain's are no concern of theirs.
+    say(&mut coverage, "vm-c", response("vm-c", "vm-a", "fait", "{}"));
+    let entries = &coverage.book().pages[&name("vm-b")].entries;
+    let found = |what: &str, command: &str| {
+        let (_, entry) = entries.iter().find(|(key, _)| key.name == what).unwrap();
+        let answers = &entry.answers[command];
+        let repeats = answers.repeats.get(&("of".to_owned(), "m".to_owned())).copied();
+        (answers.alone, answers.among, answers.again, repeats)
+    };
+    assert_eq!(found("fait", "un"), (2, 1, 0, Some(2)));
+    assert_eq!(found("fait", "deux"), (1, 1, 0, Some(2)));
+    assert_eq!(found("fini", "un"), (1, 0, 1, Some(1)));
+    assert!(coverage.book().pages[&name("vm-c")].entries.values().all(|e| e.answers.is_empty()));
+}
+
+#[test]
 fn a_line_over_the_limit_and_one_that_was_not_heard_whole_are_told() {
     let mut coverage = with_limits(Limits { line: 300, ..Limits::default() });
     let gui = name("vm-gui");

@@ -31,6 +31,7 @@ mod session;
 mod status;
 mod steps;
 mod store;
+mod suggest;
 mod tunnel;
 mod unanswered;
 mod work;

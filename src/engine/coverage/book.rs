@@ -1,13 +1,15 @@
 //! What has been heard, counted: who sends what to whom, and what would become of it. Bounded,
 //! whatever a domain invents.
 
+use super::calls::MayAnswer;
 use super::judge::{Verdict, judge};
 use crate::engine::clock::Now;
 use crate::engine::legacy::{self, Kind};
 use crate::engine::name::DomainName;
 use crate::engine::proxy::Setting;
 use crate::engine::refusal::{Reason, head};
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 /// How many kinds of messages are told apart for one domain.
@@ -18,6 +20,12 @@ const DOMAINS: usize = 256;
 const NAME: usize = 64;
 /// The longest example that is kept whole, so that it can be judged again.
 const WHOLE: usize = 2048;
+/// How many more examples are kept of messages that are counted together, and of how many bytes for one domain.
+const MORE: usize = 7;
+const MORE_BYTES: usize = 64 * 1024;
+/// How many commands an answer may be to, and how many members it may repeat.
+const COMMANDS: usize = 8;
+const REPEATS: usize = 16;
 
 /// Which messages are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +61,92 @@ pub struct Entry {
     pub example: String,
     /// Whether the example is a whole line, byte for byte.
     pub whole: bool,
+    /// Whole examples that have other members or other kinds of values, by what they have.
+    pub more: BTreeMap<String, String>,
+    /// The commands that they may answer.
+    pub answers: BTreeMap<String, Answers>,
+}
+
+/// How often messages came after a command, as its answer might.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// While no other command was open between the two domains.
+    pub alone: u64,
+    /// While others were.
+    pub among: u64,
+    /// Of both, those whose command had had an answer before.
+    pub again: u64,
+    /// How often a member of the message was the same as one of the command.
+    pub repeats: BTreeMap<(String, String), u64>,
+}
+
+impl Answers {
+    /// How often in all.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.alone.saturating_add(self.among)
+    }
+
+    /// Adds others to them.
+    pub fn add(&mut self, other: &Self) {
+        self.alone += other.alone;
+        self.among += other.among;
+        self.again += other.again;
+        for (names, count) in &other.repeats {
+            if self.repeats.len() < REPEATS || self.repeats.contains_key(names) {
+                *self.repeats.entry(names.clone()).or_default() += count;
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// One message.
+    fn of(key: &Key, detail: String, line: &[u8], now: Now) -> Self {
+        let (example, whole) = example(key, line);
+        let (more, answers) = (BTreeMap::new(), BTreeMap::new());
+        Self { count: 1, last: now.wall, detail, example, whole, more, answers }
+    }
+
+    /// All its whole examples.
+    pub fn examples(&self) -> impl Iterator<Item = &str> {
+        let first = self.whole.then_some(self.example.as_str());
+        first.into_iter().chain(self.more.values().map(String::as_str))
+    }
+
+    /// Counts another one's messages as its own.
+    fn absorb(&mut self, other: &Self) {
+        self.count += other.count;
+        self.last = self.last.max(other.last);
+        if !self.whole && other.whole {
+            (self.example, self.whole) = (other.example.clone(), true);
+        }
+        for example in other.examples() {
+            self.keep(example, MORE_BYTES);
+        }
+        for (command, answers) in &other.answers {
+            self.pair(command, answers);
+        }
+    }
+
+    /// Keeps an example that has something else than those that are kept; how many bytes it takes.
+    pub(super) fn keep(&mut self, example: &str, room: usize) -> usize {
+        let known = shape(example);
+        let size = known.len() + example.len();
+        let full = self.more.len() >= MORE || size > room;
+        if full || self.more.contains_key(&known) || known == shape(&self.example) {
+            return 0;
+        }
+        self.more.insert(known, example.to_owned());
+        size
+    }
+
+    /// It may answer a command.
+    pub(super) fn pair(&mut self, command: &str, answers: &Answers) {
+        if self.answers.len() < COMMANDS || self.answers.contains_key(command) {
+            self.answers.entry(cut(command, NAME)).or_default().add(answers);
+        }
+    }
 }
 
 /// What one domain says.
@@ -68,6 +162,17 @@ pub struct Page {
     pub unheard: u64,
     /// Bytes that the router did not read in time.
     pub discarded: u64,
+    /// Bytes that further examples of its messages take.
+    pub(super) more: usize,
+}
+
+impl Page {
+    /// Takes an entry that was written down.
+    pub(super) fn take(&mut self, key: Key, entry: Entry) {
+        self.more +=
+            entry.more.iter().map(|(shape, example)| shape.len() + example.len()).sum::<usize>();
+        self.entries.insert(key, entry);
+    }
 }
 
 /// All pages.
@@ -118,20 +223,33 @@ impl Book {
         now: Now,
     ) {
         let Some(page) = self.page(domain) else { return };
+        let room = MORE_BYTES.saturating_sub(page.more);
         if let Some(entry) = page.entries.get_mut(&key) {
             entry.count += 1;
             entry.last = now.wall;
-            if !entry.whole
-                && let (example, true) = example(&key, line)
-            {
-                (entry.example, entry.whole, entry.detail) = (example, true, detail);
+            match example(&key, line) {
+                (example, true) if !entry.whole => {
+                    (entry.example, entry.whole, entry.detail) = (example, true, detail);
+                }
+                (example, true) => page.more += entry.keep(&example, room),
+                (_, false) => {}
             }
         } else if page.entries.len() < KINDS {
-            let (example, whole) = example(&key, line);
-            let entry = Entry { count: 1, last: now.wall, detail, example, whole };
+            let entry = Entry::of(&key, detail, line, now);
             page.entries.insert(key, entry);
         } else {
             page.others += 1;
+        }
+    }
+
+    /// A message that is counted may answer these commands.
+    pub(super) fn pair(&mut self, domain: &DomainName, key: &Key, found: Vec<MayAnswer>) {
+        let entry = self.pages.get_mut(domain).and_then(|page| page.entries.get_mut(key));
+        let Some(entry) = entry else { return };
+        for MayAnswer { command, alone, again, repeats } in found {
+            let repeats = repeats.into_iter().map(|names| (names, 1)).collect();
+            let (alone, among) = (u64::from(alone), u64::from(!alone));
+            entry.pair(&command, &Answers { alone, among, again: u64::from(again), repeats });
         }
     }
 
@@ -167,10 +285,7 @@ impl Book {
             for (key, entry) in &page.entries {
                 let row = judged(setting, domain, key, entry, now);
                 match rows.iter_mut().find(|r| r.domain == row.domain && r.key == row.key) {
-                    Some(same) => {
-                        same.entry.count += row.entry.count;
-                        same.entry.last = same.entry.last.max(row.entry.last);
-                    }
+                    Some(same) => same.entry.absorb(&row.entry),
                     None => rows.push(row),
                 }
             }
@@ -198,6 +313,53 @@ fn example(key: &Key, line: &[u8]) -> (String, bool) {
     match std::str::from_utf8(line) {
         Ok(text) if text.len() <= WHOLE && !too_long => (text.to_owned(), true),
         _ => (head(line), false),
+    }
+}
+
+/// A name as it is kept.
+pub(super) fn cut_name(name: &str) -> String {
+    cut(name, NAME)
+}
+
+/// What a message has: its members, and the kinds of their values.
+fn shape(line: &str) -> String {
+    let mut out = String::new();
+    let body = serde_json::from_str::<Value>(line).ok();
+    let body = body.as_ref().and_then(|line| line.get("payload"));
+    let body = body.and_then(|payload| payload.get("arguments").or_else(|| payload.get("data")));
+    shape_of(body.unwrap_or(&Value::Null), &mut out);
+    out
+}
+
+fn shape_of(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => out.push('0'),
+        Value::Bool(_) => out.push('?'),
+        Value::Number(number) => out.push(if number.is_f64() { '.' } else { '1' }),
+        Value::String(_) => out.push('"'),
+        Value::Array(elements) => {
+            let mut kinds: BTreeSet<String> = BTreeSet::new();
+            for element in elements {
+                let mut kind = String::new();
+                shape_of(element, &mut kind);
+                kinds.insert(kind);
+            }
+            out.push('[');
+            out.extend(kinds);
+            out.push(']');
+        }
+        Value::Object(members) => {
+            // Whatever their order: the same members are the same shape.
+            let mut sorted: Vec<_> = members.iter().collect();
+            sorted.sort_by_key(|(name, _)| name.as_str());
+            out.push('{');
+            for (name, value) in sorted {
+                out.push_str(name);
+                out.push('\0');
+                shape_of(value, out);
+            }
+            out.push('}');
+        }
     }
 }
 

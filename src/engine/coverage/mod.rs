@@ -2,21 +2,23 @@
 //! in, and a [`Book`] of what they say comes out. Nothing here passes anything on.
 
 mod book;
+mod calls;
 mod judge;
 mod text;
 
-pub use book::{Book, Entry, Key, Page, Row};
+pub use book::{Answers, Book, Entry, Key, Page, Row};
 pub use judge::{Verdict, judge};
 pub use text::{message, read, time, write};
 
 use super::clock::Now;
 use super::frame::{Decoder, Frame};
-use super::legacy::{self, Kind};
+use super::legacy::{self, Kind, Message};
 use super::limits::level;
 use super::name::DomainName;
 use super::proxy::{STATE, Setting};
 use super::refusal::Reason;
 use bytes::Bytes;
+use calls::OpenCommands;
 use std::collections::BTreeMap;
 
 /// Who says something.
@@ -44,13 +46,15 @@ pub struct Coverage {
     /// The most bytes of one line, while all lines together are too long.
     level: Option<usize>,
     book: Book,
+    calls: OpenCommands,
 }
 
 impl Coverage {
     /// Goes on with a book, by this mapping.
     #[must_use]
     pub fn new(setting: Setting, book: Book) -> Self {
-        Self { setting, ears: BTreeMap::new(), level: None, book }
+        let calls = OpenCommands::default();
+        Self { setting, ears: BTreeMap::new(), level: None, book, calls }
     }
 
     /// What has been heard so far.
@@ -134,7 +138,25 @@ impl Coverage {
             Some(m) => Key::new(Some(m.kind), &m.name, &m.destination, verdict),
             None => Key::new(None, "", "", verdict),
         };
-        self.book.count(domain, key, detail, line, now);
+        self.book.count(domain, key.clone(), detail, line, now);
+        if let Some(message) = &message {
+            self.pair(domain, &key, message, now);
+        }
+    }
+
+    /// Remembers a command, and which of them a message may answer.
+    fn pair(&mut self, domain: &DomainName, key: &Key, message: &Message<'_>, now: Now) {
+        let Ok(to) = DomainName::parse(&message.destination) else { return };
+        let (body, at) = (message.body.as_object(), now.monotonic);
+        match message.kind {
+            Kind::Command => self.calls.asked((domain, &to), &message.name, body, at),
+            Kind::Notification if to.is_everyone() => {}
+            kind => {
+                let response = (kind == Kind::Response).then_some(message.name.as_str());
+                let found = self.calls.answered((domain, &to), response, body, at);
+                self.book.pair(domain, key, found);
+            }
+        }
     }
 
     fn too_long(&mut self, domain: &DomainName, start: &[u8], now: Now) {
@@ -157,7 +179,8 @@ impl Coverage {
             let state = message.kind == Kind::Notification && message.name == STATE;
             let verdict = if state { Verdict::Gateway } else { Verdict::Dom0 };
             let key = Key::new(Some(message.kind), &message.name, &message.destination, verdict);
-            self.book.count(&dom0, key, String::new(), line, now);
+            self.book.count(&dom0, key.clone(), String::new(), line, now);
+            self.pair(&dom0, &key, &message, now);
         }
     }
 

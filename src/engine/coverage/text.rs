@@ -1,11 +1,12 @@
 //! A [`Book`] as the JSON text of `coverage.json`, and back.
 
-use super::book::{Book, Entry, Key, Page};
+use super::book::{Answers, Book, Entry, Key, Page};
 use super::judge::Verdict;
 use crate::engine::legacy::Kind;
 use crate::engine::name::DomainName;
 use crate::engine::refusal::Reason;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 /// What is written first, so that a later version knows what it reads.
@@ -26,7 +27,7 @@ pub fn write(book: &Book) -> String {
 }
 
 fn of_page(page: &Page) -> Value {
-    let messages: Vec<Value> = page.entries.iter().map(|(k, e)| message(k, e)).collect();
+    let messages: Vec<Value> = page.entries.iter().map(|(k, e)| kept(k, e)).collect();
     json!({
         "messages": messages,
         "others": page.others,
@@ -57,6 +58,24 @@ pub fn message(key: &Key, entry: &Entry) -> Value {
         "example": entry.example,
         "whole": entry.whole,
     })
+}
+
+/// The same with what a draft of a mapping is made from.
+fn kept(key: &Key, entry: &Entry) -> Value {
+    let mut value = message(key, entry);
+    let answers = |(command, answers): (&String, &Answers)| {
+        let repeats = answers.repeats.iter().map(|((a, b), n)| json!([a, b, n]));
+        let repeats: Vec<Value> = repeats.collect();
+        let Answers { alone, among, again, .. } = answers;
+        json!({"command": command, "alone": alone, "among": among, "again": again, "repeats": repeats})
+    };
+    if let Value::Object(members) = &mut value {
+        let more: Vec<&String> = entry.more.values().collect();
+        members.insert("more".into(), json!(more));
+        let answers: Vec<Value> = entry.answers.iter().map(answers).collect();
+        members.insert("answers".into(), json!(answers));
+    }
+    value
 }
 
 /// RFC 3339 in UTC, to the second.
@@ -110,10 +129,36 @@ fn to_page(value: &Value) -> Result<Page, String> {
             detail: word(message, "detail")?.to_owned(),
             example: word(message, "example")?.to_owned(),
             whole: message.get("whole").and_then(Value::as_bool).unwrap_or(false),
+            more: BTreeMap::new(),
+            answers: BTreeMap::new(),
         };
-        page.entries.insert(key, entry);
+        page.take(key, with_more(entry, message)?);
     }
     Ok(page)
+}
+
+/// With what earlier versions have not written.
+fn with_more(mut entry: Entry, message: &Value) -> Result<Entry, String> {
+    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned();
+    for example in list(message, "more").unwrap_or_default() {
+        entry.keep(example.as_str().ok_or("\"more\" is no list of texts")?, usize::MAX);
+    }
+    for value in list(message, "answers").unwrap_or_default() {
+        let (alone, among) = (number(&value, "alone")?, number(&value, "among")?);
+        let mut answers =
+            Answers { alone, among, again: number(&value, "again")?, repeats: BTreeMap::new() };
+        for repeat in list(&value, "repeats").unwrap_or_default() {
+            let names =
+                (repeat.get(0).and_then(Value::as_str), repeat.get(1).and_then(Value::as_str));
+            let (Some(a), Some(b)) = names else {
+                return Err("\"repeats\" names no members".into());
+            };
+            let count = repeat.get(2).and_then(Value::as_u64).unwrap_or_default();
+            answers.repeats.insert((a.to_owned(), b.to_owned()), count);
+        }
+        entry.pair(word(&value, "command")?, &answers);
+    }
+    Ok(entry)
 }
 
 fn verdict(message: &Value) -> Result<Verdict, String> {

@@ -188,6 +188,10 @@ fn alias<'d>(mut fields: Fields<'d>, reader: &mut Reader<'_, 'd>) -> Option<Alia
 fn handlers<'d>(row: &mut Fields<'d>, reader: &mut Reader<'_, 'd>) -> Vec<Handler> {
     let Some(value) = row.get("handler") else { return Vec::new() };
     let mut all = Vec::new();
+    if value.get_ref().as_str() == Some(document::OPEN) {
+        row.filled_in("handler", reader.found);
+        return all;
+    }
     if let Some(text) = value.get_ref().as_str() {
         all.extend(handler(Text { text: text.into(), span: value.span() }, Vec::new(), reader));
         return all;
@@ -242,8 +246,8 @@ fn handler(domain: Text, when: Vec<Condition>, reader: &mut Reader<'_, '_>) -> O
 }
 
 fn answer<'d>(mut fields: Fields<'d>, reader: &mut Reader<'_, 'd>) -> Option<Answer> {
-    let response = fields.text("reponse", reader.found);
-    let event = fields.text("evenement", reader.found);
+    let response = fields.filled_in("reponse", reader.found);
+    let event = fields.filled_in("evenement", reader.found);
     let direction = direction(&mut fields, reader);
     let (when, request) = reader.when(&mut fields, true);
     let one_for_each = fields.text("one_for_each", reader.found).map(|t| t.text);
@@ -305,7 +309,7 @@ fn event<'d>(
 ) -> Option<Event> {
     let name = row.required("name", reader.found);
     let legacy = row.required("legacy", reader.found);
-    let root = row.text("topic", reader.found);
+    let root = row.filled_in("topic", reader.found);
     let usual = Text { text: "/notification".into(), span: row.span() };
     let suffix = row.text("suffix", reader.found).unwrap_or(usual);
     let root = root.map(|t| topic::root(t, &suffix.text, reader));

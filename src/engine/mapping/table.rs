@@ -171,6 +171,12 @@ impl Table {
         self.dialects.get(command.dialect)?.requester_member.as_deref()
     }
 
+    /// A dialect.
+    #[must_use]
+    pub fn dialect(&self, at: usize) -> Option<&Dialect> {
+        self.dialects.get(at)
+    }
+
     /// The dialect that a domain speaks.
     #[must_use]
     pub fn dialect_of(&self, domain: &DomainName) -> usize {
