@@ -50,7 +50,11 @@ cargo_tool() {
 # binary PROCESSOR: sets $binary. Where its target cannot be had, it says so and fails.
 binary() {
 	binary=${PROGRAM:-}
-	[ -z "$binary" ] || return 0
+	if [ -n "$binary" ]; then
+		[ ! -x "$binary" ] || return 0
+		say "no $1: there is no $binary"
+		return 1
+	fi
 	triple=$1-unknown-linux-musl
 	if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$triple/lib" ] && ! timeout 300 rustup target add "$triple" 2>"$work/rustup"; then
 		say "no $1: Rust's target $triple cannot be had: $(tail -n 1 "$work/rustup")"
@@ -82,6 +86,8 @@ tree() {
 		cp packaging/deb/copyright "$doc/copyright"
 		install -D -m 644 packaging/deb/lintian-overrides "$work/tree/usr/share/lintian/overrides/passerelle"
 		rm "$doc/LICENSE-MIT" "$doc/LICENSE-APACHE"
+		# Debian's zsh looks nowhere else.
+		mv "$work/tree/usr/share/zsh/site-functions" "$work/tree/usr/share/zsh/vendor-completions"
 	fi
 	find "$work/tree" -type d -exec chmod 755 {} +
 	find "$work/tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
