@@ -71,7 +71,7 @@ if ! [ -f "$target/dist/passerelle_${version}_x86_64.apk" ]; then
 	exit 0
 fi
 cp "$target/dist/passerelle_${version}_x86_64.apk" "$work/payload/"
-VERSION=0.0.1 PROGRAM=$target/x86_64-unknown-linux-musl/release/passerelle sh packaging/dist.sh dist-packages >/dev/null
+VERSION=0.0.1 PROGRAM=${PROGRAM:-$target/x86_64-unknown-linux-musl/release/passerelle} sh packaging/dist.sh dist-packages >/dev/null
 cp "$target/dist/passerelle_0.0.1_x86_64.apk" "$work/payload/"
 
 # debian NAME PROGRAM...: an Alpine package with Debian's programs, and all that they load.

@@ -5,9 +5,9 @@ failed=0
 ok() { echo "ok    $*"; }
 fail() { echo "FAIL  $*"; failed=$((failed + 1)); }
 
-# until_true COMMAND...: again and again, for half a minute: all is emulated.
+# until_true COMMAND...: again and again, for two minutes: all is emulated, and beside others' work.
 until_true() {
-	limit=$(($(date +%s) + 30))
+	limit=$(($(date +%s) + 120))
 	until "$@" >/dev/null 2>&1; do
 		[ "$(date +%s)" -lt $limit ] || return 1
 		sleep 0.2

@@ -50,7 +50,7 @@ if ! [ -f "$target/dist/passerelle_${version}_amd64.deb" ]; then
 	exit 0
 fi
 cp "$target/dist/passerelle_${version}_amd64.deb" "$work/root/test/"
-VERSION=0.0.1 PROGRAM=$target/x86_64-unknown-linux-musl/release/passerelle sh packaging/dist.sh dist-packages >/dev/null
+VERSION=0.0.1 PROGRAM=${PROGRAM:-$target/x86_64-unknown-linux-musl/release/passerelle} sh packaging/dist.sh dist-packages >/dev/null
 cp "$target/dist/passerelle_0.0.1_amd64.deb" "$work/root/test/"
 rustc --edition 2024 -O --target x86_64-unknown-linux-musl -C linker=rust-lld -o "$work/root/test/traffic" "$here/traffic.rs"
 cp "$here/guest-deb.sh" "$here/checks.sh" "$work/root/test/"

@@ -17,6 +17,8 @@ the_same() { systemctl is-active --quiet passerelle && [ "$(process)" = "$1" ]; 
 files before 2>/dev/null
 dpkg --install passerelle_0.0.1_amd64.deb >dpkg.out 2>&1 || { fail "install"; cat dpkg.out; }
 check "its user is in the groups that it needs" sh -c 'id -nG passerelle | grep -w mosquitto'
+check "its completions are where the shells look" ls /usr/share/zsh/vendor-completions/_passerelle \
+	/usr/share/bash-completion/completions/passerelle /usr/share/fish/vendor_completions.d/passerelle.fish
 check "it does not start of itself" sh -c '! systemctl is-active passerelle'
 cp /usr/share/doc/passerelle/mosquitto.conf /etc/mosquitto/mosquitto.conf
 cp /etc/passerelle/passerelle.toml shipped.toml

@@ -72,6 +72,7 @@ wait "$gui"
 ./traffic /var/run/vm-gui-msg.sock vm-gui 1 >gui.out &
 open_to passerelle /var/run/vm-gui-msg.sock
 check "and when it is started anew" sh -c 'grep -q answered=1 gui.out'
+./traffic /run/passerelle/sys-usb-msg.sock &
 document "Take the router"
 document "When something is wrong"
 check "it runs as its own user" sh -c "[ \"\$(stat -c %U /proc/$(process))\" = passerelle ]"

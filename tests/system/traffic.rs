@@ -1,6 +1,7 @@
 //! Legacy domains for a machine that has nothing else: `traffic SOCKET NAME` serves, as sys-usb does, and
 //! `traffic SOCKET NAME COUNT` says COUNT events and asks sys-usb COUNT times for the files of a disk that is called
-//! by the call's number, while gateways come and go. At the end it prints how each ended: a ledger.
+//! by the call's number, while gateways come and go. At the end it prints how each ended: a ledger. `traffic SOCKET` is
+//! the MVP's program on Dom0: it connects as soon as it can, and stays as long as the gateway does.
 //!
 //! It needs nothing but the standard library, so that `rustc` alone builds it for any target.
 
@@ -21,8 +22,9 @@ const OPEN: usize = 20;
 
 fn main() -> Result<(), Error> {
     let mut args = std::env::args().skip(1);
-    let usage = || Error::new(ErrorKind::InvalidInput, "usage: traffic SOCKET NAME [COUNT]");
-    let (socket, name) = (args.next().ok_or_else(usage)?, args.next().ok_or_else(usage)?);
+    let usage = || Error::new(ErrorKind::InvalidInput, "usage: traffic SOCKET [NAME [COUNT]]");
+    let socket = args.next().ok_or_else(usage)?;
+    let Some(name) = args.next() else { return stay(&socket) };
     let count = args.next().map(|n| n.parse::<usize>().map_err(Error::other)).transpose()?;
     let _ = fs::remove_file(&socket);
     let listener = UnixListener::bind(&socket)?;
@@ -30,6 +32,17 @@ fn main() -> Result<(), Error> {
         None => serve(&listener, &name),
         Some(count) => talk(listener, &name, count),
     }
+}
+
+fn stay(socket: &str) -> Result<(), Error> {
+    let gateway = loop {
+        match UnixStream::connect(socket) {
+            Ok(gateway) => break gateway,
+            Err(_) => thread::sleep(Duration::from_millis(100)),
+        }
+    };
+    BufReader::new(gateway).lines().map_while(Result::ok).for_each(drop);
+    Ok(())
 }
 
 /// What stands behind a key, as a text. The lines are this program's, or the gateway's: compact JSON.
