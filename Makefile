@@ -78,7 +78,7 @@ test-musl:
 	@sh demo/setup.sh mosquitto mosquitto_sub
 	@if ! rustup target list --installed | grep -q $(MUSL) && ! timeout 300 rustup target add $(MUSL); \
 	then echo "$(MUSL) cannot be had: not tested"; else \
-	export CARGO_TARGET_$(shell echo $(MUSL) | tr 'a-z-' 'A-Z_')_LINKER=rust-lld; \
+	export PASSERELLE_VERSION="$(SAYS)" CARGO_TARGET_$(shell echo $(MUSL) | tr 'a-z-' 'A-Z_')_LINKER=rust-lld; \
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then $(CARGO) nextest run --no-fail-fast --target $(MUSL) $(if $(SHORT),--test cli --test output --test migration); \
 	else $(CARGO) test --no-fail-fast --target $(MUSL) $(if $(SHORT),--test cli --test output --test migration); fi; fi
@@ -101,6 +101,10 @@ lint: pages
 	shellcheck -s sh -S warning -e SC2034 packaging/passerelle.initd packaging/passerelle.confd
 	shellcheck -s sh -S warning packaging/apk/* packaging/deb/p* packaging/rpm/*
 	mandoc -T lint -W warning $(TARGET)/pages/man/*.1
+	@if command -v systemd-analyze >/dev/null; \
+	then judged=$$(systemd-analyze security --offline=yes --threshold=20 --no-pager packaging/passerelle.service 2>&1) \
+	     || { echo "$$judged"; exit 1; }; \
+	else echo "systemd-analyze is not here: how the unit confines the gateway is not checked"; fi
 	@[ -x $(PYTHON)/taplo ] && [ -x $(PYTHON)/check-jsonschema ] || { python3 -m venv $(TARGET)/tools/python \
 		&& $(PYTHON)/python -m pip install --quiet --disable-pip-version-check taplo==0.9.3 check-jsonschema==0.39.0; } || :
 	@set -e; if [ -x $(PYTHON)/taplo ] && [ -x $(PYTHON)/check-jsonschema ]; \
@@ -174,6 +178,7 @@ dist dist-packages:
 	@CARGO="$(CARGO)" sh packaging/dist.sh $@
 
 # The packages on a real Alpine, and on a Debian with systemd, both in QEMU: installed, started, upgraded under
-# traffic, removed, and the disk compared with that before.
+# traffic, removed, and the disk compared with that before. With PROGRAM they are packages of that binary, which must be
+# static; else of one that is built as it is released.
 test-alpine test-deb:
 	@CARGO="$(CARGO)" sh tests/system/$(@:test-%=%).sh
