@@ -34,7 +34,12 @@ fn manual(command: &Command, date: &str, folder: &Path) -> io::Result<()> {
     }
     let mut page = Vec::new();
     let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
-    Man::new(command.clone()).title(name.to_uppercase()).date(date).render(&mut page)?;
+    let source = concat!("passerelle ", env!("CARGO_PKG_VERSION"));
+    Man::new(command.clone())
+        .title(name.to_uppercase())
+        .date(date)
+        .source(source)
+        .render(&mut page)?;
     // Breaks beside an empty line are too many, says mandoc.
     let page = String::from_utf8_lossy(&page).replace(".br\n\n.br\n", "\n");
     std::fs::write(folder.join(format!("{name}.1")), page)

@@ -4,14 +4,16 @@ use crate::peers::legacy::response;
 use crate::peers::mqtt_peer::Message;
 use crate::peers::raw_mqtt::Hello;
 use crate::peers::{Broker, DEADLINE, Dom0, Gateway, LegacyDomain, Missing, MqttPeer};
-use crate::setting::{Ended, Outcome, passerelle, setting_with, until};
+use crate::setting::{Ended, Outcome, PROGRAM, passerelle, setting_with, until};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::process::Command;
 
 async fn setting() -> Result<Dom0, Missing> {
     setting_with(Broker::start().await?, Gateway::with_control).await
@@ -38,6 +40,45 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
     let is_part = |c: char| !(c.is_ascii_lowercase() || c == '_');
     let names = text.split(is_part).filter(|word| word.starts_with("passerelle_"));
     names.map(|name| name.trim_end_matches("_bucket").to_owned()).collect()
+}
+
+/// How a subcommand ends when what it prints goes there.
+async fn printed_to(gateway: &Gateway, args: &[&str], output: impl Into<Stdio>) -> Outcome<Ended> {
+    let mut program = Command::new(PROGRAM);
+    program.args(args).env("PASSERELLE_CONFIG", gateway.config_file()).kill_on_drop(true);
+    program.stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
+    let output = tokio::time::timeout(DEADLINE, program.spawn()?.wait_with_output()).await??;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let code = output.status.code().unwrap_or(-1);
+    Ok(Ended { code, out: text(output.stdout), err: text(output.stderr) })
+}
+
+#[tokio::test]
+async fn what_is_asked_ends_quietly_when_nobody_reads_it_and_says_that_a_disk_is_full() -> Outcome {
+    let setting = setting().await?;
+    let _usb = setting.legacy("sys-usb").await?;
+    is_asked(&setting.gateway).await?;
+    for args in [
+        &["status"][..],
+        &["status", "--json"],
+        &["status", "--openmetrics"],
+        &["ready"],
+        &["reload"],
+        &["log"],
+        &["log", "info"],
+        &["legacy", "sys-usb"],
+    ] {
+        let whole = printed_to(&setting.gateway, args, Stdio::piped()).await?;
+        assert!(!whole.out.is_empty() && whole.err.is_empty(), "{args:?}: {whole}");
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let cut = printed_to(&setting.gateway, args, writer).await?;
+        assert_eq!((cut.code, cut.err.as_str()), (whole.code, ""), "{args:?}");
+        let disk = fs::File::options().write(true).open("/dev/full")?;
+        let full = printed_to(&setting.gateway, args, disk).await?;
+        assert!(full.code == 2 && full.err.contains("No space left"), "{args:?}: {full}");
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -58,7 +58,8 @@ check "and what is wrong" log_says 'unknown key'
 cp good.toml /etc/passerelle/passerelle.toml
 check "once that is mended, the gateway is there again" passerelle status
 
-kill -9 "$before"
+before=$(process)
+kill -9 "$before" || fail "there is nothing to kill"
 check "kill -9: it is started anew" other_than "$before"
 before=$(process)
 kill -STOP "$before"

@@ -103,7 +103,7 @@ check "which it says in its log" log_says reloaded
 # --- It is killed ----------------------------------------------------------------------------------------------------
 
 before=$(process)
-kill -9 "$before"
+kill -9 "$before" || fail "there is nothing to kill"
 check "kill -9: it is started anew" other_than "$before"
 check "and does its work" rc-service passerelle healthcheck
 
