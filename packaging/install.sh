@@ -92,6 +92,9 @@ install_all() {
 	done
 	[ ! -d "$PAGES" ] || pages
 	[ -z "$made" ] || printf %s "$made" >>"$folders"
+	if [ -z "$DESTDIR" ] && ! getent passwd passerelle >/dev/null; then
+		echo "there is no user passerelle yet, which the service runs as: $doc/docs/packages.md says how to make it"
+	fi
 }
 
 # unedited NAME: removes etc/NAME, unless somebody has edited it.
