@@ -1,6 +1,6 @@
 #!/bin/sh
 # dist.sh dist|dist-packages: what is released, in target/dist. `dist-packages` is the part that CI installs: this
-# machine's binary and its packages. TARGETS says for which processors; VERSION another version, and PROGRAM another
+# machine's binary and its packages. TARGETS says for which processors else; VERSION another version, and PROGRAM another
 # binary.
 #
 # All of it is the same on every run: times are the commit's, paths are not in the binaries, and the tools' versions
@@ -16,8 +16,7 @@ dist=$target/dist
 work=$target/dist-work
 CARGO=${CARGO:-cargo}
 version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)}
-TARGETS=${TARGETS:-"x86_64 aarch64"}
-[ "$what" = dist ] || TARGETS=$(uname -m)
+TARGETS=${TARGETS:-$([ "$what" = dist ] && echo x86_64 aarch64 || uname -m)}
 
 if [ -f COMMIT ]; then
 	commit=$(cut -d' ' -f1 COMMIT)
