@@ -11,6 +11,9 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 MUSL := $(HOST:gnu=musl)
 STATIC_TARGET ?= $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)/lib),$(MUSL),$(HOST))
 
+# ring, of which TLS is made, has some C in it that needs no C library: the machine's own compiler does for musl too.
+export CC_$(subst -,_,$(MUSL)) ?= cc
+
 .PHONY: all demo test test-brokers test-faults soak test-vm test-xen lint bench bench-engine fuzz fuzz-corpus \
 	tools test-musl lint-packages pages install uninstall dist dist-packages test-alpine test-deb
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# setup.sh PROGRAM...: installs Mosquitto, its command-line clients, a C++ compiler, or a checker, where these
+# setup.sh PROGRAM...: installs Mosquitto, its command-line clients, a C or C++ compiler, or a checker, where these
 # programs are absent. The demo and the tests run brokers of their own; Debian's package also starts a
 # system-wide one, on localhost only, which is not used.
 set -eu
@@ -9,6 +9,7 @@ for program in "$@"; do
     command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || case $program in
         mosquitto) packages="$packages mosquitto" ;;
         c++) packages="$packages g++" ;;
+        *-linux-gnu-gcc) packages="$packages gcc-${program%-gcc}" ;;
         shellcheck | mandoc | lintian) packages="$packages $program" ;;
         *) packages="$packages mosquitto-clients" ;;
     esac

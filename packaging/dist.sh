@@ -61,10 +61,20 @@ binary() {
 	fi
 	# rust-lld comes with Rust, and links for every processor.
 	linker=CARGO_TARGET_$(echo "$triple" | tr 'a-z-' 'A-Z_')_LINKER
+	# ring, of which TLS is made, has some C in it that needs no C library.
+	compiler=CC_$(echo "$triple" | tr - _)
+	c=cc flags=
+	if [ "$1" != "$(uname -m)" ]; then
+		c=$1-linux-gnu-gcc flags="-ffreestanding -DRING_CORE_NOSTDLIBINC"
+		sh demo/setup.sh "$c" >&2 || {
+			say "no $1: its C compiler $c cannot be had"
+			return 1
+		}
+	fi
 	# The standard library's own paths are Rust's, unless its sources are installed: then they would be of this machine.
 	sources=$(rustc --print sysroot)/lib/rustlib/src/rust
 	of_rust=/rustc/$(rustc -vV | sed -n 's/^commit-hash: //p')
-	env "$linker=rust-lld" PASSERELLE_VERSION="$version ($commit)" \
+	env "$linker=rust-lld" "$compiler=$c" "CFLAGS${compiler#CC}=$flags" PASSERELLE_VERSION="$version ($commit)" \
 		RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$project=/passerelle --remap-path-prefix=$sources=$of_rust" \
 		"$CARGO" build --quiet --release --locked --bin passerelle --target "$triple"
 	binary=$target/$triple/release/passerelle

@@ -1,6 +1,7 @@
 //! The configuration file: read, checked, and with the mapping that it names.
 
 mod bare;
+mod broker;
 mod changes;
 mod control;
 mod folder;
@@ -20,6 +21,7 @@ use crate::engine::name::DomainName;
 use crate::engine::policy::{Names, Pattern, Policy};
 use crate::engine::status::MappingFile;
 pub use bare::{Bare, load_bare};
+pub use broker::{Address, Broker, Client, Tls};
 pub use control::CONTROL;
 pub use folder::meant;
 pub use reach::{files, out_of_reach};
@@ -27,52 +29,11 @@ use read::Reader;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 pub use store::Sync;
-
-/// Where the broker is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// A UNIX socket: `unix:/path`.
-    Unix(PathBuf),
-    /// `tcp://host:port`.
-    Tcp {
-        /// A name or an address; an IPv6 address stands without its brackets.
-        host: String,
-        /// The port, usually 1883.
-        port: u16,
-    },
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
-        }
-    }
-}
-
-/// `[broker]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broker {
-    /// `url`
-    pub address: Address,
-    /// `user`
-    pub user: Option<String>,
-    /// `password_file`
-    pub password_file: Option<PathBuf>,
-    /// `passwords`: then each domain logs in as itself.
-    pub passwords: Option<PathBuf>,
-    /// `keep_alive`
-    pub keep_alive: Duration,
-    /// `session_expiry`
-    pub session_expiry: Duration,
-}
 
 /// `[[channel]]`
 #[derive(Debug, Clone, PartialEq, Eq)]

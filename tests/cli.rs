@@ -9,10 +9,14 @@
     reason = "a test fails by panicking, and plays the edges"
 )]
 
+#[path = "peers/authority.rs"]
+mod authority;
+
+use authority::Authority;
 use passerelle::config::{self, Config};
 use passerelle::diagnostic::Source;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -460,7 +464,9 @@ fn every_key() -> String {
         Some(rest) => format!("{rest}\n"),
         None => format!("{line}\n"),
     };
-    shipped("packaging/passerelle.toml").lines().map(put_in).collect()
+    let text: String = shipped("packaging/passerelle.toml").lines().map(put_in).collect();
+    // Certificates belong to TLS.
+    text.replacen("unix:/run/mosquitto/mqtt.sock", "mqtts://broker.example:8883", 1)
 }
 
 fn load(text: String) -> Config {
@@ -489,7 +495,7 @@ fn the_shipped_example_has_every_key_at_its_default() {
 #[test]
 fn every_key_is_in_the_example() {
     // An unknown key in each table: the findings name the known ones.
-    let wrong = "x = 1\nmappings = [\"m\"]\n[broker]\nurl = \"tcp://h:1\"\nx = 1\n[limits]\nx = 1\n\
+    let wrong = "x = 1\nmappings = [\"m\"]\n[broker]\nurl = \"mqtts://h:1\"\nx = 1\n[limits]\nx = 1\n\
                  [log]\nx = 1\n[observe]\nx = 1\n[dom0]\nx = 1\n[control]\nx = 1\n[store]\nx = 1\n[[channel]]\nunix = \"/a/*-msg.sock\"\nx = 1\n";
     let source = Arc::new(Source { name: "passerelle.toml".into(), text: wrong.into() });
     let Err(config::Error::Findings(findings)) = config::load(&source) else { panic!() };
@@ -1081,6 +1087,69 @@ fn check_finds_what_run_would_find_without_connecting() {
     assert_eq!(check(&with_one).code, 0);
     let tcp = with_one.replacen("unix:/absent/mqtt.sock", "tcp://[::1]:1883", 1);
     assert_eq!(check(&tcp).code, 0);
+}
+
+/// What `mqtts://` needs: the keys, and what is in the files.
+#[test]
+fn check_finds_what_is_wrong_with_certificates() {
+    let here = folder(&[("empty.pem", ""), ("torn.pem", "-----BEGIN CERTIFICATE-----\n%")]);
+    let at = |name: &str| here.path().join(name);
+    for made in ["sockets", "state"] {
+        fs::create_dir(at(made)).unwrap();
+    }
+    let authority = Authority::new().unwrap();
+    let (certificate, key) = authority.sign(&["passerelle"]).unwrap();
+    let (_, other) = authority.sign(&["another"]).unwrap();
+    let open = at("open.key");
+    fs::copy(&key, &open).unwrap();
+    fs::set_permissions(&open, Permissions::from_mode(0o644)).unwrap();
+    let ca = format!("ca_file = {:?}\n", authority.file());
+    let cert = format!("cert_file = {certificate:?}\n");
+    let good = format!("{ca}{cert}key_file = {key:?}\n");
+    let check = |url: &str, keys: &str| {
+        let text = format!(
+            "mappings = [{:?}]\nstate_dir = \"state\"\n[broker]\nurl = {url}\n{keys}\
+             [[channel]]\nunix = \"{}/*-msg.sock\"\n",
+            psec(),
+            at("sockets").display()
+        );
+        fs::write(at("passerelle.toml"), text).unwrap();
+        passerelle(here.path(), &["check", "passerelle.toml"], "")
+    };
+    let tls = "\"mqtts://broker.example:8883\"";
+    let list = "[\"unix:/absent/mqtt.sock\", \"mqtts://[::1]:8883\", \"mqtts://10.0.0.1:8883\"]";
+    for (url, keys) in [(tls, &ca), (tls, &good), (list, &good)] {
+        let shown = check(url, keys);
+        assert_eq!(shown.code, 0, "{shown:?}");
+    }
+    let plain = "\"tcp://broker.example:1883\"";
+    for (url, keys, what) in [
+        (tls, "", "nothing says which broker to believe"),
+        (tls, &format!("{ca}{cert}"), "a certificate without its key"),
+        (tls, &format!("{ca}key_file = {key:?}\n"), "a key without its certificate"),
+        (plain, &ca, "a certificate or key without TLS"),
+        (tls, "ca_file = \"absent.pem\"\n", "absent.pem: No such file"),
+        (tls, "ca_file = \"empty.pem\"\n", "empty.pem: there is no certificate in it"),
+        (tls, "ca_file = \"torn.pem\"\n", "torn.pem: it is no PEM"),
+        (tls, "ca_file = \"state\"\n", "state: it is no regular file"),
+        (
+            tls,
+            &format!("{ca}{cert}key_file = \"open.key\"\n"),
+            "others may not read or write the key",
+        ),
+        (tls, &format!("{ca}{cert}key_file = {certificate:?}\n"), "others may not read"),
+        (tls, &format!("{ca}{cert}key_file = {other:?}\n"), "do not belong together"),
+        (tls, &format!("{ca}cert_file = {key:?}\nkey_file = {key:?}\n"), "no certificate in it"),
+        ("\"mqtts://a b:8883\"", &ca, "is no name that a certificate can have"),
+        ("[]", "", "`url` names no broker"),
+        ("[1]", "", "`url`"),
+        (&format!("[{plain}, {plain}]"), "", "is named twice"),
+    ] {
+        let shown = check(url, keys);
+        assert!(shown.code == 1 && shown.out.contains(what), "{what}: {shown:?}");
+        let run = passerelle(here.path(), &["run", "--config", "passerelle.toml"], "");
+        assert!(run.code == 2 && run.err.contains(what), "{what}: {run:?}");
+    }
 }
 
 /// What lies in the way of what is kept, while observing too; and a port that is a link to itself.

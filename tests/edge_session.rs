@@ -232,7 +232,7 @@ async fn a_broker_on_tcp_is_reached_too() {
     let broker = Broker::start(&format!("listener {port} 127.0.0.1")).await;
     let mut settings = broker.settings("tcp", &["t"]);
     let host = "127.0.0.1".to_owned();
-    settings.address = Address::Tcp { host, port };
+    settings.address = Address::Tcp { host, port, tls: false };
     let mut session = Session::new(settings);
     ready(&mut session).await;
     for token in 0..20 {

@@ -102,10 +102,16 @@ fn acl(config: &Config, user: &str, domains: &BTreeSet<DomainName>) -> String {
 }
 
 fn listener(config: &Config, folder: &Path, passwords: &Path) -> String {
-    let place = match &config.broker.address {
-        Address::Unix(path) => format!("0 {}", path.display()),
-        Address::Tcp { host, port } => format!("{port} {host}"),
+    let place = |address: &Address| match address {
+        Address::Unix(path) => format!("listener 0 {}\n", path.display()),
+        Address::Tcp { host, port, tls: false } => format!("listener {port} {host}\n"),
+        // Its own certificate, whose authority the gateway's `ca_file` names.
+        Address::Tcp { host, port, tls: true } => format!(
+            "listener {port} {host}\ncertfile {0}/broker.crt\nkeyfile {0}/broker.key\n",
+            folder.display()
+        ),
     };
+    let places: String = config.broker.addresses.iter().map(place).collect();
     let (config, folder, passwords) = (&config.source.name, folder.display(), passwords.display());
     format!(
         "\
@@ -113,8 +119,7 @@ fn listener(config: &Config, folder: &Path, passwords: &Path) -> String {
 #   passerelle acl --config {config} >{folder}/passerelle.acl
 #   install -m 600 -o mosquitto {passwords} {folder}/passerelle.passwd
 #   mosquitto_passwd -U {folder}/passerelle.passwd
-listener {place}
-allow_anonymous false
+{places}allow_anonymous false
 password_file {folder}/passerelle.passwd
 acl_file {folder}/passerelle.acl
 "

@@ -1,8 +1,9 @@
 //! What of a configuration can change while the gateway runs, and what needs a restart.
 
-use super::{Broker, Channel, Config};
+use super::{Broker, Channel, Config, Tls};
 use crate::diagnostic::{Finding, Findings};
 use std::ops::Range;
+use std::path::PathBuf;
 
 impl Config {
     /// What is not as in the configuration with which the gateway `started`, and cannot change while it
@@ -31,7 +32,8 @@ impl Config {
             confine,
             state_dir,
         } = self;
-        let Broker { address, user, password_file, passwords, keep_alive, session_expiry } = broker;
+        let Broker { addresses, tls, user, password_file, passwords, keep_alive, session_expiry } =
+            broker;
         let before = &started.broker;
         let mut found = Findings::default();
         for (key, same) in [
@@ -45,7 +47,10 @@ impl Config {
             ("control.socket", *control == started.control),
             ("store", *store == started.store),
             ("state_dir", *state_dir == started.state_dir),
-            ("broker.url", *address == before.address),
+            ("broker.url", *addresses == before.addresses),
+            ("broker.ca_file", ca_file(tls) == ca_file(&before.tls)),
+            ("broker.cert_file", cert_file(tls) == cert_file(&before.tls)),
+            ("broker.key_file", key_file(tls) == key_file(&before.tls)),
             ("broker.user", *user == before.user),
             ("broker.password_file", *password_file == before.password_file),
             ("broker.passwords", *passwords == before.passwords),
@@ -106,4 +111,16 @@ fn changed(now: Option<&Channel>, before: Option<&Channel>) -> Option<&'static s
         }
         _ => Some(""),
     }
+}
+
+fn ca_file(tls: &Option<Tls>) -> Option<&PathBuf> {
+    tls.as_ref().map(|tls| &tls.ca_file)
+}
+
+fn cert_file(tls: &Option<Tls>) -> Option<&PathBuf> {
+    tls.as_ref()?.client.as_ref().map(|client| &client.cert_file)
+}
+
+fn key_file(tls: &Option<Tls>) -> Option<&PathBuf> {
+    tls.as_ref()?.client.as_ref().map(|client| &client.key_file)
 }

@@ -1,5 +1,6 @@
 //! The files that a configuration is made of, and whether a running gateway can read them.
 
+use super::broker::FILES;
 use super::meant;
 use crate::diagnostic::{Finding, Findings, Source};
 use crate::document::{Fields, Text};
@@ -18,7 +19,7 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
     made_of.into_iter().map(|(file, _)| file).collect()
 }
 
-/// A finding for each file that a configuration is made of, or that has its passwords, and that the
+/// A finding for each file that a configuration is made of, or that has its passwords or certificates, and that the
 /// gateway does not reach: it would read `Permission denied`, and nothing about its being confined.
 #[must_use]
 pub fn out_of_reach(path: &Path, reaches: impl Fn(&Path) -> bool) -> Vec<Finding> {
@@ -49,8 +50,7 @@ fn named(path: &Path) -> (Arc<Source>, Vec<Named>, Vec<Named>) {
     let mappings = fields.texts("mappings", ignored);
     let mut secrets = Vec::new();
     if let Some(mut broker) = fields.fields("broker", ignored) {
-        secrets.extend(broker.text("password_file", ignored));
-        secrets.extend(broker.text("passwords", ignored));
+        secrets.extend(FILES.iter().filter_map(|key| broker.text(key, ignored)));
     }
     let folder = path.parent().unwrap_or(Path::new(""));
     let in_folder = |name: Text| (folder.join(name.text), name.span);

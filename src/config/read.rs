@@ -1,16 +1,14 @@
 //! The configuration's tables, read one by one.
 
-use super::{Address, Broker, Channel, Log, SOCKET, STATE_DIR};
+use super::{Channel, Log, SOCKET, STATE_DIR};
 use crate::diagnostic::{Findings, Source};
 use crate::document::{self, Fields, Text};
 use crate::engine::limits::Limits;
 use crate::engine::mapping::table::Speaks;
 use crate::engine::name::DomainName;
 use clap::ValueEnum;
-use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Fewer lines a second would leave a kind of them less than one.
 const LEAST_RATE: usize = 20;
@@ -65,52 +63,6 @@ impl Reader<'_, '_> {
         }
         let folder = Path::new(&self.source.name).parent().unwrap_or(Path::new(""));
         folder.join(text.text)
-    }
-
-    pub fn broker(&mut self, fields: &mut Fields<'_>) -> Option<Broker> {
-        let Some(mut broker) = fields.fields("broker", self.found) else {
-            let help = "add [broker] with `url = \"unix:/run/mosquitto/mqtt.sock\"`";
-            self.add(0..0, "no broker is named", help);
-            return None;
-        };
-        let url = broker.required("url", self.found);
-        let address = url.as_ref().and_then(|url| {
-            let address = address(&url.text);
-            if address.is_none() {
-                let message = format!("{:?} is no broker's address", url.text);
-                let help = "write `unix:/path/of/the.sock` or `tcp://host:port`, an IPv6 address in brackets";
-                self.add(url.span.clone(), message, help);
-            }
-            address
-        });
-        if let (Some(Address::Unix(path)), Some(url)) = (&address, &url) {
-            self.short_enough(path, url);
-        }
-        let user = broker.text("user", self.found).map(|t| t.text);
-        let file = broker.text("password_file", self.found);
-        if let (Some(file), None) = (&file, &user) {
-            self.add(file.span.clone(), "a password without a user", "add `user`");
-        }
-        let passwords = broker.text("passwords", self.found);
-        if let (Some(passwords), None) = (&passwords, &user) {
-            let message = "the domains have passwords, and the gateway itself has no user";
-            let help = "add `user = \"passerelle\"`, and a line for it in that file";
-            self.add(passwords.span.clone(), message, help);
-        }
-        let folder = Path::new(&self.source.name).parent().unwrap_or(Path::new(""));
-        let password_file = file.map(|f| folder.join(f.text));
-        let passwords = passwords.map(|f| folder.join(f.text));
-        let keep_alive = broker.duration("keep_alive", self.found);
-        let session_expiry = broker.duration("session_expiry", self.found);
-        broker.finish(self.found);
-        Some(Broker {
-            address: address?,
-            user,
-            password_file,
-            passwords,
-            keep_alive: keep_alive.unwrap_or(Duration::from_secs(30)),
-            session_expiry: session_expiry.unwrap_or(Duration::from_secs(3600)),
-        })
     }
 
     /// A socket's path is bounded by the system.
@@ -307,22 +259,6 @@ impl Reader<'_, '_> {
 
 /// The most bytes that a path may have in a socket's address: 108 with the NUL at its end.
 const SOCKET_PATH: usize = 107;
-
-fn address(url: &str) -> Option<Address> {
-    if let Some(path) = url.strip_prefix("unix:") {
-        let path = path.strip_prefix("//").unwrap_or(path);
-        return path.starts_with('/').then(|| Address::Unix(path.into()));
-    }
-    let (host, port) = url.strip_prefix("tcp://")?.rsplit_once(':')?;
-    let port = port.parse().ok()?;
-    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok().then_some(address)?,
-        None => {
-            Some(host).filter(|host| !host.is_empty() && !host.contains(['[', ']', ':', '/']))?
-        }
-    };
-    Some(Address::Tcp { host: host.to_owned(), port })
-}
 
 fn parse_size(text: &str) -> Option<usize> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();

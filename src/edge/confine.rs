@@ -120,11 +120,8 @@ impl Confined {
 fn read(config: &Config) -> BTreeSet<PathBuf> {
     let mut files = vec![PathBuf::from(&config.source.name)];
     files.extend(config.mappings.iter().map(|mapping| PathBuf::from(&mapping.file)));
-    files.extend(config.broker.password_file.clone());
-    files.extend(config.broker.passwords.clone());
-    if let Address::Tcp { host, .. } = &config.broker.address
-        && is_name(host)
-    {
+    files.extend(config.broker.files().cloned());
+    if config.broker.addresses.iter().any(is_looked_up) {
         files.extend(["/etc/hosts", "/etc/resolv.conf"].map(PathBuf::from));
     }
     files.iter().flat_map(|file| folders_of(file)).chain(config.folders.clone()).collect()
@@ -189,19 +186,24 @@ fn places_of(port: &Path) -> BTreeSet<PathBuf> {
 }
 
 /// The TCP ports to which the gateway connects.
-fn ports(config: &Config) -> Vec<u16> {
-    match &config.broker.address {
-        // Then it has no broker.
-        _ if config.observe.is_some() => Vec::new(),
-        Address::Unix(_) => Vec::new(),
-        Address::Tcp { host, port } if is_name(host) => vec![*port, DNS],
-        Address::Tcp { port, .. } => vec![*port],
+fn ports(config: &Config) -> BTreeSet<u16> {
+    // Who observes has no broker.
+    let brokers = config.broker.addresses.iter().filter(|_| config.observe.is_none());
+    let mut ports = BTreeSet::new();
+    for broker in brokers {
+        if let Address::Tcp { port, .. } = broker {
+            ports.insert(*port);
+        }
+        if is_looked_up(broker) {
+            ports.insert(DNS);
+        }
     }
+    ports
 }
 
 fn restrict(
     rules: &[(PathBuf, BitFlags<AccessFs>)],
-    ports: &[u16],
+    ports: &BTreeSet<u16>,
 ) -> Result<RestrictionStatus, RulesetError> {
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(ASKED))?
@@ -218,9 +220,9 @@ fn restrict(
     ruleset.restrict_self()
 }
 
-/// Whether a host has to be looked up.
-fn is_name(host: &str) -> bool {
-    host.parse::<IpAddr>().is_err()
+/// Whether a broker's host is a name, which has to be looked up.
+fn is_looked_up(broker: &Address) -> bool {
+    matches!(broker, Address::Tcp { host, .. } if host.parse::<IpAddr>().is_err())
 }
 
 /// The folder that a file is in, or would be.
@@ -389,6 +391,6 @@ mod tests {
             assert!(folders.contains(folder), "{} in {folders:?}", folder.display());
         }
         // The answer to a name may come over TCP.
-        assert_eq!(ports(&config), [1883, DNS]);
+        assert_eq!(ports(&config), [1883, DNS].into());
     }
 }

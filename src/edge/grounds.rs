@@ -7,6 +7,7 @@ use super::observe;
 use super::private;
 use super::secrets;
 use super::serial::{is_no_port, is_permitted};
+use super::tls;
 use crate::config::{Channel, Config, STATE_DIR};
 use crate::diagnostic::{Finding, Findings};
 use rustix::fs::{Access, access};
@@ -17,6 +18,7 @@ use std::path::Path;
 pub fn grounds(config: &Config) -> Vec<Finding> {
     let mut grounds = Grounds { config, found: Findings::default() };
     grounds.secrets();
+    grounds.certificates();
     grounds.channels();
     grounds.state_dir();
     grounds.store();
@@ -41,6 +43,12 @@ impl Grounds<'_> {
         let in_all = broker.passwords.as_ref().is_some_and(|file| starts_with(message, file));
         let key = if in_all { "broker.passwords" } else { "broker.password_file" };
         self.add(key, message, help);
+    }
+
+    fn certificates(&mut self) {
+        if let Err(fault) = tls::connector(&self.config.broker, &self.config.state_dir) {
+            self.add(fault.key, fault.message, fault.help);
+        }
     }
 
     fn channels(&mut self) {

@@ -5,7 +5,7 @@
     reason = "the clock, files and sockets are used here, and only here"
 )]
 
-mod broker;
+pub mod broker;
 pub mod channel;
 mod clock;
 pub mod confine;
@@ -36,6 +36,7 @@ pub mod signals;
 mod stderr;
 pub mod store;
 mod taps;
+mod tls;
 pub mod watch;
 
 pub use run::run;

@@ -1,5 +1,6 @@
 //! Configuration and mapping loaded anew while the gateway runs: all of it, or nothing.
 
+use super::broker::Dialer;
 use super::confine::Confined;
 use super::files::Files;
 use super::handle::Handle;
@@ -20,6 +21,8 @@ pub(super) struct Reload {
     hangup: Signal,
     /// The files, if they are watched.
     files: Option<Files>,
+    /// Its certificates and keys are read anew too.
+    broker: Dialer,
     log: Log,
     confined: Arc<Confined>,
 }
@@ -27,7 +30,12 @@ pub(super) struct Reload {
 impl Reload {
     /// # Errors
     /// No signal handler, or no inotify.
-    pub fn new(config: &Config, log: Log, confined: Confined) -> Result<Self, String> {
+    pub fn new(
+        config: &Config,
+        broker: Dialer,
+        log: Log,
+        confined: Confined,
+    ) -> Result<Self, String> {
         let path = PathBuf::from(&config.source.name);
         let hangup = signal(SignalKind::hangup()).map_err(|e| format!("signals: {e}"))?;
         let mut files = None;
@@ -36,7 +44,7 @@ impl Reload {
             watched.add(&config::files(&path));
             files = Some(watched);
         }
-        Ok(Self { path, hangup, files, log, confined: Arc::new(confined) })
+        Ok(Self { path, hangup, files, broker, log, confined: Arc::new(confined) })
     }
 
     /// Waits until a reload is asked for; says by what. Cancel-safe.
@@ -62,7 +70,7 @@ impl Reload {
     }
 
     /// Loads everything, and looks at the files that are named now.
-    async fn load(&mut self, started: &Config) -> Result<(Config, Logins), Vec<String>> {
+    async fn load(&mut self, started: &Config) -> Result<(Config, Logins, Dialer), Vec<String>> {
         if let Some(files) = &mut self.files {
             files.add(&config::files(&self.path));
         }
@@ -88,7 +96,8 @@ impl Reload {
             return Err(on_lines(found));
         }
         let logins = secrets::read(&config.broker, &config.state_dir).map_err(|why| vec![why])?;
-        Ok((config, logins))
+        let broker = Dialer::new(&config.broker, &config.state_dir).map_err(|why| vec![why])?;
+        Ok((config, logins, broker))
     }
 
     /// The log, which a reload changes too.
@@ -108,8 +117,9 @@ impl Reload {
     ) -> Result<usize, Vec<String>> {
         tracing::info!(why, "reloads");
         match self.load(started).await {
-            Ok((config, logins)) => {
+            Ok((config, logins, broker)) => {
                 self.log.reload(&config);
+                self.broker.renew(&broker);
                 let rows = config.table.commands().len() + config.table.events().len();
                 let known = config.domains().into_iter().chain(logins.domains()).collect();
                 let reloaded = Reloadable {

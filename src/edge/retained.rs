@@ -1,8 +1,9 @@
 //! Reading what the broker has retained, and what is published there from then on.
 
+use super::broker::Dialer;
 use super::secrets;
 use super::session::Retained;
-use crate::config::{Address, Bare};
+use crate::config::Bare;
 use crate::engine::publish::Received;
 use crate::engine::session::ConnectPacket;
 use crate::engine::status::Board;
@@ -17,7 +18,8 @@ const LARGEST: u32 = 1024 * 1024;
 /// A look at the status of a configuration's gateway: what the broker has of it, and the changes.
 pub struct Look {
     retained: Retained,
-    address: Address,
+    /// Where it looks.
+    broker: String,
 }
 
 impl Look {
@@ -28,7 +30,7 @@ impl Look {
     /// A line that names the broker and says why it is out of reach.
     pub async fn begin(config: &Bare) -> Result<(Self, Vec<Received>), String> {
         let credentials = secrets::read(&config.broker, &config.state_dir)?.own();
-        let address = config.broker.address.clone();
+        let dialer = Dialer::new(&config.broker, &config.state_dir)?;
         let connect = ConnectPacket {
             client_id: format!("passerelle-{}-look-{}", config.instance, std::process::id()),
             clean_start: true,
@@ -40,7 +42,8 @@ impl Look {
         };
         let instance = &config.instance;
         let topics = vec![Board::state_topic(instance), Board::domains_filter(instance)];
-        let mut look = Self { retained: Retained::open(connect, &address, topics), address };
+        let retained = Retained::open(connect, &dialer, topics);
+        let mut look = Self { retained, broker: config.broker.shown() };
         let mut messages = Vec::new();
         loop {
             match timeout(PATIENCE, look.retained.next()).await {
@@ -69,7 +72,7 @@ impl Look {
     fn out_of_reach(&self, why: &str) -> String {
         format!(
             "the broker at {} is out of reach: {why}; does it run, and may this user use it?",
-            self.address
+            self.broker
         )
     }
 }

@@ -1,5 +1,6 @@
 //! The running gateway: it is made of its configuration, told of sockets and signals, and ended.
 
+use super::broker::Dialer;
 use super::clock::Clock;
 use super::confine::Confined;
 use super::control::{self, Answer, Asked, Reply, Request};
@@ -55,6 +56,7 @@ struct Gate {
 pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(), String> {
     let signals = Signals::new().map_err(|e| format!("signals: {e}"))?;
     let logins = secrets::read(&config.broker, &config.state_dir)?;
+    let broker = Dialer::new(&config.broker, &config.state_dir)?;
     let lock = match Lock::take(&config.state_dir, false).await {
         Ok(lock) => Ok(lock),
         Err(NotTaken::Held(why)) => return Err(why),
@@ -74,7 +76,7 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
     let offers = open_offers(&config).await?;
     confined.log();
     let asked = control::serve(config.control.as_deref(), &config.state_dir).await;
-    let reload = Reload::new(&config, log, confined)?;
+    let reload = Reload::new(&config, broker.clone(), log, confined)?;
     let clock = Clock::start();
     let (store, store_error) = open_store(&config).await;
     let (about, memory, saver, fresh) = remember(&mut config, &setting, lock, store_error, clock);
@@ -82,14 +84,13 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
     let state_dir = saver.as_ref().map(|_| config.state_dir.clone());
     let rows = setting.table.commands().len() + setting.table.events().len();
     let max_packet = max_packet(setting.limits.line);
-    let broker = config.broker.address.clone();
     let parts = Parts {
         behind: config.behind(),
         relayed: config.dom0.is_some(),
         logins,
         session: session::Settings {
             client_id: String::new(),
-            broker: broker.to_string(),
+            broker: config.broker.shown(),
             credentials: None,
             keep_alive: config.broker.keep_alive,
             session_expiry: config.broker.session_expiry,

@@ -80,12 +80,20 @@ fn owners(state_dir: &Path) -> BTreeSet<u32> {
     [0, user.as_raw()].into_iter().chain(gateway).collect()
 }
 
-/// The whole of a file that nobody may read but its owner, and its group perhaps.
-fn secret(path: &Path, owners: &BTreeSet<u32>) -> Result<String, String> {
+/// The text of a file with a private key.
+///
+/// # Errors
+/// As for [`check`].
+pub(super) fn key(path: &Path, state_dir: &Path) -> Result<String, String> {
+    secret(path, &owners(state_dir), "the key")
+}
+
+/// The whole of a file that nobody may read but its owner, and its group perhaps; and what is in it.
+fn secret(path: &Path, owners: &BTreeSet<u32>, what: &str) -> Result<String, String> {
     let shown = path.display();
     // To open a FIFO would wait for whoever writes to it.
     if path.metadata().is_ok_and(|found| !found.is_file()) {
-        return Err(format!("{shown}: it is no regular file; help: write the passwords to one"));
+        return Err(format!("{shown}: it is no regular file; help: write {what} to one"));
     }
     let mut file = File::open(path).map_err(|e| {
         format!("{shown}: {e}; help: make it, readable for the gateway's user alone")
@@ -94,13 +102,13 @@ fn secret(path: &Path, owners: &BTreeSet<u32>) -> Result<String, String> {
     let (owner, mode) = (file_is.uid(), file_is.permissions().mode());
     if !owners.contains(&owner) {
         return Err(format!(
-            "{shown}: the user {owner} owns it, and may change the passwords; help: have it belong to root or to the gateway's user"
+            "{shown}: the user {owner} owns it, and may change {what}; help: have it belong to root or to the gateway's user"
         ));
     }
     if mode & TOO_MUCH != 0 {
         let mode = mode & 0o777;
         return Err(format!(
-            "{shown}: its mode is {mode:03o}, and others may not read or write passwords; help: chmod 600 {shown}"
+            "{shown}: its mode is {mode:03o}, and others may not read or write {what}; help: chmod 600 {shown}"
         ));
     }
     let mut text = String::new();
@@ -113,7 +121,7 @@ fn secret(path: &Path, owners: &BTreeSet<u32>) -> Result<String, String> {
 
 /// A file with a password alone.
 fn password_of(path: &Path, owners: &BTreeSet<u32>) -> Result<Password, String> {
-    let text = secret(path, owners)?;
+    let text = secret(path, owners, "the passwords")?;
     let text = text.trim_end_matches(['\r', '\n']).to_owned();
     Password::parse(text)
         .map_err(|e| format!("{}: {e}; help: write the password alone into it", path.display()))
@@ -122,7 +130,7 @@ fn password_of(path: &Path, owners: &BTreeSet<u32>) -> Result<Password, String> 
 /// A file of lines `name:password`: what `mosquitto_passwd -U` makes a broker's file of, which takes no
 /// comments.
 fn passwords_of(path: &Path, owners: &BTreeSet<u32>) -> Result<BTreeMap<String, Password>, String> {
-    let text = secret(path, owners)?;
+    let text = secret(path, owners, "the passwords")?;
     let mut all = BTreeMap::new();
     for (number, line) in text.lines().enumerate() {
         let at = |what: &str, help: &str| {

@@ -1,11 +1,13 @@
 //! A session and its connection, driven together as the gateway's pumps drive them.
 
-use passerelle::config::Address;
+use passerelle::config::{self, Address};
+use passerelle::edge::broker::Dialer;
 use passerelle::edge::session::{ReadRoom, SessionPump};
 use passerelle::engine::password::Credentials;
 use passerelle::engine::publish::{Publish, Token};
 use passerelle::engine::session::{self, Delivery, Filter, SessionEvent, Will};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -59,11 +61,20 @@ impl Session {
             stuck: settings.stuck,
             seed: 7,
         };
+        let broker = config::Broker {
+            addresses: vec![settings.address],
+            tls: None,
+            user: None,
+            password_file: None,
+            passwords: None,
+            keep_alive: settings.keep_alive,
+            session_expiry: settings.session_expiry,
+        };
         Self {
             session: session::Session::new(of_session, Duration::ZERO),
             pump: SessionPump::new(
                 None,
-                settings.address,
+                Dialer::new(&broker, Path::new("")).unwrap(),
                 ReadRoom::new(settings.max_packet),
                 None,
             ),

@@ -15,6 +15,7 @@ mod peers;
 
 mod away;
 mod broker;
+mod brokers;
 mod confined;
 mod control;
 mod dom0;
@@ -41,6 +42,7 @@ mod status;
 mod store;
 mod store_disk;
 mod tap;
+mod tls;
 mod tunnel;
 
 mod tunnel_heals;

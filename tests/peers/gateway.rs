@@ -47,7 +47,7 @@ impl Gateway {
             directory,
             program: program.into(),
             mappings: vec![mappings.join("psec.toml")],
-            url: format!("unix:{}", broker.display()),
+            url: format!("\"unix:{}\"", broker.display()),
             channel: String::new(),
             rows: None,
             arguments: Vec::new(),
@@ -75,10 +75,17 @@ impl Gateway {
         self
     }
 
+    /// Reaches one of several brokers.
+    #[must_use]
+    pub fn with_urls(mut self, urls: &[String]) -> Self {
+        self.url = format!("{urls:?}");
+        self
+    }
+
     /// Reaches the broker another way.
     #[must_use]
     pub fn with_url(mut self, url: String) -> Self {
-        self.url = url;
+        self.url = format!("{url:?}");
         self
     }
 
@@ -124,6 +131,13 @@ impl Gateway {
     #[must_use]
     pub fn started_by(mut self, words: &[&str]) -> Self {
         self.starter = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// More keys for `[broker]`.
+    #[must_use]
+    pub fn with_broker_keys(mut self, lines: &str) -> Self {
+        self.broker_keys += lines;
         self
     }
 
@@ -375,7 +389,7 @@ instance = \"dom0\"
 state_dir = \"state\"
 {}
 [broker]
-url = \"{}\"
+url = {}
 {}
 [dialects]
 {}

@@ -12,6 +12,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests and the demo play the edges")]
 #![allow(clippy::indexing_slicing, reason = "a JSON value has null for what is not there")]
 
+pub mod authority;
 pub mod broker;
 pub mod console;
 pub mod dialects;
@@ -32,6 +33,7 @@ pub mod raw_mqtt;
 pub mod safecor;
 pub mod table;
 
+pub use authority::Authority;
 pub use broker::Broker;
 pub use console::Console;
 pub use dialects::Dialect;

@@ -1,7 +1,6 @@
 //! A domain's own connection to the broker: its MQTT goes through, byte for byte.
 
-use crate::config::Address;
-use crate::edge::broker::{self, Broker};
+use crate::edge::broker::{self, Broker, Dialer};
 use crate::edge::handle::Handle;
 use crate::engine::name::DomainName;
 use bytes::Bytes;
@@ -50,13 +49,13 @@ pub(super) enum FromBroker {
 
 impl Link {
     /// Connects, once the last connection is closed: the same client id may be used again.
-    pub fn dial(&mut self, address: &Address) {
-        let (address, before) = (address.clone(), self.hanging_up.0.take());
+    pub fn dial(&mut self, broker: &Dialer) {
+        let (broker, before) = (broker.clone(), self.hanging_up.0.take());
         self.stage = Stage::Opening(Box::pin(async move {
             if let Some(before) = before {
                 let _ = before.await;
             }
-            broker::connect(&address).await
+            broker.connect().await.map(|(broker, _)| broker)
         }));
     }
 
@@ -163,7 +162,11 @@ async fn write(
     poll_fn(|context| {
         engine.ask(|gateway| match gateway.to_broker(name) {
             Some(chunk) => Pin::new(&mut *writer).poll_write(context, chunk),
-            None => Poll::Pending,
+            // What TLS has of it goes on.
+            None => match Pin::new(&mut *writer).poll_flush(context) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            },
         })
     })
     .await

@@ -13,7 +13,7 @@ use super::journal::{Journal, back};
 use super::refusals;
 use super::session::{ReadRoom, SessionPump};
 use super::store::StoreFolder;
-use crate::config::Address;
+use crate::edge::broker::Dialer;
 use crate::engine::clock::Now;
 use crate::engine::gateway::{Effect, Gateway, Pump};
 use crate::engine::name::DomainName;
@@ -32,8 +32,7 @@ use tokio::sync::Notify;
 #[derive(Clone)]
 pub(super) struct Shared {
     pub engine: Arc<Handle>,
-    /// Where the broker is.
-    pub broker: Address,
+    pub broker: Dialer,
     pub read_room: ReadRoom,
     /// Where sessions are remembered, if there is such a folder.
     pub state_dir: Option<PathBuf>,

@@ -8,16 +8,17 @@
 use super::input::{Arrived, Incoming, Input, LARGE, ReadRoom, Reserved, broken};
 use super::output::Output;
 use super::wire;
-use crate::config::Address;
-use crate::edge::broker::{self, Broker};
-use crate::engine::session::{Cause, ConnectPacket, Packet, SessionInput as Happened};
+use crate::edge::broker::{Attempt, Broker, Dialer};
+use crate::engine::session::{
+    Cause, ConnectPacket, Packet, SessionInput as Happened, takes_nobody,
+};
 use futures_util::FutureExt as _;
 use rumqttc::v5::mqttbytes::v5::{Packet as WirePacket, PubComp};
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
-use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncWriteExt as _, WriteHalf, split};
 use tokio::time::timeout;
 
 /// How long a good-bye may take.
@@ -46,9 +47,8 @@ pub struct Connection {
     stage: ConnectionStage,
 }
 
-/// The halves of a connection that is being made.
-type Opening =
-    Pin<Box<dyn Future<Output = io::Result<(ReadHalf<Broker>, WriteHalf<Broker>)>> + Send>>;
+/// A connection that is being made.
+type Opening = Pin<Box<dyn Future<Output = io::Result<(Broker, Attempt)>> + Send>>;
 
 enum ConnectionStage {
     Opening(Opening, u32, ReadRoom),
@@ -59,10 +59,10 @@ enum ConnectionStage {
 
 impl Connection {
     /// Starts to connect, and sends a CONNECT.
-    pub fn open(connect: ConnectPacket, address: &Address, room: ReadRoom) -> Self {
-        let address = address.clone();
+    pub fn open(connect: ConnectPacket, broker: &Dialer, room: ReadRoom) -> Self {
+        let broker = broker.clone();
         let most = connect.max_packet;
-        let opening = async move { broker::connect(&address).await.map(split) };
+        let opening = async move { broker.connect().await };
         let packets = VecDeque::from([wire::connect(connect)]);
         Self { packets, stage: ConnectionStage::Opening(Box::pin(opening), most, room) }
     }
@@ -119,9 +119,10 @@ impl Connection {
             match &mut self.stage {
                 ConnectionStage::Opening(opening, most, room) => {
                     self.stage = match opening.as_mut().await {
-                        Ok((reader, writer)) => {
+                        Ok((broker, attempt)) => {
+                            let (reader, writer) = split(broker);
                             let input = Input::new(Box::new(reader), *most, room.clone());
-                            ConnectionStage::Open(Box::new(Open::new(input, writer)))
+                            ConnectionStage::Open(Box::new(Open::new(input, writer, attempt)))
                         }
                         Err(error) => {
                             let cause = Cause::Unreachable(error.to_string());
@@ -134,6 +135,7 @@ impl Connection {
                         return Some(Ok(event));
                     }
                     if let Err(cause) = open.go_on(&mut self.packets).await {
+                        open.ends(&cause);
                         self.stage =
                             ConnectionStage::Ended(std::mem::take(&mut open.events), Some(cause));
                     }
@@ -153,13 +155,25 @@ struct Open {
     share: Option<Reserved>,
     writer: WriteHalf<Broker>,
     output: Output,
+    /// What was written may not be on its way yet.
+    flushes: bool,
     events: VecDeque<ConnectionEvent>,
+    /// Until the broker has answered the CONNECT.
+    attempt: Option<Attempt>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            attempt.given_up();
+        }
+    }
 }
 
 impl Open {
-    fn new(input: Input, writer: WriteHalf<Broker>) -> Self {
+    fn new(input: Input, writer: WriteHalf<Broker>, attempt: Attempt) -> Self {
         let (share, output, events) = (None, Output::default(), VecDeque::new());
-        Self { input, share, writer, output, events }
+        Self { input, share, writer, output, flushes: false, events, attempt: Some(attempt) }
     }
 
     /// Does what can be done next. What waits is written at once, however many packets it is, and so is read
@@ -176,8 +190,12 @@ impl Open {
         }
         tokio::select! {
             biased;
-            written = self.writer.write(self.output.chunk()), if !self.output.is_empty() => {
-                self.output.written(written.map_err(broken)?).map_err(broken)?;
+            written = write(&mut self.writer, self.output.chunk()), if self.flushes || !self.output.is_empty() => {
+                let written = written.map_err(broken)?;
+                self.flushes = written.is_some();
+                if let Some(count) = written {
+                    self.output.written(count).map_err(broken)?;
+                }
             }
             read = self.input.next() => {
                 let (mut read, mut taken) = (Some(read), 0);
@@ -197,6 +215,15 @@ impl Open {
         Ok(())
     }
 
+    /// The connection is lost, for this reason.
+    fn ends(&mut self, cause: &Cause) {
+        let Some(attempt) = self.attempt.take() else { return };
+        match cause {
+            Cause::Refused(code) if !takes_nobody(*code) => {}
+            _ => attempt.fails(),
+        }
+    }
+
     fn push(&mut self, packet: WirePacket) -> Result<(), Cause> {
         if matches!(&packet, WirePacket::Publish(publish) if publish.pkid == 0) {
             self.events.push_back(ConnectionEvent::Written);
@@ -207,10 +234,22 @@ impl Open {
 
     fn take(&mut self, packet: Incoming) -> Result<(), Cause> {
         match packet {
+            Incoming::Connack(connack) => {
+                self.attempt = None;
+                self.events.push_back(ConnectionEvent::Incoming(Incoming::Connack(connack)));
+            }
             Incoming::Ended(cause) => return Err(cause),
             Incoming::Pubrel(id) => self.push(WirePacket::PubComp(PubComp::new(id, None)))?,
             packet => self.events.push_back(ConnectionEvent::Incoming(packet)),
         }
         Ok(())
+    }
+}
+
+/// Writes some of this; if there is nothing, has what was written before go out. Cancel-safe.
+async fn write(to: &mut WriteHalf<Broker>, bytes: &[u8]) -> io::Result<Option<usize>> {
+    match bytes {
+        [] => to.flush().await.map(|()| None),
+        bytes => to.write(bytes).await.map(Some),
     }
 }

@@ -1,6 +1,7 @@
 //! What comes from the broker: packets, and the room that large ones take.
 
 use super::wire;
+use crate::edge::tls;
 use crate::engine::publish::Received;
 use crate::engine::session::{Cause, Connack};
 use bytes::{Bytes, BytesMut};
@@ -127,7 +128,7 @@ pub(super) fn broken(error: io::Error) -> Cause {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     match error.kind() {
         BrokenPipe | ConnectionReset | UnexpectedEof => Cause::Closed,
-        _ => Cause::Broken(error.to_string()),
+        _ => Cause::Broken(tls::explain(error).to_string()),
     }
 }
 

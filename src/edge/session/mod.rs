@@ -12,7 +12,7 @@ pub use input::ReadRoom;
 pub use remembered::load;
 pub use retained::Retained;
 
-use crate::config::Address;
+use crate::edge::broker::Dialer;
 use crate::engine::name::DomainName;
 use crate::engine::session::{Packet, SessionEffect, SessionInput};
 use connection::Connection;
@@ -23,7 +23,7 @@ use std::path::PathBuf;
 pub struct SessionPump {
     /// Whose it is; the gateway's own, if nobody's.
     domain: Option<DomainName>,
-    broker: Address,
+    broker: Dialer,
     room: ReadRoom,
     connection: Option<Connection>,
     remembered: Remembered,
@@ -34,7 +34,7 @@ impl SessionPump {
     #[must_use]
     pub fn new(
         domain: Option<DomainName>,
-        broker: Address,
+        broker: Dialer,
         room: ReadRoom,
         state_dir: Option<PathBuf>,
     ) -> Self {

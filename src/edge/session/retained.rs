@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, ConnectionEvent};
 use super::input::{Incoming, ReadRoom};
-use crate::config::Address;
+use crate::edge::broker::Dialer;
 use crate::engine::publish::Received;
 use crate::engine::session::{ConnectPacket, Packet, named};
 use std::time::Duration;
@@ -23,11 +23,11 @@ impl Retained {
     /// Begins to connect, with a session that ends with the connection, and asks for what is retained on
     /// these topics.
     #[must_use]
-    pub fn open(connect: ConnectPacket, address: &Address, topics: Vec<String>) -> Self {
+    pub fn open(connect: ConnectPacket, broker: &Dialer, topics: Vec<String>) -> Self {
         let (sender, messages) = mpsc::channel(WAITING);
         let keep_alive = Duration::from_secs(connect.keep_alive.into());
         let room = ReadRoom::new(connect.max_packet);
-        let connection = Connection::open(connect, address, room);
+        let connection = Connection::open(connect, broker, room);
         let poller = tokio::spawn(poll(connection, topics, keep_alive, sender));
         Self { messages, _poller: AbortOnDropHandle::new(poller) }
     }

@@ -55,6 +55,15 @@ const TO_MEND: &[(u8, &str)] = &[
     (0x8C, "have the broker allow user names and passwords"),
 ];
 
+/// These say of the broker, and not of who connects, that it takes nobody.
+const TAKES_NOBODY: [u8; 8] = [0x84, 0x88, 0x89, 0x8B, 0x97, 0x9C, 0x9D, 0x9F];
+
+/// Whether a broker that refuses a connection so would refuse any.
+#[must_use]
+pub fn takes_nobody(code: u8) -> bool {
+    TAKES_NOBODY.contains(&code)
+}
+
 /// The session was taken over by another client with the same client id.
 pub(super) const TAKEN_OVER: u8 = 0x8E;
 /// The broker keeps no retained messages.

@@ -23,7 +23,7 @@ mod outbox;
 mod settings;
 
 pub use check::packet_size;
-pub use code::named;
+pub use code::{named, takes_nobody};
 pub use effect::{
     Cause, Connack, ConnectPacket, Delivery, Packet, SessionEffect, SessionEvent, SessionInput,
 };
