@@ -42,15 +42,31 @@ impl Look {
         };
         let instance = &config.instance;
         let topics = vec![Board::state_topic(instance), Board::domains_filter(instance)];
-        let retained = Retained::open(connect, &dialer, topics);
+        let retained = Retained::open(connect.clone(), &dialer, topics);
         let mut look = Self { retained, broker: config.broker.shown() };
+        let mut messages = look.all().await?;
+        let state = messages.iter().find(|message| message.topic == Board::state_topic(instance));
+        let mut listed = state.map_or_else(Vec::new, |m| Board::listed(instance, &m.payload));
+        listed.retain(|topic| messages.iter().all(|message| message.topic != *topic));
+        if !listed.is_empty() {
+            let client_id = format!("{}-more", connect.client_id);
+            let connect = ConnectPacket { client_id, ..connect };
+            let retained = Retained::open(connect, &dialer, listed);
+            let mut more = Self { retained, broker: config.broker.shown() };
+            messages.extend(more.all().await?);
+        }
+        Ok((look, messages))
+    }
+
+    /// Everything that is retained.
+    async fn all(&mut self) -> Result<Vec<Received>, String> {
         let mut messages = Vec::new();
         loop {
-            match timeout(PATIENCE, look.retained.next()).await {
+            match timeout(PATIENCE, self.retained.next()).await {
                 Ok(Ok(Some(message))) => messages.push(message),
-                Ok(Ok(None)) => return Ok((look, messages)),
-                Ok(Err(why)) => return Err(look.out_of_reach(&why)),
-                Err(_) => return Err(look.out_of_reach("it does not answer")),
+                Ok(Ok(None)) => return Ok(messages),
+                Ok(Err(why)) => return Err(self.out_of_reach(&why)),
+                Err(_) => return Err(self.out_of_reach("it does not answer")),
             }
         }
     }

@@ -67,12 +67,38 @@ fn published(board: &mut Board) -> Vec<(String, Value)> {
     board.take_publishes().into_iter().map(show).collect()
 }
 
+/// The same, without the gateway's own state.
+fn of_domains(board: &mut Board) -> Vec<(String, Value)> {
+    let mut all = published(board);
+    all.retain(|(topic, _)| topic != "state");
+    all
+}
+
+#[test]
+fn the_gateways_state_lists_its_domains() {
+    let mut board = board();
+    for (domain, n) in [("vm-gui", 1), ("vm-gui", 2), ("sys-usb", 3)] {
+        board.report(&name(domain), &report(State::Silent, n), None, at(n));
+    }
+    board.ended(at(4));
+    let states: Vec<_> = published(&mut board).into_iter().filter(|(t, _)| t == "state").collect();
+    let lists: Vec<_> = states.iter().map(|(_, state)| &state["domains"]).collect();
+    let both = json!(["sys-usb", "vm-gui"]);
+    assert_eq!(lists, [&json!(["vm-gui"]), &both, &both]);
+    let topics = ["passerelle/dom0/domains/sys-usb", "passerelle/dom0/domains/vm-gui"];
+    let last = states.last().unwrap().1.to_string();
+    assert_eq!(Board::listed("dom0", last.as_bytes()), topics);
+    for other in ["", "1", "{\"domains\":1}", "{\"domains\":[\"+\",\"#\",\"a/b\",1]}"] {
+        assert!(Board::listed("dom0", other.as_bytes()).is_empty(), "{other}");
+    }
+}
+
 #[test]
 fn a_state_goes_at_once_and_figures_every_ten_seconds() {
     let (mut board, gui) = (board(), name("vm-gui"));
     board.report(&gui, &report(State::Silent, 0), None, at(1));
     board.report(&gui, &report(State::Legacy, 1), Some("T1"), at(2));
-    let states = published(&mut board);
+    let states = of_domains(&mut board);
     assert_eq!(states.len(), 2);
     assert_eq!(states[0].1["state"], "silent");
     assert_eq!(
@@ -111,7 +137,7 @@ fn without_a_broker_nothing_piles_up_and_then_everything_is_said() {
         board.report(&name("vm-gui"), &report(State::Legacy, n), None, at(n));
     }
     board.report(&name("vm-old"), &report(State::Absent, 0), None, at(100));
-    assert_eq!(published(&mut board).len(), 10 + 1);
+    assert_eq!(of_domains(&mut board).len(), 10 + 1);
     board.lost();
     for n in 100..200 {
         board.report(&name("vm-gui"), &report(State::Legacy, n), None, at(n));
@@ -129,7 +155,8 @@ fn one_message_a_topic_waits_for_the_broker() {
     for n in 0..10 {
         let state = if n % 2 == 0 { State::Legacy } else { State::Absent };
         board.report(&name("vm-gui"), &report(state, n), None, at(n));
-        tokens.extend(board.take_publishes().into_iter().map(|p| p.token));
+        let of_domain = |p: &Publish| p.topic.ends_with("vm-gui");
+        tokens.extend(board.take_publishes().into_iter().filter(of_domain).map(|p| p.token));
     }
     assert_eq!(tokens.len(), 10);
     tokens.dedup();
@@ -147,7 +174,7 @@ fn counters_go_on_when_a_proxy_begins_anew() {
     board.report(&gui, &last, None, at(0));
     board.report(&gui, &report(State::Silent, 0), None, at(20));
     board.report(&gui, &report(State::Legacy, 3), None, at(40));
-    let all = published(&mut board);
+    let all = of_domains(&mut board);
     let counts: Vec<_> = all.iter().map(|(_, v)| v["counters"]["received"].as_u64()).collect();
     assert_eq!(counts, [Some(5), Some(5), Some(8)]);
     assert_eq!(all[2].1["counters"]["refused"], json!({"expired": 2}));

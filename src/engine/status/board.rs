@@ -211,14 +211,18 @@ impl Board {
     ) {
         self.make_room(name);
         let tokens = &mut self.tokens;
-        let mut is_new = false;
+        let (known, mut is_new) = (self.domains.len(), false);
         let row = self.domains.entry(name.clone()).or_insert_with(|| {
             is_new = true;
             *tokens += 1;
             StatusRow::new(Token(*tokens), report.state, now)
         });
         is_new |= row.take(report, last_legacy, now);
-        if is_new || row.next <= now.monotonic {
+        let is_due = is_new || row.next <= now.monotonic;
+        if self.domains.len() != known {
+            self.publish_state();
+        }
+        if is_due {
             self.publish(name, now);
         }
     }
@@ -327,6 +331,16 @@ impl Board {
         })
     }
 
+    /// The topics of the domains that a gateway's state lists. A broker may have no other way to find them: to
+    /// RabbitMQ, what is retained is for who asks for its very topic.
+    #[must_use]
+    pub fn listed(instance: &str, state: &[u8]) -> Vec<String> {
+        let state: Value = serde_json::from_slice(state).unwrap_or_default();
+        let names = state.get("domains").and_then(Value::as_array).into_iter().flatten();
+        let names = names.filter_map(|name| DomainName::parse(name.as_str()?).ok());
+        names.take(DOMAINS).map(|name| format!("passerelle/{instance}/domains/{name}")).collect()
+    }
+
     fn publish_state(&mut self) {
         if self.connected {
             let topic = Self::state_topic(&self.about.instance);
@@ -341,9 +355,15 @@ impl Board {
         let unstored: Vec<_> = store_error.iter().cloned().chain(unstored).collect();
         let lost = self.lost_folders.iter().map(|(folder, why)| format!("{folder}: {why}"));
         let sockets: Vec<_> = lost.collect();
+        let domains: Vec<_> = self.domains.keys().collect();
         match &self.ended {
             Some(ended) => {
-                json!({"state": "offline", "since": ended, "cause": "it was told to end"})
+                json!({
+                    "state": "offline",
+                    "since": ended,
+                    "cause": "it was told to end",
+                    "domains": domains,
+                })
             }
             None => json!({
                 "state": "online",
@@ -357,6 +377,7 @@ impl Board {
                 "memory_error": memory_error,
                 "store_errors": unstored,
                 "socket_errors": sockets,
+                "domains": domains,
             }),
         }
     }
