@@ -1,5 +1,5 @@
 #!/bin/sh
-# setup.sh PROGRAM...: installs Mosquitto, its command-line clients, a C or C++ compiler, or a checker, where these
+# setup.sh PROGRAM...: installs Mosquitto, its command-line clients, a C or C++ compiler, a browser, or a checker, where these
 # programs are absent. The demo and the tests run brokers of their own; Debian's package also starts a
 # system-wide one, on localhost only, which is not used.
 set -eu
@@ -10,7 +10,7 @@ for program in "$@"; do
         mosquitto) packages="$packages mosquitto" ;;
         c++) packages="$packages g++" ;;
         *-linux-gnu-gcc) packages="$packages gcc-${program%-gcc}" ;;
-        shellcheck | mandoc | lintian) packages="$packages $program" ;;
+        shellcheck | mandoc | lintian | chromium) packages="$packages $program" ;;
         *) packages="$packages mosquitto-clients" ;;
     esac
 done

@@ -86,7 +86,7 @@ install_all() {
 		chmod 644 "$unit/passerelle.service"
 	fi
 	for file in schemas/*.json; do put 644 "$file" "$share/passerelle/${file##*/}"; done
-	for file in *.md docs/*.md docs/fr/*.md LICENSE-MIT LICENSE-APACHE; do put 644 "$file" "$doc/$file"; done
+	for file in *.md docs/*.md docs/fr/*.md docs/*.png LICENSE-MIT LICENSE-APACHE; do put 644 "$file" "$doc/$file"; done
 	for file in mosquitto.conf prometheus/passerelle.rules.yml prometheus/passerelle.dashboard.json; do
 		put 644 "packaging/$file" "$doc/$file"
 	done

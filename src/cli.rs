@@ -49,6 +49,8 @@ enum Command {
     Status(cmd::status::Args),
     /// Say whether any domain still speaks legacy: exit 0 when the gateway can go
     Ready(cmd::ready::Args),
+    /// Write how the migration stands, as a page for those who decide
+    Report(cmd::report::Args),
     /// Watch what crosses a running gateway, live: each message in both of its forms
     Tap(cmd::tap::Args),
     /// Load the configuration and the mapping anew in a running gateway, and say what is wrong with them
@@ -94,6 +96,7 @@ impl Cli {
             Command::Run(args) => cmd::run::run(args, out),
             Command::Status(args) => cmd::status::run(args, out),
             Command::Ready(args) => cmd::ready::run(args, out),
+            Command::Report(args) => cmd::report::run(args, out),
             Command::Tap(args) => cmd::tap::run(args, out),
             Command::Reload(args) => cmd::reload::run(args, out),
             Command::Log(args) => cmd::log::run(args, out),

@@ -120,6 +120,7 @@ fn help_is_as_kept() {
         ("coverage", &["coverage", "--help"]),
         ("api", &["api", "--help"]),
         ("suggest", &["suggest", "--help"]),
+        ("report", &["report", "--help"]),
         ("translate", &["translate", "--help"]),
         ("test", &["test", "--help"]),
     ] {

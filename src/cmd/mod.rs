@@ -10,6 +10,7 @@ pub mod log;
 mod out;
 pub mod ready;
 pub mod reload;
+pub mod report;
 pub mod run;
 pub mod status;
 pub mod store;
@@ -49,6 +50,15 @@ pub fn trouble() -> ExitCode {
 #[must_use]
 pub fn no_broker() -> ExitCode {
     ExitCode::from(3)
+}
+
+/// A language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Language {
+    /// English
+    En,
+    /// French
+    Fr,
 }
 
 /// Which configuration.

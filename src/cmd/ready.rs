@@ -1,9 +1,10 @@
 //! `passerelle ready`: whether the gateway can go.
 
 use super::{ConfigFile, GOOD, Out, ask, bad, load_bare, trouble};
+use crate::config::Bare;
 use crate::edge::control::Request;
 use crate::edge::lock::Holder;
-use crate::edge::memory::{KeptMemory, look, monotonic};
+use crate::edge::memory::{look, monotonic};
 use crate::engine::status::{Readiness, SeenRecord};
 use crate::printable;
 use std::fmt::Write as _;
@@ -40,36 +41,52 @@ pub struct Args {
 #[must_use]
 pub fn run(args: &Args, out: &mut Out) -> ExitCode {
     let Ok(config) = load_bare(&args.config, out) else { return trouble() };
-    let asked = ask(&config, Request::Ready).ok();
-    if let Some(record) = asked.and_then(|record| serde_json::from_value(record).ok()) {
-        return tell(&record, true, args.quiet_for, out);
-    }
-    let kept = match look(&config.state_dir) {
-        Ok(kept) => kept,
+    match remembered(&config) {
+        Ok(Remembered::Record { record, running }) => tell(&record, running, args.quiet_for, out),
+        Ok(Remembered::Nothing(why)) => {
+            out.say(format_args!("not ready: {why}\n"));
+            bad()
+        }
         Err(error) => {
             out.complain(format_args!("error: {error}\n"));
-            return trouble();
+            trouble()
         }
-    };
+    }
+}
+
+/// Who has spoken legacy, as far as it is known.
+pub(super) enum Remembered {
+    /// This is; and whether the gateway runs.
+    Record { record: Box<SeenRecord>, running: bool },
+    /// Nothing is, and this is why.
+    Nothing(String),
+}
+
+/// Who has spoken legacy: asked of the gateway that runs, or else as it is kept.
+///
+/// # Errors
+/// Why it cannot be told.
+pub(super) fn remembered(config: &Bare) -> Result<Remembered, String> {
+    let asked = ask(config, Request::Ready).ok();
+    if let Some(record) = asked.and_then(|record| serde_json::from_value(record).ok()) {
+        return Ok(Remembered::Record { record, running: true });
+    }
+    let kept = look(&config.state_dir)?;
     if let Some(Holder { pid, since, .. }) = kept.observer() {
         let since = printable::text(since);
-        out.say(format_args!(
-            "not ready: the gateway observes (process {pid}, since {since}): the old router is in charge\n"
-        ));
-        return bad();
+        return Ok(Remembered::Nothing(format!(
+            "the gateway observes (process {pid}, since {since}): the old router is in charge"
+        )));
     }
     if !kept.is_believed() {
         let folder = config.state_dir.display();
-        out.complain(format_args!(
-            "error: {folder}: the gateway runs and cannot write there: see its log\n"
-        ));
-        return trouble();
+        return Err(format!("{folder}: the gateway runs and cannot write there: see its log"));
     }
-    let Some(record) = &kept.record else {
-        out.say(format_args!("not ready: {}\n", nothing_kept(&kept, &config.state_dir)));
-        return bad();
-    };
-    tell(record, kept.running.is_some(), args.quiet_for, out)
+    let running = kept.running.is_some();
+    Ok(match kept.record {
+        Some(record) => Remembered::Record { record: Box::new(record), running },
+        None => Remembered::Nothing(nothing_kept(running, &config.state_dir)),
+    })
 }
 
 fn tell(record: &SeenRecord, running: bool, quiet_for: Duration, out: &mut Out) -> ExitCode {
@@ -78,9 +95,9 @@ fn tell(record: &SeenRecord, running: bool, quiet_for: Duration, out: &mut Out) 
     if running && verdict.is_ready() { GOOD } else { bad() }
 }
 
-fn nothing_kept(kept: &KeptMemory, folder: &Path) -> String {
+fn nothing_kept(running: bool, folder: &Path) -> String {
     let folder = folder.display();
-    match kept.running.is_some() {
+    match running {
         true => format!("the gateway has just begun to watch; nothing is in {folder} yet"),
         false => format!("no gateway has run with this `state_dir`: nothing is in {folder}"),
     }
@@ -129,14 +146,14 @@ fn answer(record: &SeenRecord, verdict: &Readiness, running: bool, quiet_for: Du
 }
 
 /// A time span with its two largest units.
-fn age(span: Duration) -> String {
+pub(super) fn age(span: Duration) -> String {
     let text = humantime::format_duration(span).to_string();
     let units = text.split(' ').take(2).map(apart);
     units.collect::<Vec<_>>().join(" ")
 }
 
 /// A time span with all its units.
-fn spoken(span: Duration) -> String {
+pub(super) fn spoken(span: Duration) -> String {
     let text = humantime::format_duration(span).to_string();
     text.split(' ').map(apart).collect::<Vec<_>>().join(" ")
 }
@@ -149,7 +166,7 @@ fn apart(text: &str) -> String {
     format!("{number}{blank}{unit}")
 }
 
-fn time_span(text: &str) -> Result<Duration, &'static str> {
+pub(super) fn time_span(text: &str) -> Result<Duration, &'static str> {
     humantime::parse_duration(text).map_err(|_| "write 7d, 12h, 30m or 10s")
 }
 

@@ -45,6 +45,7 @@ fn every_member_of_the_status_is_explained_and_no_other() {
         held: 0,
         counters,
         dropped: 0,
+        published: 0,
         losses: Losses::default(),
         heard: Vec::new(),
         ended: false,

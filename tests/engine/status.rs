@@ -36,6 +36,7 @@ fn report(state: State, received: u64) -> Report {
         held: 0,
         counters,
         dropped: 0,
+        published: 0,
         losses: Losses::default(),
         heard: Vec::new(),
         ended: false,
@@ -108,7 +109,7 @@ fn a_state_goes_at_once_and_figures_every_ten_seconds() {
             json!({"state": "legacy", "since": "2026-01-01T00:00:02Z", "cause": null,
                    "last_legacy": "T1", "calls_pending": 0, "held_bytes": 0,
                    "call_seconds": Durations::default().shown(),
-                   "mqtt_bytes_dropped": 0,
+                   "mqtt_bytes_dropped": 0, "mqtt_published": 0,
                    "mqtt_losses": {"healed": 0, "told": 0, "why": null, "repeated": 0,
                                    "subscribed": 0},
                    "counters": {"received": 1, "delivered": 0, "answered": 0, "stored": 0,
@@ -310,6 +311,32 @@ fn what_a_channel_carries_is_written_at_once_and_known_to_the_next_run() {
     assert_eq!(next.on_mqtt(), &[name("vm-gui")].into());
     memory.carries(&name("vm-gui"), State::Legacy);
     assert!(memory.take_due(at(2)).is_some_and(|record| record.mqtt.is_empty()));
+}
+
+#[test]
+fn the_traffic_is_remembered_by_hour_and_by_day_and_bounded() {
+    const HOUR: u64 = 3600;
+    let mut memory = memory(None, at(0));
+    let (gui, usb) = (name("vm-gui"), name("sys-usb"));
+    for hour in 0..100 * 24 {
+        memory.heard(&gui, &said("a", at(hour * HOUR)), at(hour * HOUR));
+    }
+    // Two tunnels, one after the other; what was counted is not counted again.
+    for (all, ended) in [(3, false), (5, false), (6, true), (2, false)] {
+        memory.published(&usb, all, ended, at(99 * DAY));
+    }
+    let record = memory.take(at(100 * DAY));
+    let traffic = &record.traffic;
+    assert_eq!((traffic.hours.len(), traffic.days.len()), (48, 90));
+    let (last, sums) = traffic.days.last_key_value().unwrap();
+    assert_eq!((last.as_str(), sums.legacy, sums.mqtt), ("2026-04-10", 24, 8));
+    // The next run goes on with it; an older one has none.
+    let text = serde_json::to_string(&record).unwrap();
+    assert_eq!(SeenRecord::parse(text.as_bytes()).as_ref(), Ok(&record));
+    let mut older = serde_json::to_value(&record).unwrap();
+    older.as_object_mut().unwrap().remove("traffic");
+    let older = SeenRecord::parse(older.to_string().as_bytes()).unwrap();
+    assert_eq!(older.traffic, passerelle::engine::status::History::default());
 }
 
 /// A record of a gateway that has watched for a day, and heard `vm-gui` after an hour of it.

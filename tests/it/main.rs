@@ -34,6 +34,7 @@ mod ourselves_twice;
 mod private;
 mod ready;
 mod reload;
+mod report;
 mod routing;
 mod rows;
 mod safecor;

@@ -5,9 +5,8 @@ mod payload;
 mod tables;
 
 use super::translate::compile;
-use super::{ConfigFile, GOOD, Out, load, tell};
+use super::{ConfigFile, GOOD, Language, Out, load, tell};
 use crate::engine::mapping::table::{Speaks, Table};
-use clap::ValueEnum;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,15 +35,6 @@ pub struct Args {
     /// The language of the tables' headings
     #[arg(long, value_enum, default_value_t = Language::En, conflicts_with = "asyncapi")]
     lang: Language,
-}
-
-/// A language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Language {
-    /// English
-    En,
-    /// French
-    Fr,
 }
 
 /// Runs it: 0 if it could tell, 2 if a file is wrong or cannot be read.

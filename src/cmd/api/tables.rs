@@ -1,6 +1,7 @@
 //! Two tables in Markdown: commands and events, with what goes on MQTT for each.
 
-use super::{Language, dialects, payload};
+use super::{dialects, payload};
+use crate::cmd::Language;
 use crate::engine::mapping::scalar::{Condition, Test};
 use crate::engine::mapping::shape::Supplied;
 use crate::engine::mapping::table::Table;

@@ -186,6 +186,30 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
+/// What a gateway, or the broker, says of it; for a page.
+///
+/// # Errors
+/// Neither of them can be asked.
+pub(super) fn whole(config: &Bare) -> Result<Value, String> {
+    let known = match Known::asked(config)? {
+        Some(known) => known,
+        None => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| format!("the runtime: {error}"))?;
+            let (_, messages) = runtime.block_on(Look::begin(config))?;
+            let mut known = Known::new(config);
+            messages.iter().for_each(|message| known.take(message));
+            known
+        }
+    };
+    let Known { instance, gateway, domains, is_of_now } = known;
+    let faults = gateway.as_ref().map(metrics::faults).unwrap_or_default();
+    let faults: Vec<&str> = faults.iter().filter(|(_, is)| *is).map(|(kind, _)| *kind).collect();
+    Ok(
+        json!({"instance": instance, "gateway": gateway, "domains": domains, "is_of_now": is_of_now, "faults": faults}),
+    )
+}
+
 async fn once(args: &Args, config: &Bare, out: &mut Out) -> Result<ExitCode, String> {
     let known = match Known::asked(config) {
         Ok(Some(known)) => known,

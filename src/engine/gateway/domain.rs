@@ -214,6 +214,7 @@ impl Domain {
             held: self.held,
             counters: none,
             dropped: self.skipped.all(),
+            published: 0,
             losses: Losses::default(),
         };
         match &self.mode {
@@ -239,6 +240,7 @@ impl Domain {
                     false => Carries::Mqtt,
                 },
                 dropped: tunnel.dropped().saturating_add(self.skipped.all()),
+                published: tunnel.published(),
                 losses: tunnel.losses(),
                 ..idle
             },
@@ -282,10 +284,21 @@ impl Domain {
         let heard = self.proxy_mut().map(Proxy::take_heard).unwrap_or_default();
         let view = self.view(&none);
         let (calls, held, counters) = (view.calls, view.held, view.counters.clone());
-        let (dropped, losses) = (view.dropped, view.losses);
+        let (dropped, published, losses) = (view.dropped, view.published, view.losses);
         self.skipped.count_anew();
         let state = self.told.unwrap_or(State::Absent);
-        Report { state, cause: None, calls, held, counters, dropped, losses, heard, ended: true }
+        Report {
+            state,
+            cause: None,
+            calls,
+            held,
+            counters,
+            dropped,
+            published,
+            losses,
+            heard,
+            ended: true,
+        }
     }
 
     /// When [`Gateway::wake`](super::Gateway::wake) has something to do for it.

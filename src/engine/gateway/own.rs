@@ -108,6 +108,7 @@ impl Own {
     /// A domain's channel reports.
     pub fn report(&mut self, name: &DomainName, report: &Report, now: Now) {
         self.memory.heard(name, &report.heard, now);
+        self.memory.published(name, report.published, report.ended, now);
         self.memory.carries(name, report.state);
         self.board.report(name, report, self.memory.last(name), now);
     }

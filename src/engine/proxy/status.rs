@@ -25,6 +25,7 @@ impl Proxy {
             held: 0,
             counters: &self.counters,
             dropped: 0,
+            published: 0,
             losses: Losses::default(),
         }
     }

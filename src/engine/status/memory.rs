@@ -1,7 +1,7 @@
 //! What was heard of whom, and how it spoke, for [`Record`]: it outlives the gateway.
 
 use super::record::FORMAT;
-use super::{Seen, SeenRecord, State, Utterance};
+use super::{History, Seen, SeenRecord, State, Traffic, Utterance};
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +33,9 @@ pub struct Memory {
     set_aside: Option<String>,
     domains: BTreeMap<DomainName, Vec<Seen>>,
     mqtt: BTreeSet<DomainName>,
+    /// What each domain's tunnel had published when it was last counted.
+    published: BTreeMap<DomainName, u64>,
+    traffic: History,
     /// It has changed since it was written.
     changed: bool,
     /// When it was written last, and when it may be written next.
@@ -56,6 +59,8 @@ impl Memory {
             set_aside: None,
             domains: BTreeMap::new(),
             mqtt: BTreeSet::new(),
+            published: BTreeMap::new(),
+            traffic: History::default(),
             changed: true,
             written: now.monotonic,
             next: now.monotonic,
@@ -70,6 +75,7 @@ impl Memory {
             memory.watching_since = earlier.watching_since;
         }
         memory.set_aside = earlier.set_aside;
+        memory.traffic = earlier.traffic;
         memory.mqtt = earlier.mqtt.iter().filter_map(|n| DomainName::parse(n).ok()).collect();
         for (name, mut all) in earlier.domains {
             let Ok(name) = DomainName::parse(&name) else { continue };
@@ -102,6 +108,19 @@ impl Memory {
         }
     }
 
+    /// A domain's tunnel has published so much in all; `ended`: another one counts from 0.
+    pub fn published(&mut self, name: &DomainName, all: u64, ended: bool, now: Now) {
+        let before = self.published.get(name).copied().unwrap_or_default();
+        let mqtt = all.saturating_sub(before);
+        self.traffic.note(Traffic { legacy: 0, mqtt }, &now.rfc3339());
+        self.changed |= mqtt > 0;
+        match ended {
+            true => self.published.remove(name),
+            false if all > before => self.published.insert(name.clone(), all),
+            false => None,
+        };
+    }
+
     /// Domains that last spoke MQTT over their channel.
     #[must_use]
     pub fn on_mqtt(&self) -> &BTreeSet<DomainName> {
@@ -120,6 +139,8 @@ impl Memory {
             return;
         }
         self.changed = true;
+        let legacy = heard.iter().map(|utterance| utterance.count).sum();
+        self.traffic.note(Traffic { legacy, mqtt: 0 }, &now.rfc3339());
         let watched = self.watched(now);
         self.make_room(name);
         let all = self.domains.entry(name.clone()).or_default();
@@ -199,6 +220,7 @@ impl Memory {
             set_aside: self.set_aside.clone(),
             domains: domains.map(|(n, all)| (n.as_str().to_owned(), all.clone())).collect(),
             mqtt: self.mqtt.iter().map(|n| n.as_str().to_owned()).collect(),
+            traffic: self.traffic.clone(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod board;
 mod heard;
+mod history;
 mod memory;
 mod process;
 mod record;
@@ -13,6 +14,7 @@ mod row;
 
 pub use board::{About, Board, MappingFile, Reloaded};
 pub use heard::{Heard, Spoke, Utterance};
+pub use history::{History, Traffic};
 pub use memory::Memory;
 pub use process::Process;
 pub use record::{Quiet, Readiness, Seen, SeenRecord};
@@ -130,6 +132,8 @@ pub struct Report {
     pub counters: Counters,
     /// Bytes of its MQTT that went nowhere since its tunnel began.
     pub dropped: u64,
+    /// Messages that it has published by its own MQTT since then.
+    pub published: u64,
     /// What has become of its connections that the broker has lost since then.
     pub losses: Losses,
     /// What was heard of it since the last report.

@@ -1,6 +1,6 @@
 //! The memory as it is kept in a file, and what can be concluded from it.
 
-use super::Spoke;
+use super::{History, Spoke};
 use crate::engine::name::DomainName;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +34,9 @@ pub struct SeenRecord {
     /// Domains that last spoke MQTT over their channel.
     #[serde(default)]
     pub mqtt: BTreeSet<String>,
+    /// How many messages there were, legacy and on MQTT.
+    #[serde(default)]
+    pub traffic: History,
 }
 
 /// What was heard of a domain under one name.
@@ -78,10 +81,11 @@ impl SeenRecord {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
-        let record: Self = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+        let mut record: Self = serde_json::from_slice(text).map_err(|e| e.to_string())?;
         if record.format != FORMAT {
             return Err(format!("its format is {}, not {FORMAT}", record.format));
         }
+        record.traffic.bound();
         let mut names = record.domains.keys().chain(&record.mqtt);
         if let Some(name) = names.find(|name| DomainName::parse(name).is_err()) {
             return Err(format!("{name:?} is no domain's name"));

@@ -43,6 +43,8 @@ pub struct View<'v> {
     pub counters: &'v Counters,
     /// Bytes of MQTT that went nowhere.
     pub dropped: u64,
+    /// Messages that the domain has published by its own MQTT.
+    pub published: u64,
     /// What has become of connections that the broker has lost.
     pub losses: Losses,
 }
@@ -63,6 +65,7 @@ struct Told {
     calls: usize,
     counters: Counters,
     dropped: u64,
+    published: u64,
     losses: Losses,
 }
 
@@ -129,6 +132,7 @@ impl Reporter {
             let same = told.calls == view.calls
                 && told.counters == *view.counters
                 && told.dropped == view.dropped
+                && told.published == view.published
                 && told.losses == view.losses;
             let changed = !same || view.has_news;
             self.due = changed.then(|| now.saturating_add(EVERY));
@@ -140,11 +144,31 @@ impl Reporter {
     pub fn report(&mut self, view: View<'_>, heard: Vec<Utterance>, now: Duration) -> Report {
         let (state, calls, counters) = (self.state(view, now), view.calls, view.counters.clone());
         let (held, dropped, losses) = (view.held, view.dropped, view.losses);
+        let published = view.published;
         let cause = view.fault.map(str::to_owned);
         let told = (cause.clone(), counters.clone());
-        self.told = Some(Told { state, cause: told.0, calls, counters: told.1, dropped, losses });
+        self.told = Some(Told {
+            state,
+            cause: told.0,
+            calls,
+            counters: told.1,
+            dropped,
+            published,
+            losses,
+        });
         self.due = None;
-        Report { state, cause, calls, held, counters, dropped, losses, heard, ended: false }
+        Report {
+            state,
+            cause,
+            calls,
+            held,
+            counters,
+            dropped,
+            published,
+            losses,
+            heard,
+            ended: false,
+        }
     }
 
     /// When [`Reporter::is_due`] may say something else, though nothing happens.
@@ -191,6 +215,7 @@ mod tests {
                 held: 0,
                 counters: &self.counters,
                 dropped: 0,
+                published: 0,
                 losses: Losses::default(),
             };
             let due = self.reporter.is_due(view, seconds(now));

@@ -28,10 +28,12 @@ pub(super) struct StatusRow {
     held: usize,
     counters: Counters,
     dropped: u64,
+    published: u64,
     losses: Losses,
     /// Those of proxies and tunnels of this name that have ended.
     before: Counters,
     dropped_before: u64,
+    published_before: u64,
     losses_before: Losses,
     /// Figures wait to be published.
     pub changed: bool,
@@ -52,9 +54,11 @@ impl StatusRow {
             held: 0,
             counters: Counters::default(),
             dropped: 0,
+            published: 0,
             losses: Losses::default(),
             before: Counters::default(),
             dropped_before: 0,
+            published_before: 0,
             losses_before: Losses::default(),
             changed: false,
             next: Duration::ZERO,
@@ -66,13 +70,14 @@ impl StatusRow {
         self.last_legacy = last_legacy.map(str::to_owned);
         (self.calls, self.held) = (report.calls, report.held);
         self.counters = report.counters.clone();
-        self.dropped = report.dropped;
+        (self.dropped, self.published) = (report.dropped, report.published);
         self.losses = report.losses;
         if report.ended {
             self.before.add(&std::mem::take(&mut self.counters));
             self.dropped_before = self.dropped_before.saturating_add(report.dropped);
             self.losses_before.add(&report.losses);
-            (self.dropped, self.losses) = (0, Losses::default());
+            self.published_before = self.published_before.saturating_add(report.published);
+            (self.dropped, self.published, self.losses) = (0, 0, Losses::default());
         }
         let mut is_new = self.fault != report.cause;
         if std::mem::replace(&mut self.state, report.state) != report.state {
@@ -110,6 +115,7 @@ impl StatusRow {
             "calls_pending": self.calls,
             "held_bytes": self.held,
             "mqtt_bytes_dropped": self.dropped_before.saturating_add(self.dropped),
+            "mqtt_published": self.published_before.saturating_add(self.published),
             "mqtt_losses": losses,
             "counters": shown(&counters),
             "call_seconds": counters.took.shown(),

@@ -4,7 +4,7 @@ use super::connect::{Denial, Version, denial};
 use super::inlet::{Came, Flow, Inlet};
 use super::order::Order;
 use super::outlet::{Long, Outlet, Pushed, Written};
-use super::packet::{CONNACK, PINGREQ, PINGRESP, kind};
+use super::packet::{CONNACK, PINGREQ, PINGRESP, PUBLISH, kind};
 use super::packets::DISCONNECT;
 use super::replica::Passage;
 use super::{Broker, Tunnel, connect};
@@ -91,6 +91,12 @@ impl Tunnel {
         let (skips, follows) = (self.outlet.skips(), self.heal.follows());
         let through = !self.heal.is_away();
         let (size, pushed) = self.outlet.push(bytes);
+        let is_message = match &pushed {
+            Pushed::Whole(packet) => kind(packet) == PUBLISH,
+            Pushed::Begun(kind) => *kind == PUBLISH,
+            Pushed::More | Pushed::Gone => false,
+        };
+        self.published += u64::from(is_message);
         let verdict = match pushed {
             Pushed::Whole(packet) if follows => {
                 let ping = kind(packet) == PINGREQ && !through;

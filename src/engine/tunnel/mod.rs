@@ -77,6 +77,8 @@ pub struct Tunnel {
     away: Duration,
     /// Bytes of the domain that went nowhere.
     dropped: u64,
+    /// Messages of the domain's.
+    published: u64,
     orders: Vec<Order>,
 }
 
@@ -114,6 +116,7 @@ impl Tunnel {
             silent_since: None,
             away,
             dropped: 0,
+            published: 0,
             orders: Vec::new(),
         }
     }
@@ -140,6 +143,12 @@ impl Tunnel {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// How many messages the domain has published so far.
+    #[must_use]
+    pub fn published(&self) -> u64 {
+        self.published
     }
 
     /// Whether more is to be read from the channel. While a connection is being closed nothing is: a domain
