@@ -18,6 +18,7 @@
 //!
 //! MIGRATION.md has its own test, and what it runs (`sh run`) is not looked at here.
 
+use crate::authority::Authority;
 use crate::page::{Page, ROOT, shipped};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -281,6 +282,13 @@ fn every_part_of_a_configuration_is_without_a_fault() {
         "dialect = \"psec\"\nrequester_member = \"source\"\n",
     )
     .unwrap();
+    let authority = Authority::new().unwrap();
+    let (certificate, key) = authority.sign(&["passerelle"]).unwrap();
+    let files =
+        [(authority.file(), "ca.pem"), (certificate, "passerelle.pem"), (key, "passerelle.key")];
+    for (file, name) in files {
+        fs::copy(file, here.path().join(name)).unwrap();
+    }
     for page in Page::all() {
         for block in blocks(&page).iter().filter(|b| b.words == ["toml"]) {
             fs::write(

@@ -10,6 +10,8 @@
     reason = "a test fails by panicking, and reads the project's files"
 )]
 
+#[path = "../peers/authority.rs"]
+mod authority;
 mod blocks;
 mod french;
 mod keys;
