@@ -5,6 +5,7 @@ mod broker;
 mod changes;
 mod control;
 mod folder;
+mod metrics;
 mod policy;
 mod reach;
 mod read;
@@ -129,6 +130,8 @@ pub struct Config {
     pub dom0: Option<PathBuf>,
     /// `[control]`: the socket on which the gateway can be asked, if there is to be one.
     pub control: Option<PathBuf>,
+    /// `[metrics]`: the file that the gateway writes them to, if there is to be one.
+    pub metrics: Option<PathBuf>,
     /// `[store]`, if it says where: then what waits for the broker outlives the gateway.
     pub store: Option<Store>,
     /// `[limits]`
@@ -204,6 +207,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
     let observe = reader.observe(&mut fields, &channels);
     let dom0 = reader.dom0(&mut fields, &channels);
     let control = reader.control(&mut fields);
+    let metrics = reader.metrics(&mut fields);
     let store = reader.store(&mut fields);
     let limits = reader.limits(&mut fields);
     let mut policy = reader.policy(&mut fields);
@@ -264,6 +268,7 @@ pub fn load(source: &Arc<Source>) -> Result<Config, Error> {
         observe,
         dom0,
         control,
+        metrics,
         store,
         limits,
         policy,

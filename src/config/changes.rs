@@ -26,6 +26,7 @@ impl Config {
             observe,
             dom0,
             control,
+            metrics,
             store,
             grace,
             watch,
@@ -45,6 +46,7 @@ impl Config {
             // To offer no more sockets takes nothing that a running gateway has not.
             ("dom0.relay", dom0.is_none() || *dom0 == started.dom0),
             ("control.socket", *control == started.control),
+            ("metrics.file", *metrics == started.metrics),
             ("store", *store == started.store),
             ("state_dir", *state_dir == started.state_dir),
             ("broker.url", *addresses == before.addresses),

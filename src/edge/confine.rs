@@ -160,6 +160,9 @@ fn others(config: &Config) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     if let Some(socket) = &config.control {
         all.push((folder_of(socket).to_owned(), OFFER));
     }
+    if let Some(file) = &config.metrics {
+        all.push((folder_of(file).to_owned(), KEEP));
+    }
     let relays = config.observe.iter().map(|observe| &observe.relay).chain(&config.dom0);
     all.extend(relays.map(|relay| (relay.clone(), OFFER)));
     if let Some(store) = &config.store {

@@ -18,6 +18,7 @@ mod journal;
 pub mod lock;
 pub mod log;
 pub mod memory;
+mod metrics;
 pub mod observe;
 mod offered;
 mod own_pump;

@@ -8,6 +8,7 @@ use super::handle::Handle;
 use super::lock::{Lock, NotTaken};
 use super::log::Log;
 use super::memory::{self, LOST, monotonic};
+use super::metrics::MetricsFile;
 use super::offered::OfferFolder;
 use super::own_pump::{Left, OwnPump};
 use super::pump::{DomainPump, Offers, Place, Shared, SocketPump};
@@ -126,10 +127,15 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %instance, rows, "passerelle starts");
     super::service::ready();
     let (pumps, places) = (JoinSet::new(), BTreeMap::new());
+    let metrics = config.metrics.clone();
+    let metrics = metrics.map(|file| MetricsFile::start(file, Arc::clone(&engine)));
     let mut gate = Gate { config, shared, pumps, places, offers };
     gate.open_serial();
     gate.until_told(changes, asked, signals, reload).await;
     gate.finish(own).await;
+    if let Some(metrics) = metrics {
+        metrics.end(&instance).await;
+    }
     Ok(())
 }
 

@@ -138,6 +138,7 @@ x = 1
 mappings = ["m"]
 broker = { url = "tcp://h:1", x = 1 }
 control.x = 1
+metrics.x = 1
 limits.x = 1
 log.x = 1
 observe.x = 1
@@ -152,7 +153,7 @@ fn every_key_of_the_configuration_is_explained_and_no_other() {
     let Err(Error::Findings(findings)) = config::load(&source) else { panic!("nothing is found") };
     let page = Page::read("docs/configuration.md");
     let known = keys_of(findings);
-    assert_eq!(known.len(), 9, "{known:?}");
+    assert_eq!(known.len(), 10, "{known:?}");
     for (what, keys) in known {
         let heading = match what.as_str() {
             "the configuration" => "At the top",

@@ -110,6 +110,7 @@ fn a_state_goes_at_once_and_figures_every_ten_seconds() {
                    "last_legacy": "T1", "calls_pending": 0, "held_bytes": 0,
                    "call_seconds": Durations::default().shown(),
                    "mqtt_bytes_dropped": 0, "mqtt_published": 0,
+                   "heard": {"commande": 0, "reponse": 0, "notification": 0, "unreadable": 0},
                    "mqtt_losses": {"healed": 0, "told": 0, "why": null, "repeated": 0,
                                    "subscribed": 0},
                    "counters": {"received": 1, "delivered": 0, "answered": 0, "stored": 0,

@@ -61,7 +61,7 @@ async fn what_is_asked_ends_quietly_when_nobody_reads_it_and_says_that_a_disk_is
     for args in [
         &["status"][..],
         &["status", "--json"],
-        &["status", "--openmetrics"],
+        &["status", "--prometheus"],
         &["ready"],
         &["reload"],
         &["log"],
@@ -104,7 +104,7 @@ async fn metrics_are_the_status_in_figures() -> Outcome {
     gui.ask("vm-nobody", "no_such_command", &json!({}));
     gui.expect("the refusal", |line| line.tells("erreur")).await?;
     let is_there = |e: &Ended| e.out.contains("reason=\"not_mapped\"} 1\n");
-    let ended = until(&setting.gateway, "status", &["--openmetrics"], is_there).await?;
+    let ended = until(&setting.gateway, "status", &["--prometheus"], is_there).await?;
     assert_eq!(ended.code, 0, "{ended}");
     let usb = "instance=\"dom0\",domain=\"sys-usb\"";
     for line in [
@@ -114,9 +114,10 @@ async fn metrics_are_the_status_in_figures() -> Outcome {
         &format!("passerelle_domain_state{{{usb},state=\"legacy\"}} 1"),
         &format!("passerelle_domain_state{{{usb},state=\"mqtt\"}} 0"),
         &format!("passerelle_messages_ended_total{{{usb},outcome=\"answered\"}} 1"),
-        &format!("passerelle_call_seconds_bucket{{{usb},le=\"600\"}} 1"),
+        &format!("passerelle_call_seconds_bucket{{{usb},le=\"600.0\"}} 1"),
         &format!("passerelle_call_seconds_bucket{{{usb},le=\"+Inf\"}} 1"),
         &format!("passerelle_call_seconds_count{{{usb}}} 1"),
+        &format!("passerelle_messages_heard_total{{{usb},kind=\"reponse\"}} 1"),
     ] {
         assert!(ended.out.lines().any(|l| l == line), "{line}\n{ended}");
     }
@@ -135,21 +136,34 @@ async fn metrics_are_the_status_in_figures() -> Outcome {
         assert!(metrics_in(more).is_subset(&known), "{:?}", metrics_in(more));
     }
 
+    // OpenMetrics has the same samples, its own heads and an end.
+    let open = passerelle(&setting.gateway, "status", &["--openmetrics"]).await?.out;
+    assert!(open.ends_with("\n# EOF\n") && open.matches("# EOF").count() == 1, "{open}");
+    let samples = |text: &str| -> Vec<String> {
+        let all = text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split(' ').next());
+        all.map(str::to_owned).collect()
+    };
+    assert_eq!(samples(&open), samples(&ended.out));
+    let heads = open.lines().filter_map(|l| l.strip_prefix("# TYPE "));
+    let heads: Vec<_> = heads.filter_map(|head| head.split_once(' ')).collect();
+    assert!(heads.contains(&("passerelle_messages_heard", "counter")), "{open}");
+    assert!(heads.iter().all(|(name, _)| !name.ends_with("_total")), "{open}");
+
     // What needs a person has a code of its own.
     setting.gateway.edit("passerelle.toml", "psec.toml\"", "absent.toml\"")?;
     setting.gateway.reload()?;
     let ended = until(&setting.gateway, "status", &[], |e| e.code != 0).await?;
     assert!(ended.code == 4 && ended.out.contains("last reload refused"), "{ended}");
-    let ended = passerelle(&setting.gateway, "status", &["--openmetrics"]).await?;
+    let ended = passerelle(&setting.gateway, "status", &["--prometheus"]).await?;
     assert!(ended.out.contains("kind=\"reload\"} 1\n") && ended.code == 4, "{ended}");
 
     setting.gateway.terminate()?;
     setting.gateway.ended().await?;
-    let ended = passerelle(&setting.gateway, "status", &["--openmetrics"]).await?;
+    let ended = passerelle(&setting.gateway, "status", &["--prometheus"]).await?;
     assert!(ended.out.contains("passerelle_up{instance=\"dom0\"} 0\n"), "{ended}");
     assert!(ended.code == 1 && !ended.out.contains("domain=\""), "{ended}");
     setting.broker.kill().await?;
-    let ended = passerelle(&setting.gateway, "status", &["--openmetrics"]).await?;
+    let ended = passerelle(&setting.gateway, "status", &["--prometheus"]).await?;
     assert!(
         ended.code == 3 && ended.out.contains("passerelle_up{instance=\"dom0\"} 0\n"),
         "{ended}"
@@ -343,5 +357,36 @@ async fn a_folder_that_is_not_there_stops_nothing() -> Outcome {
     gui.expect("the refusal", |line| line.tells("erreur")).await?;
     let known = |e: &Ended| e.code == 0 && e.out.contains("vm-gui");
     until(&setting.gateway, "status", &[], known).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_writes_its_metrics_itself_and_says_in_them_that_it_ends() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("passerelle.prom");
+    let key = format!("[metrics]\nfile = \"{}\"\n", file.display());
+    let mut setting =
+        setting_with(Broker::start().await?, |gateway| gateway.with_control().with(&key)).await?;
+    // Paces the attempts.
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(20));
+    let written = async {
+        loop {
+            pace.tick().await;
+            if let Ok(text) = fs::read_to_string(&file) {
+                break text;
+            }
+        }
+    };
+    let text = tokio::time::timeout(DEADLINE, written).await?;
+    assert!(text.contains("passerelle_up{instance=\"dom0\"} 1\n"), "{text}");
+    assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o644);
+    setting.gateway.terminate()?;
+    assert!(setting.gateway.ended().await?.success());
+    let text = fs::read_to_string(&file)?;
+    assert!(
+        text.contains("passerelle_up{instance=\"dom0\"} 0\n") && !text.contains("domain="),
+        "{text}"
+    );
+    assert_eq!(fs::read_dir(folder.path())?.count(), 1);
     Ok(())
 }

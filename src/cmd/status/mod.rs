@@ -1,6 +1,5 @@
 //! `passerelle status`: what a running gateway says of itself.
 
-mod metrics;
 mod table;
 
 use super::{ConfigFile, GOOD, Out, ask, bad, load_bare, no_broker};
@@ -9,7 +8,7 @@ use crate::edge::control::{NoAnswer, Request};
 use crate::edge::lock::{self, Holder};
 use crate::edge::retained::Look;
 use crate::engine::publish::Received;
-use crate::engine::status::Board;
+use crate::engine::status::{Board, MetricsForm, faults, metrics};
 use crate::printable;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -26,7 +25,7 @@ Examples:
   passerelle status
   passerelle status --watch
   passerelle status --json | jq .domains
-  passerelle status --openmetrics >passerelle.prom.new && mv passerelle.prom.new passerelle.prom
+  passerelle status --prometheus | promtool check metrics
 
 Exit codes:
   0  the gateway is online
@@ -47,9 +46,20 @@ pub struct Args {
     /// One JSON object on a line instead of a table, on each change with --watch
     #[arg(long)]
     json: bool,
-    /// Metrics in Prometheus's text format; without a gateway, that it does not run
+    /// Metrics in Prometheus's text format, 0.0.4; without a gateway, that it does not run
     #[arg(long, conflicts_with_all = ["watch", "json"])]
+    prometheus: bool,
+    /// The same in OpenMetrics, 1.0
+    #[arg(long, conflicts_with_all = ["watch", "json", "prometheus"])]
     openmetrics: bool,
+}
+
+impl Args {
+    /// Which metrics are wanted, if they are.
+    fn metrics(&self) -> Option<MetricsForm> {
+        let openmetrics = self.openmetrics.then_some(MetricsForm::OpenMetrics);
+        openmetrics.or(self.prometheus.then_some(MetricsForm::Prometheus))
+    }
 }
 
 /// Runs it: 0 if the gateway is online, 1 if it is offline or the broker does not know it, 2 if the
@@ -161,13 +171,13 @@ impl Known {
     /// Whether something does not mend itself.
     fn needs_a_person(&self, gateway: &Value) -> bool {
         let contested = |domain: &Value| domain["state"] == "contested";
-        metrics::faults(gateway).iter().any(|(_, is)| *is) || self.domains.values().any(contested)
+        faults(gateway).iter().any(|(_, is)| *is) || self.domains.values().any(contested)
     }
 
     fn show(&self, args: &Args, out: &mut Out) {
         let Self { instance, gateway, domains, is_of_now } = self;
-        if args.openmetrics {
-            return out.say(metrics::metrics(instance, gateway.as_ref(), domains));
+        if let Some(form) = args.metrics() {
+            return out.say(metrics(form, instance, gateway.as_ref(), domains));
         }
         if args.json {
             let all = json!({"instance": instance, "gateway": gateway, "domains": domains});
@@ -203,7 +213,7 @@ pub(super) fn whole(config: &Bare) -> Result<Value, String> {
         }
     };
     let Known { instance, gateway, domains, is_of_now } = known;
-    let faults = gateway.as_ref().map(metrics::faults).unwrap_or_default();
+    let faults = gateway.as_ref().map(faults).unwrap_or_default();
     let faults: Vec<&str> = faults.iter().filter(|(_, is)| *is).map(|(kind, _)| *kind).collect();
     Ok(
         json!({"instance": instance, "gateway": gateway, "domains": domains, "is_of_now": is_of_now, "faults": faults}),
@@ -214,7 +224,7 @@ async fn once(args: &Args, config: &Bare, out: &mut Out) -> Result<ExitCode, Str
     let known = match Known::asked(config) {
         Ok(Some(known)) => known,
         Err(silent) => {
-            if args.openmetrics {
+            if args.metrics().is_some() {
                 Known::new(config).show(args, out);
             }
             complain(&silent, out);
@@ -226,7 +236,7 @@ async fn once(args: &Args, config: &Bare, out: &mut Out) -> Result<ExitCode, Str
                 Ok((_, messages)) => messages.iter().for_each(|m| known.take(m)),
                 Err(error) => {
                     // Whoever scrapes is to see that it does not run.
-                    if args.openmetrics {
+                    if args.metrics().is_some() {
                         known.show(args, out);
                     }
                     return Err(error);

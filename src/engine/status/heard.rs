@@ -30,6 +30,10 @@ pub enum Spoke {
 }
 
 impl Spoke {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::Command, Self::Response, Self::Notification, Self::Unreadable];
+
     /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -1,12 +1,13 @@
 //! One domain on the board.
 
 use super::process::Other;
-use super::{Losses, Report, State};
+use super::{Losses, Report, Spoke, State};
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
 use crate::engine::publish::Token;
 use crate::engine::refusal::Counters;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The cause of Dom0's silence: no other program can hold what it is there on.
@@ -27,6 +28,8 @@ pub(super) struct StatusRow {
     calls: usize,
     held: usize,
     counters: Counters,
+    /// Lines that were heard of it, by kind.
+    heard: BTreeMap<Spoke, u64>,
     dropped: u64,
     published: u64,
     losses: Losses,
@@ -53,6 +56,7 @@ impl StatusRow {
             calls: 0,
             held: 0,
             counters: Counters::default(),
+            heard: BTreeMap::new(),
             dropped: 0,
             published: 0,
             losses: Losses::default(),
@@ -70,6 +74,10 @@ impl StatusRow {
         self.last_legacy = last_legacy.map(str::to_owned);
         (self.calls, self.held) = (report.calls, report.held);
         self.counters = report.counters.clone();
+        for utterance in &report.heard {
+            let count = self.heard.entry(utterance.spoke).or_default();
+            *count = count.saturating_add(utterance.count);
+        }
         (self.dropped, self.published) = (report.dropped, report.published);
         self.losses = report.losses;
         if report.ended {
@@ -117,6 +125,7 @@ impl StatusRow {
             "mqtt_bytes_dropped": self.dropped_before.saturating_add(self.dropped),
             "mqtt_published": self.published_before.saturating_add(self.published),
             "mqtt_losses": losses,
+            "heard": Spoke::ALL.map(|kind| (kind.as_str(), self.heard.get(&kind).copied().unwrap_or_default())).into_iter().collect::<BTreeMap<_, _>>(),
             "counters": shown(&counters),
             "call_seconds": counters.took.shown(),
         })
