@@ -14,7 +14,7 @@ STATIC_TARGET ?= $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MU
 # ring, of which TLS is made, has some C in it that needs no C library: the machine's own compiler does for musl too.
 export CC_$(subst -,_,$(MUSL)) ?= cc
 
-.PHONY: all demo test test-brokers test-faults soak test-vm test-xen lint bench bench-engine fuzz fuzz-corpus \
+.PHONY: all demo test test-brokers test-others test-faults soak test-vm test-xen lint bench bench-engine fuzz fuzz-corpus \
 	tools test-musl lint-packages pages install uninstall dist dist-packages test-alpine test-deb
 
 # What --version says. A source archive has its commit in a file.
@@ -45,6 +45,28 @@ test-brokers:
 	@for suite in $(BROKERS); do \
 		program=$$(sh tests/brokers.sh $$suite) && echo "$$suite: $$($$program -h | sed -n 1p)" \
 			&& MOSQUITTO=$$program $(MAKE) --no-print-directory test || exit; done
+	@$(MAKE) --no-print-directory test-others
+
+# What matters of it on brokers of other kinds: every row both ways, retained state, a domain's restart, large
+# messages, nobody there, and a broker that is killed under load. What each cannot do is in docs/brokers.md.
+OTHERS = rabbitmq ejabberd rumqttd
+ON_ALL = /^rows::/ =hostile::bytes::a_large_message_leaves_nothing_behind_in_its_session \
+	=broker::a_broker_that_persists_is_killed_under_load =broker::after_a_broker_that_forgot_calls_go_both_ways_again \
+	=store::a_gateway_that_is_killed_while_the_broker_is_away_loses_nothing \
+	=store::a_restart_costs_no_call_and_no_half_line \
+	=hostile::payloads::large_messages_for_many_are_not_all_in_memory_at_once
+SAYS_NOBODY = =routing::who_asks_nobody_is_told_at_once =status::a_domain_is_silent_then_legacy_then_absent
+FINDS_RETAINED = =status::a_killed_gateway_is_offline_and_what_it_left_is_cleared_by_the_next \
+	=status::the_table_fits_and_the_json_is_whole
+ON_rabbitmq = $(ON_ALL) $(SAYS_NOBODY)
+ON_ejabberd = $(ON_ALL) $(SAYS_NOBODY) $(FINDS_RETAINED)
+ON_rumqttd = $(ON_ALL)
+test-others: $(OTHERS:%=test-on-%)
+test-on-%:
+	@if program=$$(sh tests/brokers.sh $*); then echo "$*"; \
+	BROKER=$$program $(CARGO) nextest run --no-fail-fast -j 2 \
+		-E "binary(it) & ($(patsubst %,test(%) |,$(ON_$*)) none())"; \
+	else echo "$* cannot be had here: not tested"; fi
 
 # One side fails, again and again, and every message is accounted for: some minutes, or with SHORT=1 about
 # one. SEED= repeats a run's random numbers, and ROWS=gateway-killed,clock runs some rows.

@@ -173,6 +173,8 @@ fn the_configurations_schema_says_what_the_program_says() {
     let schema = jsonschema::validator_for(&schema("passerelle")).unwrap();
     let whole = whole_config().replace("mappings/psec.toml", "../mappings/psec.toml");
     let whole = whole.replace("state_dir = \"/var", "policy = \"deny\"\nstate_dir = \"/var");
+    // Certificates belong to TLS.
+    let whole = whole.replace("unix:/run/mosquitto/mqtt.sock", "mqtts://broker.example:8883");
     agree_on_mutations(&schema, check_config, &whole, 300);
     let serial = "mappings = [\"../mappings/psec.toml\"]\n[broker]\nurl = \"tcp://h:1\"\n\
                   [[channel]]\nserial = \"/dev/hvc2\"\nlocal = [\"vm-gui\"]\n";

@@ -1,5 +1,6 @@
 //! A real Mosquitto on a private UNIX socket, with the configuration that the project ships.
 
+use super::foreign::{self, Gate};
 use super::{Inbox, Missing, secret_of};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -27,6 +28,8 @@ pub struct Broker {
     directory: TempDir,
     persistence: Persistence,
     running: Option<(Child, Inbox<String>)>,
+    /// The way to one that is no Mosquitto.
+    foreign: Option<Gate>,
 }
 
 impl Broker {
@@ -85,7 +88,7 @@ impl Broker {
         let directory =
             directory.map_err(|e| Missing::new(format!("no place for a broker: {e}")))?;
         let text = config(directory.path(), persistence, more)?;
-        let broker = Self { directory, persistence, running: None };
+        let broker = Self { directory, persistence, running: None, foreign: None };
         fs::write(broker.directory.path().join("mosquitto.conf"), text)
             .and_then(|()| symlink(broker.socket(), broker.gate()))
             .map_err(|e| Missing::new(format!("no place for a broker: {e}")))?;
@@ -95,6 +98,9 @@ impl Broker {
     /// Starts it, or starts it again after [`Broker::kill`]. Returns once it accepts connections.
     pub async fn run(&mut self) -> Result<(), Missing> {
         remove(&self.socket())?;
+        if let Some(program) = foreign::program() {
+            return self.run_foreign(&program).await;
+        }
         if self.persistence == Persistence::Lost {
             remove(&self.directory.path().join("mosquitto.db"))?;
         }
@@ -115,6 +121,32 @@ impl Broker {
             .await
             .map_err(|e| Missing::new(format!("mosquitto runs but refuses: {e}")))?;
         self.running = Some((child, log));
+        Ok(())
+    }
+
+    /// Starts one that is no Mosquitto. Its configuration is its own.
+    async fn run_foreign(&mut self, program: &Path) -> Result<(), Missing> {
+        let data = self.directory.path().join("data");
+        let failed = |e: io::Error| Missing::new(format!("{}: {e}", program.display()));
+        if self.persistence == Persistence::Lost && data.exists() {
+            fs::remove_dir_all(&data).map_err(failed)?;
+        }
+        fs::create_dir_all(&data).map_err(failed)?;
+        let port = foreign::free_port()?;
+        let log = fs::File::create(self.directory.path().join("broker.log")).map_err(failed)?;
+        let child = Command::new(program)
+            .arg(port.to_string())
+            .arg(&data)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(failed)?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        foreign::ready(port).await?;
+        let (seen, log) = mpsc::unbounded_channel();
+        self.foreign = Some(Gate::open(&self.socket(), port, seen)?);
+        self.running = Some((child, Inbox::new("the broker", log)));
         Ok(())
     }
 
@@ -167,6 +199,7 @@ impl Broker {
         let Some((mut child, _)) = self.running.take() else {
             return Ok(());
         };
+        self.foreign = None;
         child.kill().await.map_err(|e| Missing::new(format!("the broker does not die: {e}")))
     }
 

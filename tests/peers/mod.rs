@@ -18,6 +18,7 @@ pub mod console;
 pub mod dialects;
 pub mod disks;
 pub mod dom0;
+pub mod foreign;
 pub mod gateway;
 pub mod go_between;
 pub mod inbox;
