@@ -87,7 +87,7 @@ impl Journal {
     pub fn room(&self) -> Room {
         match self.shelf.here().filter(|_| !self.is_failing()) {
             Some(log) => log.room(),
-            None => Room { events: 0, requests: 0, since_boot: since_boot() },
+            None => Room { since_boot: since_boot(), ..Room::default() },
         }
     }
 

@@ -5,7 +5,7 @@ use crate::page::Page;
 use passerelle::engine::clock::Now;
 use passerelle::engine::name::DomainName;
 use passerelle::engine::refusal::Counters;
-use passerelle::engine::status::{About, Board, Losses, Process, Report, State};
+use passerelle::engine::status::{About, Board, Losses, Process, Report, State, StoreUse};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -46,6 +46,7 @@ fn every_member_of_the_status_is_explained_and_no_other() {
         counters,
         dropped: 0,
         published: 0,
+        store: StoreUse::default(),
         losses: Losses::default(),
         heard: Vec::new(),
         ended: false,

@@ -379,7 +379,7 @@ fn a_restart_may_cut_what_a_domain_says_anywhere() {
     let run = |records, (read, unread): (&str, &str)| {
         let mut proxy = Proxy::new(Identity::Domain(name("vm-gui")), &setting, Duration::ZERO);
         let (events, requests, since_boot) = (1 << 20, 1 << 20, Duration::ZERO);
-        proxy.set_store(Room { events, requests, since_boot }, now);
+        proxy.set_store(Room { events, requests, since_boot, ..Room::default() }, now);
         proxy.resume(records, now);
         proxy.connected(now);
         proxy.receive(read.as_bytes(), now);

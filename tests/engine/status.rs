@@ -10,7 +10,7 @@ use passerelle::engine::publish::Publish;
 use passerelle::engine::refusal::{Counters, Reason};
 use passerelle::engine::status::{
     About, Board, Losses, MappingFile, Memory, Process, Reloaded, Report, SeenRecord, Spoke, State,
-    Utterance,
+    StoreUse, Utterance,
 };
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -37,6 +37,7 @@ fn report(state: State, received: u64) -> Report {
         counters,
         dropped: 0,
         published: 0,
+        store: StoreUse::default(),
         losses: Losses::default(),
         heard: Vec::new(),
         ended: false,
@@ -109,7 +110,8 @@ fn a_state_goes_at_once_and_figures_every_ten_seconds() {
             json!({"state": "legacy", "since": "2026-01-01T00:00:02Z", "cause": null,
                    "last_legacy": "T1", "calls_pending": 0, "held_bytes": 0,
                    "call_seconds": Durations::default().shown(),
-                   "mqtt_bytes_dropped": 0, "mqtt_published": 0,
+                   "mqtt_bytes_dropped": 0, "mqtt_published": 0, "store_bytes": 0, "store_records": 0,
+                   "store_since": null,
                    "heard": {"commande": 0, "reponse": 0, "notification": 0, "unreadable": 0},
                    "mqtt_losses": {"healed": 0, "told": 0, "why": null, "repeated": 0,
                                    "subscribed": 0},

@@ -67,7 +67,7 @@ fn a_restart_of_the_gateway_forgets_none_and_one_of_the_machine_all() {
     let made = |records| {
         let mut proxy = Proxy::new(Identity::Domain(name("sys-usb")), &setting, Duration::ZERO);
         let (events, requests, since_boot) = (1 << 20, 1 << 20, Duration::from_secs(100));
-        proxy.set_store(Room { events, requests, since_boot }, now);
+        proxy.set_store(Room { events, requests, since_boot, ..Room::default() }, now);
         let legacy = [name("vm-gui"), name("sys-usb")].into();
         proxy.set_roster(Arc::new(Roster { legacy, ..Roster::default() }));
         proxy.resume(records, now);

@@ -390,3 +390,28 @@ async fn a_gateway_writes_its_metrics_itself_and_says_in_them_that_it_ends() -> 
     assert_eq!(fs::read_dir(folder.path())?.count(), 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn what_waits_in_the_store_is_in_the_status_and_since_when() -> Outcome {
+    let tables = "[store]\ndir = \"store\"\n";
+    let configure = |gateway: Gateway| gateway.with_control().with(tables);
+    let mut setting = setting_with(Broker::start().await?, configure).await?;
+    let gui = setting.legacy("vm-gui").await?;
+    setting.broker.kill().await?;
+    gui.tell("tous", "erreur", &json!({"niveau": 20, "message": "m"}));
+    let of = |ended: &Ended| -> Value {
+        let mut status: Value = serde_json::from_str(&ended.out).unwrap_or_default();
+        status["domains"]["vm-gui"].take()
+    };
+    let waits = |ended: &Ended| of(ended)["store_records"] == 1;
+    let gui_of = of(&until(&setting.gateway, "status", &["--json"], waits).await?);
+    assert!(
+        gui_of["store_bytes"].as_u64() > Some(0) && gui_of["store_since"].is_string(),
+        "{gui_of}"
+    );
+    setting.broker.run().await?;
+    let is_empty =
+        |ended: &Ended| of(ended)["store_records"] == 0 && of(ended)["store_since"] == Value::Null;
+    until(&setting.gateway, "status", &["--json"], is_empty).await?;
+    Ok(())
+}

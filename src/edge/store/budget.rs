@@ -72,7 +72,7 @@ impl Share {
         let free = self.budget.0.available_permits() * UNIT;
         let may = |times: usize| (times.saturating_mul(free)).saturating_sub(held) / (times + 1);
         let rest = held.saturating_sub(used);
-        Room { events: rest + may(7), requests: rest + may(3), since_boot }
+        Room { events: rest + may(7), requests: rest + may(3), since_boot, used, records: 0 }
     }
 }
 

@@ -323,7 +323,7 @@ impl StoreLog {
 
     /// How much room there is.
     pub fn room(&self) -> Room {
-        self.share.room(self.size(), since_boot())
+        Room { records: self.live(), ..self.share.room(self.size(), since_boot()) }
     }
 
     /// How many bytes it takes on disk.

@@ -9,7 +9,7 @@ use crate::engine::proxy::Proxy;
 use crate::engine::publish::Publish;
 use crate::engine::refusal::Counters;
 use crate::engine::session::{Session, SessionLog};
-use crate::engine::status::{Carries, Losses, Report, Reporter, State, View};
+use crate::engine::status::{Carries, Losses, Report, Reporter, State, StoreUse, View};
 use crate::engine::tunnel::Tunnel;
 use crate::engine::tunnel::connect::Connect;
 use crate::engine::tunnel::detector::Detector;
@@ -215,6 +215,7 @@ impl Domain {
             counters: none,
             dropped: self.skipped.all(),
             published: 0,
+            store: StoreUse::default(),
             losses: Losses::default(),
         };
         match &self.mode {
@@ -285,6 +286,8 @@ impl Domain {
         let view = self.view(&none);
         let (calls, held, counters) = (view.calls, view.held, view.counters.clone());
         let (dropped, published, losses) = (view.dropped, view.published, view.losses);
+        // What is left in its log is no longer this domain's to send.
+        let store = StoreUse::default();
         self.skipped.count_anew();
         let state = self.told.unwrap_or(State::Absent);
         Report {
@@ -295,6 +298,7 @@ impl Domain {
             counters,
             dropped,
             published,
+            store,
             losses,
             heard,
             ended: true,

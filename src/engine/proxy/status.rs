@@ -26,6 +26,7 @@ impl Proxy {
             counters: &self.counters,
             dropped: 0,
             published: 0,
+            store: self.store_use(),
             losses: Losses::default(),
         }
     }

@@ -5,6 +5,7 @@ use super::{Action, Proxy, Sent};
 use crate::engine::clock::Now;
 use crate::engine::publish::{Publish, Qos, Token};
 use crate::engine::refusal::Reason;
+use crate::engine::status::StoreUse;
 use crate::engine::store::{Data, Half, MessageRecord, OutgoingRecord};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -21,10 +22,12 @@ pub(super) struct Store {
     pub apart: usize,
     /// The line that the domain had begun when the gateway ended.
     pub half: Option<Half>,
+    /// Since when there has been something in it without a pause.
+    since: Option<SystemTime>,
 }
 
 /// What the store has room for, in bytes, and the time by which it counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Room {
     /// For notifications and answers.
     pub events: usize,
@@ -32,15 +35,28 @@ pub struct Room {
     pub requests: usize,
     /// The time since the machine was started.
     pub since_boot: Duration,
+    /// Bytes that the log takes on disk.
+    pub used: usize,
+    /// Records in it that are still needed.
+    pub records: usize,
 }
 
 impl Proxy {
     /// There is a store, with so much room.
     pub fn set_store(&mut self, room: Room, now: Now) {
+        let before = self.store.as_ref().and_then(|store| store.since);
+        let since = (room.records > 0).then(|| before.unwrap_or(now.wall));
         match &mut self.store {
-            Some(store) => (store.room, store.now) = (room, now),
-            None => self.store = Some(Store { room, now, apart: 0, half: None }),
+            Some(store) => (store.room, store.now, store.since) = (room, now, since),
+            None => self.store = Some(Store { room, now, apart: 0, half: None, since }),
         }
+    }
+
+    /// What is in the store.
+    pub(super) fn store_use(&self) -> StoreUse {
+        let of =
+            |s: &Store| StoreUse { bytes: s.room.used, records: s.room.records, since: s.since };
+        self.store.as_ref().map(of).unwrap_or_default()
     }
 
     /// The time has gone on since the room was told.

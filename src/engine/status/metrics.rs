@@ -108,6 +108,13 @@ impl Metrics<'_> {
         }
         let flat = [
             ("calls_pending", "calls_pending", MetricKind::Gauge, "Calls that wait for an answer."),
+            ("store_bytes", "store_bytes", MetricKind::Gauge, "Bytes of the domain's log on disk."),
+            (
+                "store_records",
+                "store_records",
+                MetricKind::Gauge,
+                "Records in the domain's log that are still needed.",
+            ),
             ("held_bytes", "held_bytes", MetricKind::Gauge, "Bytes of messages that are held."),
             (
                 "mqtt_dropped_bytes_total",
@@ -118,6 +125,15 @@ impl Metrics<'_> {
         ];
         for (metric, name, kind, help) in flat {
             self.each(metric, kind, help, domains, |domain| member(domain, name));
+        }
+        let since = "store_since_timestamp_seconds";
+        self.head(
+            since,
+            MetricKind::Gauge,
+            "Since when something is in the domain's log without a pause.",
+        );
+        for (name, domain) in domains {
+            self.sample(since, &[("domain", name)], &when(member(domain, "store_since")));
         }
         let losses = "Connections of the domain's own MQTT that the broker has lost, by what became of them.";
         self.head("mqtt_losses_total", MetricKind::Counter, losses);

@@ -24,6 +24,7 @@ pub use reporter::{Carries, Reporter, View};
 
 use super::refusal::Counters;
 use serde::Serialize;
+use std::time::SystemTime;
 
 /// What a channel is doing. The names do not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -119,6 +120,17 @@ impl Losses {
     }
 }
 
+/// What is kept on disk for a domain that is legacy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreUse {
+    /// Bytes on disk.
+    pub bytes: usize,
+    /// Records that are still needed.
+    pub records: usize,
+    /// Since when there has been one without a pause: none of them is older.
+    pub since: Option<SystemTime>,
+}
+
 /// What a channel reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -134,6 +146,8 @@ pub struct Report {
     pub counters: Counters,
     /// Bytes of its MQTT that went nowhere since its tunnel began.
     pub dropped: u64,
+    /// What is kept on disk for it.
+    pub store: StoreUse,
     /// Messages that it has published by its own MQTT since then.
     pub published: u64,
     /// What has become of its connections that the broker has lost since then.

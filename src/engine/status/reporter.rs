@@ -1,7 +1,7 @@
 //! When a channel has something to report: a new state at once, figures once a second, and nothing
 //! while nothing changes.
 
-use super::{Losses, Report, State, Utterance};
+use super::{Losses, Report, State, StoreUse, Utterance};
 use crate::engine::refusal::Counters;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub struct View<'v> {
     pub counters: &'v Counters,
     /// Bytes of MQTT that went nowhere.
     pub dropped: u64,
+    /// What is kept on disk for it.
+    pub store: StoreUse,
     /// Messages that the domain has published by its own MQTT.
     pub published: u64,
     /// What has become of connections that the broker has lost.
@@ -66,6 +68,7 @@ struct Told {
     counters: Counters,
     dropped: u64,
     published: u64,
+    store: StoreUse,
     losses: Losses,
 }
 
@@ -133,6 +136,7 @@ impl Reporter {
                 && told.counters == *view.counters
                 && told.dropped == view.dropped
                 && told.published == view.published
+                && told.store == view.store
                 && told.losses == view.losses;
             let changed = !same || view.has_news;
             self.due = changed.then(|| now.saturating_add(EVERY));
@@ -144,7 +148,7 @@ impl Reporter {
     pub fn report(&mut self, view: View<'_>, heard: Vec<Utterance>, now: Duration) -> Report {
         let (state, calls, counters) = (self.state(view, now), view.calls, view.counters.clone());
         let (held, dropped, losses) = (view.held, view.dropped, view.losses);
-        let published = view.published;
+        let (published, store) = (view.published, view.store);
         let cause = view.fault.map(str::to_owned);
         let told = (cause.clone(), counters.clone());
         self.told = Some(Told {
@@ -154,6 +158,7 @@ impl Reporter {
             counters: told.1,
             dropped,
             published,
+            store,
             losses,
         });
         self.due = None;
@@ -165,6 +170,7 @@ impl Reporter {
             counters,
             dropped,
             published,
+            store,
             losses,
             heard,
             ended: false,
@@ -216,6 +222,7 @@ mod tests {
                 counters: &self.counters,
                 dropped: 0,
                 published: 0,
+                store: StoreUse::default(),
                 losses: Losses::default(),
             };
             let due = self.reporter.is_due(view, seconds(now));

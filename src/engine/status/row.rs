@@ -1,7 +1,7 @@
 //! One domain on the board.
 
 use super::process::Other;
-use super::{Losses, Report, Spoke, State};
+use super::{Losses, Report, Spoke, State, StoreUse};
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
 use crate::engine::publish::Token;
@@ -32,6 +32,7 @@ pub(super) struct StatusRow {
     heard: BTreeMap<Spoke, u64>,
     dropped: u64,
     published: u64,
+    store: StoreUse,
     losses: Losses,
     /// Those of proxies and tunnels of this name that have ended.
     before: Counters,
@@ -59,6 +60,7 @@ impl StatusRow {
             heard: BTreeMap::new(),
             dropped: 0,
             published: 0,
+            store: StoreUse::default(),
             losses: Losses::default(),
             before: Counters::default(),
             dropped_before: 0,
@@ -79,6 +81,7 @@ impl StatusRow {
             *count = count.saturating_add(utterance.count);
         }
         (self.dropped, self.published) = (report.dropped, report.published);
+        self.store = report.store;
         self.losses = report.losses;
         if report.ended {
             self.before.add(&std::mem::take(&mut self.counters));
@@ -123,6 +126,9 @@ impl StatusRow {
             "calls_pending": self.calls,
             "held_bytes": self.held,
             "mqtt_bytes_dropped": self.dropped_before.saturating_add(self.dropped),
+            "store_bytes": self.store.bytes,
+            "store_records": self.store.records,
+            "store_since": self.store.since.map(|wall| Now { monotonic: Duration::ZERO, wall }.rfc3339()),
             "mqtt_published": self.published_before.saturating_add(self.published),
             "mqtt_losses": losses,
             "heard": Spoke::ALL.map(|kind| (kind.as_str(), self.heard.get(&kind).copied().unwrap_or_default())).into_iter().collect::<BTreeMap<_, _>>(),
