@@ -53,6 +53,10 @@ enum Command {
     Report(cmd::report::Args),
     /// Watch what crosses a running gateway, live: each message in both of its forms
     Tap(cmd::tap::Args),
+    /// Record what a running gateway is told, with all that it knows, into a file
+    Record(cmd::record::Args),
+    /// Play a recording again: whether it does the same, or what another mapping would do
+    Replay(cmd::replay::Args),
     /// Load the configuration and the mapping anew in a running gateway, and say what is wrong with them
     Reload(cmd::reload::Args),
     /// Change what a running gateway logs
@@ -98,6 +102,8 @@ impl Cli {
             Command::Ready(args) => cmd::ready::run(args, out),
             Command::Report(args) => cmd::report::run(args, out),
             Command::Tap(args) => cmd::tap::run(args, out),
+            Command::Record(args) => cmd::record::run(args, out),
+            Command::Replay(args) => cmd::replay::run(args, out),
             Command::Reload(args) => cmd::reload::run(args, out),
             Command::Log(args) => cmd::log::run(args, out),
             Command::Legacy(args) => cmd::legacy::run(args, out),

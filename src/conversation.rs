@@ -392,14 +392,7 @@ pub fn render(effect: &Observed) -> String {
 
 fn render_publish(client: &str, publish: &Publish, out: &mut Vec<u8>) {
     field(out, "publish", &publish.topic);
-    match json::read(&publish.payload, usize::MAX) {
-        Ok(payload) => {
-            out.extend_from_slice(b",\"payload\":");
-            out.extend_from_slice(payload.text.as_bytes());
-            json::join_lines(out);
-        }
-        Err(_) => field(out, "raw", &String::from_utf8_lossy(&publish.payload)),
-    }
+    payload(out, &publish.payload);
     let qos = if publish.qos == Qos::AtMostOnce { 0 } else { 1 };
     out.extend_from_slice(format!(",\"qos\":{qos}").as_bytes());
     field(out, "as", client);
@@ -443,6 +436,75 @@ fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     json::push_string(out, name);
     out.push(b':');
     json::push_string(out, value);
+}
+
+impl Input {
+    /// As a line of a conversation, of those that say something.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut out = Vec::new();
+        match self {
+            Self::Legacy(name, bytes) => said(&mut out, "legacy", name, bytes),
+            Self::OnSocket(name, bytes) => said(&mut out, "socket", name, bytes),
+            Self::Mqtt(message) => {
+                field(&mut out, "mqtt", &message.topic);
+                payload(&mut out, &message.payload);
+                let correlation = message.correlation.as_deref().map(String::from_utf8_lossy);
+                let texts = [
+                    ("response_topic", message.response_topic.as_deref()),
+                    ("correlation", correlation.as_deref()),
+                    ("source", message.source.as_deref()),
+                ];
+                for (name, text) in texts {
+                    if let Some(text) = text {
+                        field(&mut out, name, text);
+                    }
+                }
+                if message.retain {
+                    out.extend_from_slice(b",\"retain\":true");
+                }
+            }
+            Self::Connect(name) => field(&mut out, "connect", name.as_str()),
+            Self::Disconnect(name) => field(&mut out, "disconnect", name.as_str()),
+            Self::Socket(name, connected) => {
+                field(&mut out, "socket", name.as_str());
+                out.extend_from_slice(format!(",\"connected\":{connected}").as_bytes());
+            }
+            Self::Elapse(span) => {
+                field(&mut out, "elapse", &humantime::format_duration(*span).to_string());
+            }
+            other => field(&mut out, "input", &format!("{other:?}")),
+        }
+        out.push(b'}');
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+/// What a domain says: a line, or any bytes.
+fn said(out: &mut Vec<u8>, on: &str, name: &DomainName, bytes: &[u8]) {
+    field(out, on, name.as_str());
+    match bytes.strip_suffix(b"\n").map(|line| (line, std::str::from_utf8(line))) {
+        Some((line, Ok(_)))
+            if json::read(line, usize::MAX).is_ok_and(|json| json.object.is_ok()) =>
+        {
+            out.extend_from_slice(b",\"message\":");
+            out.extend_from_slice(line);
+        }
+        Some((_, Ok(text))) if !text.contains('\n') => field(out, "line", text),
+        _ => field(out, "base64", &BASE64.encode(bytes)),
+    }
+}
+
+/// JSON as it is, or a text.
+fn payload(out: &mut Vec<u8>, bytes: &[u8]) {
+    match json::read(bytes, usize::MAX) {
+        Ok(payload) => {
+            out.extend_from_slice(b",\"payload\":");
+            out.extend_from_slice(payload.text.as_bytes());
+            json::join_lines(out);
+        }
+        Err(_) => field(out, "raw", &String::from_utf8_lossy(bytes)),
+    }
 }
 
 /// Whether an effect is as it was written down: every key that is there says the same. A key that is

@@ -107,6 +107,8 @@ fn help_is_as_kept() {
         ("status", &["status", "--help"]),
         ("ready", &["ready", "--help"]),
         ("tap", &["tap", "--help"]),
+        ("record", &["record", "--help"]),
+        ("replay", &["replay", "--help"]),
         ("reload", &["reload", "--help"]),
         ("log", &["log", "--help"]),
         ("legacy", &["legacy", "--help"]),

@@ -4,6 +4,7 @@
 //! the same, for a task of the runtime has to be `Send`; taking it costs some nanoseconds.
 
 use super::clock::Clock;
+use super::recorder::{RECORDS, Recorder, Recording};
 use super::store::StoreLog;
 use super::taps::{Taps, Watcher};
 use crate::engine::clock::Now;
@@ -32,6 +33,8 @@ struct Inner {
     births: Arc<Notify>,
     /// Whoever watches what crosses, while anybody does.
     taps: Option<Taps>,
+    /// Whoever records, while somebody does.
+    recorder: Option<Recorder>,
 }
 
 impl Inner {
@@ -45,6 +48,18 @@ impl Inner {
             tracing::debug!("nobody watches what crosses any more");
         }
     }
+
+    /// Hands what is recorded to whoever records, for as long as somebody does.
+    fn hand_on(&mut self) {
+        let Some(recorder) = &mut self.recorder else { return };
+        if recorder.is_over() {
+            self.recorder = None;
+            self.gateway.set_recorded(false);
+            tracing::info!("nobody records any more");
+        } else {
+            recorder.hand_on(&mut self.gateway);
+        }
+    }
 }
 
 impl Handle {
@@ -56,6 +71,7 @@ impl Handle {
             left: VecDeque::new(),
             births: Arc::default(),
             taps: None,
+            recorder: None,
         };
         Arc::new(Self { inner: Mutex::new(inner), clock })
     }
@@ -78,6 +94,7 @@ impl Handle {
         if inner.taps.is_some() {
             inner.show();
         }
+        inner.hand_on();
         let mut others = false;
         for pump in inner.gateway.take_woken() {
             if Some(&pump) == me {
@@ -108,6 +125,22 @@ impl Handle {
         inner.gateway.watch(true);
         tracing::debug!("somebody watches what crosses");
         Ok(watcher)
+    }
+
+    /// Somebody records what the gateway is told from now on.
+    ///
+    /// # Errors
+    /// Somebody does already.
+    pub fn record(&self) -> Result<Recording, String> {
+        let mut inner = self.lock();
+        if inner.recorder.as_ref().is_some_and(|recorder| !recorder.is_over()) {
+            return Err(RECORDS.to_owned());
+        }
+        let (recorder, recording) = Recorder::begin(&mut inner.gateway);
+        inner.recorder = Some(recorder);
+        inner.hand_on();
+        tracing::info!("somebody records");
+        Ok(recording)
     }
 
     /// The next effect of a pump.

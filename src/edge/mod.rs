@@ -24,6 +24,7 @@ mod offered;
 mod own_pump;
 mod private;
 mod pump;
+mod recorder;
 mod refusals;
 pub mod regular;
 mod reload;

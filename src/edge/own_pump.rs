@@ -78,7 +78,7 @@ impl OwnPump {
         let (left, owes) = self.engine().ask(|g| (g.own_left(), g.owes_farewell()));
         // Without a good-bye the broker sends the will, which says what could not be said.
         if left == 0 && !owes {
-            self.tell(|gateway, _| gateway.leave_broker_at_last());
+            self.tell(|gateway, now| gateway.leave_broker_at_last(now));
             let _ = timeout(self.shared.farewell, self.carry_out()).await;
         }
         let record = self.tell(|gateway, now| gateway.last_record(now));
@@ -157,7 +157,7 @@ impl OwnPump {
     fn take_log(&mut self, name: DomainName, mut log: StoreLog) {
         tracing::info!(domain = %name, records = log.live(), "sent from the store, for its domain has left");
         log.rewind();
-        let id = self.tell(|gateway, _| gateway.take_log(name));
+        let id = self.tell(|gateway, now| gateway.take_log(name, now));
         self.logs.insert(id, Shelf::new(log));
     }
 
@@ -185,7 +185,7 @@ impl OwnPump {
             Err(error) => {
                 tracing::error!(log = id, %error, help = "look at the disk of `store.dir`", "what a domain has left cannot be read: it stays in the store until the next start");
                 self.logs.remove(&id);
-                self.tell(|gateway, _| gateway.give_up_log(id));
+                self.tell(|gateway, now| gateway.give_up_log(id, now));
                 true
             }
         }

@@ -187,7 +187,7 @@ fn remember(
 ) -> (About, Memory, Option<memory::Saver>, bool) {
     let mut about = About {
         instance: setting.instance.to_string(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         mappings: std::mem::take(&mut config.mappings),
         memory_error: None,
         store_error,
@@ -343,6 +343,7 @@ impl Gate {
                 Err(findings) => json!({"findings": findings}),
             },
             Request::Tap(wanted) => return engine.watch(wanted.clone()).map(Reply::Watcher),
+            Request::Record => return engine.record().map(Reply::Recording),
         };
         Ok(value.into())
     }

@@ -1,5 +1,6 @@
 //! When to connect again, and when to suspect that someone else has the same client id.
 
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ pub(super) enum How {
 /// closed without a word within 2 s, the last of them after a wait of 5 s. Two clients with one id would
 /// throw each other out for ever, so the attempts become rare. A broker that restarts closes connections too,
 /// but then it also refuses attempts, and that clears the suspicion.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Backoff {
     failures: u32,
     strikes: u32,

@@ -1,12 +1,13 @@
 //! A token bucket: how often something may happen.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// For how long one that takes too much may be in debt.
 const OWED: Duration = Duration::from_millis(20);
 
 /// So many at once, and then so many a second.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Bucket {
     /// How long one token takes to come back.
     each: Duration,

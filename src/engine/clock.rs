@@ -1,9 +1,10 @@
 //! Time as the engine is told it.
 
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime};
 
 /// The time at which something comes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Now {
     /// Time since some beginning; it never goes back and the wall clock cannot move it.
     pub monotonic: Duration,

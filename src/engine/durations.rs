@@ -1,5 +1,6 @@
 //! How long calls took, as a histogram.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ const BOUNDS: [(Duration, &str); 10] = [
 ];
 
 /// A histogram of durations.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Durations {
     /// How many are within each bound, and in none before.
     within: [u64; BOUNDS.len()],

@@ -2,6 +2,7 @@
 
 use super::steps;
 use bytes::{Buf, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 /// What the decoder found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +20,7 @@ const HEAD: usize = 256;
 const LONG: usize = 64 * 1024;
 
 /// Cuts a byte stream into lines. "More bytes needed" is `None`, not an error.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Decoder {
     buffer: BytesMut,
     /// How much of `buffer` is known to hold no line end.

@@ -1,10 +1,11 @@
 //! Whose a channel is.
 
 use super::name::DomainName;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// Whose the channel is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Identity {
     /// One domain's, on Dom0: it can only speak as itself.
     Domain(DomainName),

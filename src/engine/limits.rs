@@ -1,10 +1,11 @@
 //! The limits of the engine.
 
 use super::refusal::Reason;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Limits, each with the default of [`Limits::default`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// The most bytes of a line. 16 MiB.
     pub line: usize,

@@ -25,6 +25,7 @@ pub mod refusal;
 pub mod rehearsal;
 pub mod roster;
 pub mod session;
+mod snapshot;
 pub mod status;
 pub mod steps;
 pub mod store;

@@ -1,6 +1,7 @@
 //! A secret: it can be given to the broker, and is never printed.
 
 use super::name::DomainName;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +32,20 @@ impl Password {
     }
 }
 
+/// As stars: as long as it is, and nothing else of it.
+impl Serialize for Password {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&"*".repeat(self.0.len()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(text).map_err(serde::de::Error::custom)
+    }
+}
+
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password")
@@ -56,7 +71,7 @@ mod tests {
 }
 
 /// What the session logs in with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
     /// The name.
     pub user: String,
@@ -65,7 +80,7 @@ pub struct Credentials {
 }
 
 /// What everyone of a gateway logs in with.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Logins {
     /// The gateway itself, and everyone else unless each has its own.
     pub own: Option<Credentials>,

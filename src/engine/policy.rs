@@ -2,10 +2,11 @@
 
 use super::mapping::{Command, Event};
 use super::name::DomainName;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A text with `*` in it, which stands for any characters or none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pattern(String);
 
 impl Pattern {
@@ -39,7 +40,7 @@ impl Pattern {
 }
 
 /// Where something is said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileLine {
     /// The file, as it was named.
     pub file: String,
@@ -54,7 +55,7 @@ impl fmt::Display for FileLine {
 }
 
 /// What a rule is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Subject {
     /// Commands and events.
     Anything,
@@ -65,7 +66,7 @@ pub enum Subject {
 }
 
 /// `[[allow]]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllowRule {
     /// Who says it; `None` is anybody.
     pub from: Option<Pattern>,
@@ -179,7 +180,7 @@ impl fmt::Display for Said<'_> {
 }
 
 /// What holds where no rule allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Otherwise {
     /// `policy = "allow"`: what the mapping has, and anything between legacy domains.
     #[default]
@@ -189,7 +190,7 @@ pub enum Otherwise {
 }
 
 /// Whose names on MQTT are believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Names {
     /// Those that are said: the broker does not tell its users apart, and nothing can be proved.
     #[default]
@@ -200,7 +201,7 @@ pub enum Names {
 }
 
 /// The policy.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Policy {
     /// Who is who on MQTT.
     pub names: Names,

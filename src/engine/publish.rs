@@ -2,6 +2,7 @@
 
 use super::name::DomainName;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +16,11 @@ pub const MARK_PROPERTY: &str = "passerelle";
 pub const ID_PROPERTY: &str = "passerelle-id";
 
 /// Names one publish of one session, from its making to its PUBACK.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Token(pub u64);
 
 /// MQTT's quality of service, as far as the gateway uses it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Qos {
     /// At most once (0).
     AtMostOnce,
@@ -28,13 +29,14 @@ pub enum Qos {
 }
 
 /// A message to be published.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
     /// Comes back with the PUBACK.
     pub token: Token,
     /// Where to.
     pub topic: String,
     /// What.
+    #[serde(with = "crate::engine::snapshot::bytes")]
     pub payload: Bytes,
     /// How surely.
     pub qos: Qos,
@@ -55,11 +57,12 @@ pub struct Publish {
 }
 
 /// A message that a session received.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Received {
     /// The topic that it was published to.
     pub topic: String,
     /// Its payload, which may be anything.
+    #[serde(with = "crate::engine::snapshot::bytes")]
     pub payload: Bytes,
     /// Whether it was kept by the broker, or asked to be.
     pub retain: bool,

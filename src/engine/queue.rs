@@ -3,6 +3,7 @@
 use super::limits::{has_room, weight};
 use super::name::DomainName;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -15,7 +16,7 @@ const REMEMBERED: usize = 1024;
 pub type DeliveryId = u64;
 
 /// Why a line is written, and so what happens when it is, or when it never will be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
     /// A request: the pending call of this number begins to run out.
     Call(u64),
@@ -31,7 +32,7 @@ pub enum Purpose {
 }
 
 /// A line to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueuedLine {
     /// The line with its `\n`.
     pub line: Bytes,
@@ -42,7 +43,7 @@ pub struct QueuedLine {
 }
 
 /// The way that a line goes to a domain that has several.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Way {
     /// Its name.
     pub name: DomainName,
@@ -51,7 +52,7 @@ pub struct Way {
 }
 
 /// A line that waits.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct WaitingLine {
     queued: QueuedLine,
     /// `None`: the only one, which is always open.
@@ -59,7 +60,7 @@ struct WaitingLine {
 }
 
 /// Lines in order, the first perhaps written in part. One whose way is closed lets those of others go first.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Queue {
     /// What may wait, in bytes.
     limit: usize,

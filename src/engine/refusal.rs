@@ -2,6 +2,7 @@
 
 use super::durations::Durations;
 use super::name::DomainName;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::fmt;
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
         /// Why a message is refused: a closed list, with names that do not change.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Reason { $($(#[$doc])* $name),* }
 
         impl Reason {
@@ -99,7 +100,7 @@ impl fmt::Display for Reason {
 }
 
 /// Why a message needs nothing done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum IgnoreReason {
     /// It came back from the broker and has gone the direct way already.
     Own,
@@ -140,7 +141,7 @@ impl IgnoreReason {
 }
 
 /// A refusal, as it is logged and published.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Why.
     pub reason: Reason,
@@ -185,7 +186,7 @@ pub fn of<'d>(name: &str, detail: &'d str) -> Cow<'d, str> {
 }
 
 /// How messages ended. What came in is the sum of these and of what is still under way.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Messages that came in.
     pub received: u64,

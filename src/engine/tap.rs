@@ -234,6 +234,36 @@ impl Crossing {
         self.forms().map(|form| form.text.len() + BESIDES).sum()
     }
 
+    /// The names, as correlation data, of the requests that it became.
+    pub fn asks(&self) -> impl Iterator<Item = &Bytes> {
+        let properties = self.became.iter().filter_map(Form::properties);
+        let asks = properties.filter(|properties| properties.response_topic.is_some());
+        asks.filter_map(|properties| properties.correlation.as_ref())
+    }
+
+    /// The correlation data of the call that it belongs to, if it has a form on MQTT.
+    #[must_use]
+    pub fn call(&self) -> Option<&Bytes> {
+        self.forms().find_map(|form| form.properties()?.correlation.as_ref())
+    }
+
+    /// The command or event: its legacy name, or the last part of its topic.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        let topic = self.forms().find_map(|form| Some(form.properties()?.topic.as_str()));
+        let last = topic.and_then(|topic| root(topic).rsplit('/').next());
+        self.envelope().map(|envelope| envelope.name.as_str()).or(last)
+    }
+
+    /// Whether it asks something.
+    #[must_use]
+    pub fn is_command(&self) -> bool {
+        let request = |form: &Form| {
+            form.properties().is_some_and(|p| matches!(Topic::parse(&p.topic), Topic::Request(..)))
+        };
+        self.came.is_command() || request(&self.came)
+    }
+
     fn forms(&self) -> impl Iterator<Item = &Form> {
         std::iter::once(&self.came).chain(&self.became)
     }

@@ -28,7 +28,7 @@ fn every_member_of_the_status_is_explained_and_no_other() {
     let now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
     let about = About {
         instance: "dom0".into(),
-        version: "1.2.3",
+        version: "1.2.3".into(),
         mappings: Vec::new(),
         memory_error: None,
         store_error: None,

@@ -23,6 +23,7 @@ mod loader;
 mod names;
 mod pairs;
 mod policy;
+mod recording;
 mod relay;
 mod reload;
 mod round_trips;

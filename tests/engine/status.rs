@@ -47,7 +47,7 @@ fn report(state: State, received: u64) -> Report {
 fn board() -> Board {
     let about = About {
         instance: "dom0".into(),
-        version: "1.2.3",
+        version: "1.2.3".into(),
         mappings: vec![MappingFile { file: "psec.toml".into(), sha256: "ab".into() }],
         memory_error: None,
         store_error: None,

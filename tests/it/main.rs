@@ -33,6 +33,7 @@ mod ourselves;
 mod ourselves_twice;
 mod private;
 mod ready;
+mod recording;
 mod reload;
 mod report;
 mod routing;

@@ -2,6 +2,7 @@
 
 use crate::peers::legacy::{command, notification};
 use crate::peers::{DEADLINE, Disks, Gateway, LegacyDomain, Missing, MvpRouter, MvpServer};
+use crate::recording::{Recorder, replay};
 use crate::setting::{Ended, Outcome, PROGRAM, mappings, passerelle, until};
 use passerelle::edge::watch::{Change, Watch};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -113,6 +114,44 @@ fn noise(seed: u64, count: usize) -> Vec<u8> {
         state.to_le_bytes()
     };
     (0..count.div_ceil(8)).flat_map(|_| next()).take(count).collect()
+}
+
+#[tokio::test]
+async fn what_is_said_is_recorded_and_a_mapping_is_tried_on_it() -> Outcome {
+    let (sockets, relay) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let mut gateway = Gateway::new(PROGRAM, mappings(), Path::new("/absent/mqtt.sock"))?
+        .on_dom0(sockets.path())
+        .with_control()
+        .with(&format!("[observe]\nrelay = \"{}\"\n", relay.path().display()))
+        .start()?;
+    let mut router = MvpRouter::start(relay.path())?;
+    let mut gui = LegacyDomain::start(sockets.path(), "vm-gui")?;
+    let _usb = MvpServer::start(sockets.path(), "sys-usb", Disks::new()?)?;
+    router.connected("vm-gui").await?;
+    router.connected("sys-usb").await?;
+    let recorder = Recorder::start(&gateway, "observed").await?;
+    for _ in 0..2 {
+        gui.call("sys-usb", "liste_disques", &json!({}), "liste_disques").await?;
+    }
+    let listed = json!({"nom_disque": "__repository__"});
+    gui.call("Dom0", "liste_fichiers", &listed, "liste_fichiers").await?;
+    gui.ask("vm-scan", "scan_fichier", &json!({"n": 1}));
+    gui.tell("tous", "test", &json!({}));
+    gui.expect("the fence", |line| line.tells("test")).await?;
+    let file = recorder.ended(&mut gateway).await?;
+
+    let psec = mappings().join("psec.toml").display().to_string();
+    let played = replay(&file, &["-m", &psec]).await?;
+    assert_eq!(played.code, 1, "{played}");
+    for kind in [
+        "2  liste_disques of vm-gui: written to sys-usb\n",
+        "2  liste_disques of sys-usb: written to vm-gui",
+        "1  liste_fichiers of vm-gui: written to Dom0 for vm-gui\n",
+        "1  scan_fichier of vm-gui: refused as not_mapped",
+    ] {
+        assert!(played.out.contains(kind), "{kind}: {played}");
+    }
+    Ok(())
 }
 
 #[tokio::test]

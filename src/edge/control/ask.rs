@@ -8,7 +8,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Take, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a gateway may take: those whose turn is before may take 5 s to ask, and 5 s to read. And to reload, for it
 /// compiles its mapping.
@@ -93,6 +93,8 @@ pub fn follow(
 pub struct AnswerLines {
     reader: BufReader<Take<UnixStream>>,
     socket: PathBuf,
+    /// When there is no more.
+    end: Option<Instant>,
 }
 
 impl AnswerLines {
@@ -102,7 +104,7 @@ impl AnswerLines {
         };
         let stream = exchange(socket, state_dir, request);
         let stream = stream.map_err(|error| no_answer(socket, &error))?;
-        Ok(Self { reader: BufReader::new(stream.take(0)), socket: socket.to_owned() })
+        Ok(Self { reader: BufReader::new(stream.take(0)), socket: socket.to_owned(), end: None })
     }
 
     fn nobody(&self, why: &dyn fmt::Display) -> NoAnswer {
@@ -115,14 +117,28 @@ impl AnswerLines {
         self.reader.buffer().contains(&b'\n')
     }
 
+    /// After so long there is no more.
+    pub fn end_after(&mut self, span: Duration) {
+        self.end = Instant::now().checked_add(span);
+    }
+
     /// The next line without its end; `None`: there is no more.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn next(&mut self) -> Result<Option<String>, NoAnswer> {
         self.reader.get_mut().set_limit(LARGEST);
+        if let Some(end) = self.end {
+            // Zero would be for ever.
+            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let set = self.reader.get_ref().get_ref().set_read_timeout(Some(left));
+            set.map_err(|error| self.nobody(&error))?;
+        }
         let mut line = String::new();
-        let read = self.reader.read_line(&mut line);
+        let read = match self.reader.read_line(&mut line) {
+            Err(error) if self.end.is_some() && is_time_over(&error) => Ok(0),
+            read => read,
+        };
         let read = read.map_err(|error| no_answer(&self.socket, &error))?;
         Ok((read > 0).then(|| line.trim_end_matches('\n').to_owned()))
     }
@@ -137,13 +153,15 @@ impl AsFd for AnswerLines {
 
 fn no_answer(socket: &Path, error: &io::Error) -> NoAnswer {
     let socket = socket.display();
-    match error.kind() {
-        // Of a socket that does not block, this is that time is over.
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            NoAnswer::Silent(format!("{socket}: no answer in time"))
-        }
-        _ => NoAnswer::Nobody(format!("{socket}: {error}")),
+    match is_time_over(error) {
+        true => NoAnswer::Silent(format!("{socket}: no answer in time")),
+        false => NoAnswer::Nobody(format!("{socket}: {error}")),
     }
+}
+
+/// Of a socket that does not block, this is what it says.
+fn is_time_over(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 fn exchange(socket: &Path, state_dir: &Path, request: Request) -> io::Result<UnixStream> {

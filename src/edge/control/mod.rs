@@ -8,6 +8,7 @@ mod ask;
 pub use ask::{NoAnswer, ask, follow};
 
 use super::offered::Offered;
+use super::recorder::Recording;
 use super::taps::Watcher;
 use crate::config::LogLevel;
 use crate::engine::name::DomainName;
@@ -63,6 +64,8 @@ pub enum Request {
     Reload,
     /// What crosses from now on, a line for each message.
     Tap(Wanted),
+    /// What the gateway is told from now on, as a recording.
+    Record,
 }
 
 /// A request, and whom it is for.
@@ -82,8 +85,21 @@ pub(super) type Answer = Result<Reply, String>;
 pub(super) enum Reply {
     /// One line.
     Value(Value),
-    /// Lines, until the client or the gateway goes.
+    /// Lines, until the client or the gateway goes: what crosses.
     Watcher(Watcher),
+    /// What is recorded, likewise.
+    Recording(Recording),
+}
+
+impl Reply {
+    /// The next line of more than one. `None`: there is no more. Cancel-safe.
+    async fn next(&mut self) -> Option<String> {
+        match self {
+            Self::Value(_) => None,
+            Self::Watcher(watcher) => watcher.next().await,
+            Self::Recording(recording) => recording.next().await,
+        }
+    }
 }
 
 impl From<Value> for Reply {
@@ -192,16 +208,16 @@ async fn client_of(
     };
     let answer = match answer {
         Ok(Reply::Value(value)) => json!({"answer": value}),
-        Ok(Reply::Watcher(watcher)) => return show(watcher, reader, writer).await,
+        Ok(lines) => return show(lines, reader, writer).await,
         Err(why) => json!({"error": why}),
     };
     let text = format!("{answer}\n");
     timeout(PATIENCE, writer.write_all(text.as_bytes())).await?
 }
 
-/// Shows a client what crosses, for as long as it likes. One that does not read holds up nobody.
+/// Gives a client line after line, for as long as it likes. One that does not read holds up nobody.
 async fn show(
-    mut watcher: Watcher,
+    mut lines: Reply,
     mut reader: BufReader<Take<OwnedReadHalf>>,
     mut writer: OwnedWriteHalf,
 ) -> io::Result<()> {
@@ -209,12 +225,13 @@ async fn show(
     let mut more = [0; 1];
     loop {
         let line = tokio::select! {
-            line = watcher.next() => line,
+            line = lines.next() => line,
             // It has asked: whatever else it says, or that it goes, is the end.
             _ = reader.read(&mut more) => None,
         };
         let Some(line) = line else { return Ok(()) };
-        writer.write_all(format!("{line}\n").as_bytes()).await?;
+        writer.write_all(line.as_bytes()).await?;
+        writer.write_all(b"\n").await?;
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::edge::clock::Clock;
 use crate::edge::lock::{Lock, unusable};
+use crate::edge::recorder::{RECORDS, Recording, Transcript};
 use crate::edge::{private, regular};
 use crate::engine::coverage::{Book, Coverage, Speaker, read, write};
+use crate::engine::gateway::GatewayInput;
 use crate::engine::name::DomainName;
 use crate::engine::proxy::Setting;
 use bytes::Bytes;
@@ -45,6 +47,8 @@ enum Letter {
     },
     /// What has been learnt is asked for, as it is written.
     Asked(oneshot::Sender<String>),
+    /// Somebody records.
+    Record(oneshot::Sender<Result<Recording, String>>),
 }
 
 /// Takes copies of what passes in one channel. It never waits: what finds no room is counted.
@@ -127,7 +131,8 @@ impl Learner {
         private::replace_whole(&file, text.as_bytes()).map_err(|e| unusable(&file, &e))?;
         let coverage = Coverage::new(setting, book);
         let (letters, incoming) = channel();
-        let thread = Thread { coverage, file, clock, failing: false, _lock: lock };
+        let thread =
+            Thread { coverage, file, clock, failing: false, transcript: None, _lock: lock };
         Ok((Self { letters }, tokio::task::spawn_blocking(|| thread.run(incoming))))
     }
 
@@ -141,6 +146,19 @@ impl Learner {
         let _ = self.letters.send(Letter::Asked(reply));
         async {
             book.await.map_err(|_| "nothing is learnt any more: see the gateway's log".to_owned())
+        }
+    }
+
+    /// Records what is said from now on.
+    ///
+    /// # Errors
+    /// Somebody does already, or nobody listens any more.
+    pub fn record(&self) -> impl Future<Output = Result<Recording, String>> + use<> {
+        let (reply, recording) = oneshot::channel();
+        let _ = self.letters.send(Letter::Record(reply));
+        async {
+            let ends = |_| Err("nothing is heard any more: see the gateway's log".to_owned());
+            recording.await.unwrap_or_else(ends)
         }
     }
 
@@ -164,6 +182,8 @@ struct Thread {
     clock: Clock,
     /// The file could not be written the last time.
     failing: bool,
+    /// For whoever records, while somebody does.
+    transcript: Option<Transcript>,
     _lock: Lock,
 }
 
@@ -186,6 +206,7 @@ impl Thread {
                     // Who does not wait for it any more needs none.
                     let _ = reply.send(write(&self.coverage.judged(self.clock.now())));
                 }
+                Ok(Letter::Record(reply)) => drop(reply.send(self.record())),
                 Err(RecvTimeoutError::Timeout) => {
                     due = None;
                     self.save();
@@ -195,7 +216,37 @@ impl Thread {
         }
     }
 
+    fn record(&mut self) -> Result<Recording, String> {
+        if self.transcript.as_ref().is_some_and(|transcript| !transcript.is_over()) {
+            return Err(RECORDS.to_owned());
+        }
+        let (transcript, recording) = Transcript::begin();
+        self.transcript = Some(transcript);
+        tracing::info!("somebody records");
+        Ok(recording)
+    }
+
+    /// What is heard, as a gateway in the router's place would be told it.
+    fn write_down(&mut self, domain: &DomainName, what: &What) {
+        self.transcript = self.transcript.take().filter(|transcript| !transcript.is_over());
+        let Some(transcript) = &mut self.transcript else { return };
+        let of = domain.clone();
+        let told = match what {
+            What::Opened(Speaker::Domain) => GatewayInput::Opened { of },
+            What::Opened(Speaker::Router) => GatewayInput::SocketOpened { of },
+            What::Bytes(Speaker::Domain, bytes) => {
+                GatewayInput::Received { of, bytes: bytes.clone(), more: false }
+            }
+            What::Bytes(Speaker::Router, bytes) => {
+                GatewayInput::SocketReceived { of, bytes: bytes.clone(), more: false }
+            }
+            What::Missed(..) | What::Discarded(_) => return,
+        };
+        transcript.add(told, self.clock.now());
+    }
+
     fn learn(&mut self, domain: &DomainName, what: &What) {
+        self.write_down(domain, what);
         match what {
             What::Opened(from) => self.coverage.opened(domain, *from),
             What::Bytes(from, bytes) => {

@@ -8,7 +8,7 @@ mod relay;
 
 use super::clock::Clock;
 use super::confine::Confined;
-use super::control::{self, Asked, Request};
+use super::control::{self, Asked, Reply, Request};
 use super::lock::{Holder, Lock, NotTaken};
 use super::log::Log;
 use super::offered::OfferFolder;
@@ -144,6 +144,11 @@ impl Observer {
                 tokio::spawn(async move {
                     asked.answer(book.await.map(|text| Value::String(text).into()))
                 });
+                return;
+            }
+            Request::Record => {
+                let recording = self.learner.record();
+                tokio::spawn(async move { asked.answer(recording.await.map(Reply::Recording)) });
                 return;
             }
             Request::Log { level } => self.log.set_level(*level).map(Into::into),

@@ -4,19 +4,25 @@ use super::Gateway;
 use super::domain::{Domain, Mode};
 use super::effect::{Effect, Pump};
 use crate::engine::name::DomainName;
+use crate::engine::proxy::Setting;
 use crate::engine::refusal::Counters;
+use crate::engine::status::MappingFile;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl Gateway {
     /// The next effect of a pump, in order.
     pub fn next_effect(&mut self, pump: &Pump) -> Option<Effect> {
-        self.effects.pop(pump)
+        let effect = self.effects.pop(pump)?;
+        self.note_effect(pump, &effect);
+        Some(effect)
     }
 
     /// The oldest effect of all pumps, for whoever carries out all of them.
     pub fn next_of_all(&mut self) -> Option<(Pump, Effect)> {
-        self.effects.pop_oldest()
+        let (pump, effect) = self.effects.pop_oldest()?;
+        self.note_effect(&pump, &effect);
+        Some((pump, effect))
     }
 
     /// The pumps that have to look again at what is to be done, and when.
@@ -37,6 +43,24 @@ impl Gateway {
             Pump::Domain(name) => self.domains.contains_key(name),
             Pump::Socket(name) => self.has_socket(name),
         }
+    }
+
+    /// What it goes by.
+    #[must_use]
+    pub fn setting(&self) -> &Setting {
+        &self.setting
+    }
+
+    /// The files that its mapping was made of.
+    #[must_use]
+    pub fn mappings(&self) -> &[MappingFile] {
+        self.own.board.mappings()
+    }
+
+    /// The domains whose channels are open and carry lines.
+    pub fn legacy_here(&self) -> impl Iterator<Item = &DomainName> {
+        let here = |domain: &&Domain| domain.channel.is_open() && domain.is_legacy();
+        self.domains.values().filter(here).map(|domain| &domain.name)
     }
 
     /// Whether a domain's channel carries its own MQTT.

@@ -1,5 +1,6 @@
 //! Whether a domain's channel is there, and when it is tried again.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long to wait before a channel is tried again: at first, and at most.
@@ -12,7 +13,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const TELL: Duration = Duration::from_secs(60);
 
 /// Why a channel could not be opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenError {
     /// There is nothing to open.
     pub absent: bool,
@@ -23,7 +24,7 @@ pub struct OpenError {
 }
 
 /// One domain's channel. That it is there is never taken for granted: to open it is to look.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Channel {
     open: bool,
     opening: bool,
@@ -43,7 +44,7 @@ pub(super) struct Channel {
 }
 
 /// The settings of a serial port, which another program may change.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct PortSettings {
     /// When they are looked at next.
     look: Option<Duration>,

@@ -1,6 +1,7 @@
 //! What a person asks of the gateway.
 
 use super::Gateway;
+use super::GatewayInput;
 use super::domain::Mode;
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
@@ -24,12 +25,14 @@ pub enum NotLegacy {
 impl Gateway {
     /// How the gateway and its domains are doing now, as `passerelle status --json` shows it.
     pub fn status(&mut self, now: Now) -> Value {
+        self.note(now, |_| GatewayInput::Status);
         self.report_all(now);
         self.own.board.whole()
     }
 
     /// Who has spoken legacy until now.
     pub fn record(&mut self, now: Now) -> SeenRecord {
+        self.note(now, |_| GatewayInput::Status);
         self.report_all(now);
         self.own.memory.record(now)
     }
@@ -50,6 +53,7 @@ impl Gateway {
     /// # Errors
     /// It cannot be one, or nobody can tell.
     pub fn take_for_legacy(&mut self, name: &DomainName, now: Now) -> Result<bool, NotLegacy> {
+        self.note(now, |_| GatewayInput::TakeForLegacy { of: name.clone() });
         let taken = self.with(name, now, |domain| {
             let is_there = domain.channel.is_open();
             match &mut domain.mode {

@@ -14,10 +14,11 @@ use crate::engine::tunnel::Tunnel;
 use crate::engine::tunnel::connect::Connect;
 use crate::engine::tunnel::detector::Detector;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What the channel carries. The changes from one to another are in `mode.rs`.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Mode {
     /// Nobody's: the domain has been away for too long.
     Gone,
@@ -29,7 +30,7 @@ pub(super) enum Mode {
     Mqtt(Box<Tunnel>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Legacy {
     pub proxy: Box<Proxy>,
     pub detector: Detector,
@@ -37,7 +38,7 @@ pub(super) struct Legacy {
     pub first: Bytes,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Leaving {
     pub proxy: Box<Proxy>,
     /// Takes what the channel carries meanwhile.
@@ -54,7 +55,7 @@ pub(super) struct Leaving {
 }
 
 /// How far the leaving has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum LeavingStep {
     /// The broker is to acknowledge what it was sent.
     Settling,
@@ -65,7 +66,7 @@ pub(super) enum LeavingStep {
 }
 
 /// The domain's log on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Log {
     None,
     /// What an earlier run has left in it comes before anything else.
@@ -73,7 +74,7 @@ pub(super) enum Log {
     Open,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Domain {
     pub name: DomainName,
     pub identity: Identity,

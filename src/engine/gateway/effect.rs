@@ -7,12 +7,13 @@ use crate::engine::session;
 use crate::engine::status::{SeenRecord, State};
 use crate::engine::store::MessageRecord;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
 /// Who carries out an effect: each domain has a pump for its channel, its session and its log.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Pump {
     /// That of the gateway's own session.
     Own,
@@ -23,7 +24,7 @@ pub enum Pump {
 }
 
 /// Something that a pump does. It asks nothing back.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum Effect {
     /// Open the channel; [`Gateway::opened`](super::Gateway::opened) or
     /// [`Gateway::not_opened`](super::Gateway::not_opened) says how that went.
@@ -110,11 +111,12 @@ impl fmt::Debug for Effect {
 }
 
 /// The effects that are not carried out yet: in order for each pump, and numbered over all.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Effects {
     next: u64,
     /// The topic filters that the broker's sessions may have, by their client ids.
     pub held: BTreeMap<String, BTreeSet<String>>,
+    #[serde(with = "crate::engine::snapshot::pairs")]
     queues: BTreeMap<Pump, VecDeque<(u64, Effect)>>,
     woken: BTreeSet<Pump>,
 }

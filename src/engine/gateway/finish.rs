@@ -1,17 +1,20 @@
 //! The end: nothing more is taken in, and everything is let out that can be.
 
 use super::Gateway;
+use super::GatewayInput;
 use super::act::hand_on;
 use super::domain::{Domain, Mode};
 use super::effect::Pump;
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
 use crate::engine::status::State;
+use bytes::Bytes;
 use std::time::Duration;
 
 impl Gateway {
     /// The gateway ends. What it has is let out, until `limit` at most.
     pub fn finish(&mut self, limit: Duration, now: Now) {
+        self.note(now, |_| GatewayInput::Finish { limit });
         self.finishing = Some(limit);
         for name in self.names() {
             self.follow_up(&name, now);
@@ -48,6 +51,10 @@ impl Gateway {
 
     /// The last bytes from a domain's channel: the next run takes them in.
     pub fn received_last(&mut self, name: &DomainName, bytes: &[u8], now: Now) {
+        self.note(now, |_| GatewayInput::ReceivedLast {
+            of: name.clone(),
+            bytes: Bytes::copy_from_slice(bytes),
+        });
         use crate::engine::tunnel::detector::Piece;
         self.only_with(name, now, |domain| {
             if let Mode::Legacy(legacy) = &mut domain.mode {
@@ -60,7 +67,8 @@ impl Gateway {
     }
 
     /// A domain's session leaves the broker, which keeps it for the next run.
-    pub fn leave_broker(&mut self, name: &DomainName, _now: Now) {
+    pub fn leave_broker(&mut self, name: &DomainName, now: Now) {
+        self.note(now, |_| GatewayInput::LeaveBroker { of: name.clone() });
         let Some(domain) = self.domains.get_mut(name) else { return };
         if let Some(mut session) = domain.session.take() {
             session.close();
@@ -69,7 +77,8 @@ impl Gateway {
     }
 
     /// The gateway's own session leaves the broker.
-    pub fn leave_broker_at_last(&mut self) {
+    pub fn leave_broker_at_last(&mut self, now: Now) {
+        self.note(now, |_| GatewayInput::LeaveBrokerAtLast);
         self.own.session.close();
         hand_on(&mut self.effects, &Pump::Own, &mut self.own.session);
     }
@@ -82,6 +91,7 @@ impl Gateway {
 
     /// A domain's pump has ended.
     pub fn ended(&mut self, name: &DomainName, now: Now) {
+        self.note(now, |_| GatewayInput::Ended { of: name.clone() });
         let Some(mut domain) = self.domains.remove(name) else { return };
         domain.told = Some(State::Absent);
         let (report, shown) = (domain.last_report(), domain.shown_as());
@@ -103,6 +113,7 @@ impl Gateway {
 
     /// Every domain has ended: the gateway's own session says so, and then there is nothing more to do.
     pub fn finish_own_session(&mut self, now: Now) {
+        self.note(now, |_| GatewayInput::FinishOwnSession);
         self.own.ending = true;
         self.run_own(now);
     }
@@ -130,6 +141,7 @@ impl Gateway {
 
     /// What is to be remembered when the gateway has ended, if that is written to disk.
     pub fn last_record(&mut self, now: Now) -> Option<crate::engine::status::SeenRecord> {
+        self.note(now, |_| GatewayInput::LastRecord);
         self.own.remembers.then(|| self.own.memory.take(now))
     }
 

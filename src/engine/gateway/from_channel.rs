@@ -1,15 +1,18 @@
 //! What has happened to a domain's channel.
 
+use super::GatewayInput;
 use super::domain::{Domain, Mode};
 use super::{Effect, Gateway, OpenError, Pump};
 use crate::engine::clock::Now;
 use crate::engine::identity::Identity;
 use crate::engine::name::DomainName;
 use crate::engine::tunnel::detector::Detector;
+use bytes::Bytes;
 
 impl Gateway {
     /// A domain's channel has appeared, maybe anew.
     pub fn appeared(&mut self, identity: &Identity, now: Now) {
+        self.note(now, |_| GatewayInput::Appeared { of: identity.clone() });
         let name = identity.name();
         let user = self.user.as_deref() == Some(name.as_str());
         let users = user.then_some("the gateway's user on the broker");
@@ -56,6 +59,7 @@ impl Gateway {
 
     /// A domain's channel has vanished, as far as can be seen from its name.
     pub fn vanished(&mut self, name: &DomainName, now: Now) {
+        self.note(now, |_| GatewayInput::Vanished { of: name.clone() });
         let rests = self.with(name, now, |domain| {
             domain.channel.vanished();
             matches!(&domain.mode, Mode::Mqtt(tunnel) if tunnel.rests())
@@ -68,12 +72,21 @@ impl Gateway {
 
     /// A folder of sockets cannot be watched for this reason, or can be again.
     pub fn folder_failing(&mut self, folder: String, error: Option<String>, now: Now) {
+        self.note(now, |_| GatewayInput::FolderFailing {
+            folder: folder.clone(),
+            error: error.clone(),
+        });
         self.own.board.folder(folder, error);
         self.run_own(now);
     }
 
     /// A domain's channel is open.
     pub fn opened(&mut self, name: &DomainName, now: Now) {
+        self.note(now, |_| GatewayInput::Opened { of: name.clone() });
+        self.channel_opened(name, now);
+    }
+
+    pub(super) fn channel_opened(&mut self, name: &DomainName, now: Now) {
         tracing::info!(domain = %name, "channel connected");
         self.with(name, now, |domain| {
             domain.channel.opened(now.monotonic);
@@ -88,6 +101,7 @@ impl Gateway {
 
     /// A domain's channel could not be opened.
     pub fn not_opened(&mut self, name: &DomainName, error: OpenError, now: Now) {
+        self.note(now, |_| GatewayInput::NotOpened { of: name.clone(), error: error.clone() });
         tracing::debug!(domain = %name, error = error.why, "no channel yet");
         let told = self.with(name, now, |domain| domain.channel.not_opened(error, now.monotonic));
         if let Some(why) = told.flatten() {
@@ -102,6 +116,11 @@ impl Gateway {
 
     /// A domain's channel is lost.
     pub fn closed(&mut self, name: &DomainName, why: &str, now: Now) {
+        self.note(now, |_| GatewayInput::Closed { of: name.clone(), why: why.to_owned() });
+        self.channel_closed(name, why, now);
+    }
+
+    pub(super) fn channel_closed(&mut self, name: &DomainName, why: &str, now: Now) {
         let lost = self.with(name, now, |domain| {
             domain.channel.closed(now.monotonic);
             (domain.slow, domain.paused) = (false, None);
@@ -125,6 +144,7 @@ impl Gateway {
 
     /// Another program had changed the settings of a serial port, and they are right again.
     pub fn was_put_right(&mut self, name: &DomainName, now: Now) {
+        self.note(now, |_| GatewayInput::WasPutRight { of: name.clone() });
         let told = self.with(name, now, |domain| {
             if let Some(proxy) = domain.proxy_mut() {
                 proxy.was_put_right(now);
@@ -136,6 +156,11 @@ impl Gateway {
 
     /// Bytes from a domain's channel, cut anywhere. `more`: there may be as many again.
     pub fn received(&mut self, name: &DomainName, bytes: &[u8], more: bool, now: Now) {
+        self.note(now, |_| GatewayInput::Received {
+            of: name.clone(),
+            bytes: Bytes::copy_from_slice(bytes),
+            more,
+        });
         let Some(domain) = self.domains.get_mut(name) else { return };
         match &mut domain.mode {
             Mode::Legacy(legacy) => legacy.detector.push(bytes, now.monotonic),
@@ -153,6 +178,14 @@ impl Gateway {
 
     /// So many bytes of [`Gateway::to_channel`] were written.
     pub fn written(&mut self, name: &DomainName, count: usize, now: Now) {
+        self.note(now, |gateway| {
+            let sum = gateway.sum_of(name, gateway.to_channel(name), count);
+            GatewayInput::Written { of: name.clone(), count, sum }
+        });
+        self.channel_written(name, count, now);
+    }
+
+    pub(super) fn channel_written(&mut self, name: &DomainName, count: usize, now: Now) {
         self.with(name, now, |domain| match &mut domain.mode {
             Mode::Legacy(_) if domain.channel.took_lines() => {}
             Mode::Legacy(legacy) => legacy.proxy.written(count, now),

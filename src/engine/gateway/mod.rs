@@ -16,6 +16,7 @@ mod from_channel;
 mod mode;
 mod own;
 mod own_act;
+mod recording;
 mod relay;
 mod share;
 mod skipped;
@@ -25,6 +26,7 @@ mod watch;
 pub use channel::OpenError;
 pub use control::NotLegacy;
 pub use effect::{Effect, Pump};
+pub use recording::{Difference, FORMAT, GatewayInput, Recorded, Sum};
 pub use relay::STRANGERS;
 pub use share::CHUNK;
 pub use stored::Restored;
@@ -49,6 +51,7 @@ use super::tunnel::ids::Ids;
 use domain::{Domain, Mode};
 use effect::Effects;
 use own::Own;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,11 +100,13 @@ fn held_by(
 }
 
 /// What a reload changes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Reloadable {
     /// The mapping.
+    #[serde(with = "crate::engine::snapshot::shared")]
     pub table: Arc<Table>,
     /// Who may say what to whom.
+    #[serde(with = "crate::engine::snapshot::shared")]
     pub policy: Arc<Policy>,
     /// The limits.
     pub limits: Limits,
@@ -116,7 +121,7 @@ pub struct Reloadable {
 }
 
 /// The whole gateway.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Gateway {
     setting: Setting,
     logins: Logins,
@@ -129,6 +134,7 @@ pub struct Gateway {
     /// How many domains there have been.
     count: u64,
     own: Own,
+    #[serde(with = "crate::engine::snapshot::shared")]
     roster: Arc<Roster>,
     /// What Dom0's program is offered, if it goes on.
     relay: Option<relay::Relay>,
@@ -149,7 +155,10 @@ pub struct Gateway {
     /// Messages that were left behind at the end.
     left_behind: usize,
     effects: Effects,
+    #[serde(skip)]
     watch: Watch,
+    #[serde(skip)]
+    recording: Option<recording::Recording>,
     /// Domains to which something has happened, whose modes are looked at when all actions are done.
     touched: BTreeSet<DomainName>,
     following_up: bool,
@@ -209,6 +218,7 @@ impl Gateway {
             left_behind: 0,
             effects: Effects::new(parts.held),
             watch: Watch::default(),
+            recording: None,
             touched: BTreeSet::new(),
             following_up: false,
         };
@@ -221,6 +231,7 @@ impl Gateway {
 
     /// The time of [`Gateway::deadline`] has come.
     pub fn wake(&mut self, pump: &Pump, now: Now) {
+        self.note(now, |_| GatewayInput::Wake { of: pump.clone() });
         match pump {
             Pump::Socket(_) => {}
             Pump::Own => {
@@ -254,6 +265,7 @@ impl Gateway {
 
     /// Other things hold from now on.
     pub fn reload(&mut self, reloaded: Reloadable, now: Now) {
+        self.note(now, |_| GatewayInput::Reload(Box::new(reloaded.clone())));
         let Reloadable { table, policy, limits, logins, known, mappings, relayed } = reloaded;
         self.setting.table = table;
         self.setting.policy = policy;
@@ -293,6 +305,7 @@ impl Gateway {
 
     /// A reload was refused for these findings: everything goes on as before.
     pub fn not_reloaded(&mut self, findings: Vec<String>, now: Now) {
+        self.note(now, |_| GatewayInput::NotReloaded { findings: findings.clone() });
         self.own.board.reloaded(Reloaded::Refused(findings), now);
         self.run_own(now);
     }

@@ -1,5 +1,6 @@
 //! How a domain changes from one mode to another, and what becomes of what is pending.
 
+use super::GatewayInput;
 use super::act::hand_on;
 use super::domain::{Domain, Leaving, LeavingStep, Legacy, Log, Mode};
 use super::effect::{Effect, Pump};
@@ -7,11 +8,14 @@ use super::{Gateway, held_by};
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
 use crate::engine::proxy::Proxy;
+use crate::engine::publish::Token;
 use crate::engine::session::{Filter, Session};
 use crate::engine::subscriptions;
 use crate::engine::tunnel::connect::Connect;
 use crate::engine::tunnel::detector::{Detector, Piece};
 use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long the broker may take to acknowledge the last that a proxy said.
@@ -214,12 +218,20 @@ impl Gateway {
 
     /// The domain's log is left, and the gateway's own session sends what `is_there`: the rest is sent by it
     /// now. With that the proxy has left the broker.
-    pub fn log_left(
-        &mut self,
-        name: &DomainName,
-        is_there: impl Fn(crate::engine::publish::Token) -> bool,
-        now: Now,
-    ) {
+    pub fn log_left(&mut self, name: &DomainName, is_there: impl Fn(Token) -> bool, now: Now) {
+        let there = RefCell::new(BTreeSet::new());
+        let asked = |token| {
+            let is = is_there(token);
+            if is {
+                there.borrow_mut().insert(token);
+            }
+            is
+        };
+        self.leave_log(name, asked, now);
+        self.note(now, |_| GatewayInput::LogLeft { of: name.clone(), there: there.take() });
+    }
+
+    fn leave_log(&mut self, name: &DomainName, is_there: impl Fn(Token) -> bool, now: Now) {
         let Some(domain) = self.domains.get_mut(name) else { return };
         let Mode::Leaving(leaving) = &mut domain.mode else { return };
         leaving.proxy.left_in_store(&is_there);

@@ -9,6 +9,7 @@ use crate::engine::refusal::{Reason, Refusal, of};
 use crate::engine::session::{Session, SessionLog};
 use crate::engine::status::{Board, Memory, Report};
 use crate::engine::store::MessageRecord;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const WAITING: usize = NOTICES / 2;
 /// Tokens of what others have left begin here, so that they differ from the hub's and the board's.
 const OTHERS: u64 = 1 << 63;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Own {
     pub hub: Hub,
     pub session: Session,
@@ -37,7 +38,7 @@ pub(super) struct Own {
 }
 
 /// Logs that their domains have left, in the order in which they did.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Left {
     logs: Vec<LeftLog>,
     next_log: u64,
@@ -46,7 +47,7 @@ pub(super) struct Left {
     sent: HashMap<Token, (u64, u64)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct LeftLog {
     id: u64,
     name: DomainName,

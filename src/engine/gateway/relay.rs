@@ -2,11 +2,14 @@
 //! and Dom0 is a legacy domain whose channel they are together.
 
 use super::Gateway;
+use super::GatewayInput;
 use super::domain::{Domain, Mode};
 use super::effect::{Effect, Pump};
 use crate::engine::clock::Now;
 use crate::engine::identity::Identity;
 use crate::engine::name::DomainName;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How many requesters have a socket of whom nothing is known but the name under which they ask. None of them is
@@ -14,14 +17,14 @@ use std::collections::BTreeMap;
 pub const STRANGERS: usize = 64;
 
 /// What is offered.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Relay {
     sockets: BTreeMap<DomainName, Socket>,
     /// Whether they were read, and were to end, when their pumps were last told.
     told: (bool, bool),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Socket {
     /// The program has connected to it.
     is_open: bool,
@@ -76,6 +79,7 @@ impl Gateway {
 
     /// The program has connected to a socket.
     pub fn socket_opened(&mut self, name: &DomainName, now: Now) {
+        self.note(now, |_| GatewayInput::SocketOpened { of: name.clone() });
         let Some(socket) = self.relay.as_mut().and_then(|relay| relay.sockets.get_mut(name)) else {
             return;
         };
@@ -90,13 +94,14 @@ impl Gateway {
             domain.channel.is_open()
         });
         match is_open {
-            Some(false) => self.opened(&dom0, now),
+            Some(false) => self.channel_opened(&dom0, now),
             _ => self.follow_up(&dom0, now),
         }
     }
 
     /// It has closed one.
     pub fn socket_closed(&mut self, name: &DomainName, why: &str, now: Now) {
+        self.note(now, |_| GatewayInput::SocketClosed { of: name.clone(), why: why.to_owned() });
         let Some(relay) = &mut self.relay else { return };
         let Some(socket) = relay.sockets.get_mut(name) else { return };
         socket.is_open = false;
@@ -109,13 +114,18 @@ impl Gateway {
         if is_open {
             return self.follow_up(&dom0, now);
         }
-        self.closed(&dom0, why, now);
+        self.channel_closed(&dom0, why, now);
         self.forget_strangers();
         self.follow_up(&dom0, now);
     }
 
     /// Bytes that came on a socket, cut anywhere. `more`: there may be as many again.
     pub fn socket_received(&mut self, name: &DomainName, bytes: &[u8], more: bool, now: Now) {
+        self.note(now, |_| GatewayInput::SocketReceived {
+            of: name.clone(),
+            bytes: Bytes::copy_from_slice(bytes),
+            more,
+        });
         let dom0 = DomainName::dom0();
         self.only_with(&dom0, now, |domain| {
             if let Mode::Legacy(legacy) = &mut domain.mode {
@@ -128,8 +138,12 @@ impl Gateway {
 
     /// So many bytes of [`Gateway::to_socket`] were written.
     pub fn socket_written(&mut self, name: &DomainName, count: usize, now: Now) {
+        self.note(now, |gateway| {
+            let sum = gateway.sum_of(name, gateway.to_socket(name), count);
+            GatewayInput::SocketWritten { of: name.clone(), count, sum }
+        });
         let is_next = self.to_socket(name).is_some();
-        self.written(&DomainName::dom0(), if is_next { count } else { 0 }, now);
+        self.channel_written(&DomainName::dom0(), if is_next { count } else { 0 }, now);
     }
 
     // -- Within --------------------------------------------------------------------------------------

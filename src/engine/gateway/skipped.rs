@@ -1,12 +1,13 @@
 //! What a channel carries that is neither lines nor MQTT: told once a second.
 
 use crate::engine::name::DomainName;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What was skipped and has not been told.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Skipped {
     bytes: usize,
     /// All that was skipped since this was last counted from 0.

@@ -1,6 +1,7 @@
 //! A domain's log on disk: what its pump has done with it.
 
 use super::Gateway;
+use super::GatewayInput;
 use super::domain::{Log, Mode};
 use super::effect::Pump;
 use super::own::given_up;
@@ -11,10 +12,11 @@ use crate::engine::publish::Token;
 use crate::engine::refusal::Refusal;
 use crate::engine::store::{MessageRecord, Record};
 use crate::engine::tunnel::detector::Detector;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What an earlier run has left in a domain's log.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Restored {
     /// How many messages are in the log alone, and how many of them are counted.
     pub messages: (usize, u64),
@@ -31,6 +33,7 @@ pub type FromLog = (u64, Box<MessageRecord>, Option<Duration>);
 impl Gateway {
     /// There is so much room in a domain's log.
     pub fn set_room(&mut self, name: &DomainName, room: Room, now: Now) {
+        self.note(now, |_| GatewayInput::SetRoom { of: name.clone(), room });
         if let Some(proxy) = self.domains.get_mut(name).and_then(|domain| domain.proxy_mut()) {
             proxy.set_store(room, now);
         }
@@ -44,6 +47,10 @@ impl Gateway {
         found: Restored,
         now: Now,
     ) -> Vec<(u64, Option<Token>)> {
+        self.note(now, |_| GatewayInput::LogOpened {
+            of: name.clone(),
+            found: Box::new(found.clone()),
+        });
         let mut tokens = Vec::new();
         let restored = |proxy: &mut Proxy| {
             let (messages, counted) = found.messages;
@@ -71,6 +78,7 @@ impl Gateway {
 
     /// A domain's log cannot be opened: nothing of it is kept on disk.
     pub fn log_not_opened(&mut self, name: &DomainName, error: String, now: Now) {
+        self.note(now, |_| GatewayInput::LogNotOpened { of: name.clone(), error: error.clone() });
         self.only_with(name, now, |domain| domain.log = Log::Open);
         self.own.board.store(name, Some(error));
         self.lines_begin(name, now);
@@ -78,12 +86,14 @@ impl Gateway {
 
     /// The log takes nothing for this reason, or does again.
     pub fn log_failing(&mut self, name: &DomainName, error: Option<String>, now: Now) {
+        self.note(now, |_| GatewayInput::LogFailing { of: name.clone(), error: error.clone() });
         self.own.board.store(name, error);
         self.run_own(now);
     }
 
     /// The memory cannot be written for this reason, or can be again.
     pub fn memory_failing(&mut self, error: Option<String>, now: Now) {
+        self.note(now, |_| GatewayInput::MemoryFailing { error: error.clone() });
         self.own.board.memory(error);
         self.run_own(now);
     }
@@ -96,6 +106,7 @@ impl Gateway {
         name: &DomainName,
         now: Now,
     ) -> Vec<(Token, Box<MessageRecord>, bool)> {
+        self.note(now, |_| GatewayInput::LogLost { of: name.clone() });
         let rest = self.only_with(name, now, |domain| {
             let (Some(session), Some(proxy)) = (&domain.session, domain.proxy()) else {
                 return Vec::new();
@@ -120,6 +131,12 @@ impl Gateway {
         is: bool,
         now: Now,
     ) {
+        self.note(now, |_| GatewayInput::Kept {
+            of: name.clone(),
+            token,
+            message: Box::new(message.clone()),
+            is,
+        });
         self.with(name, now, |domain| {
             let Some(proxy) = domain.proxy_mut() else { return };
             match is {
@@ -144,6 +161,11 @@ impl Gateway {
         last: bool,
         now: Now,
     ) -> Vec<(u64, Option<Token>, bool)> {
+        self.note(now, |_| GatewayInput::TakeStored {
+            of: name.clone(),
+            messages: messages.clone(),
+            last,
+        });
         let mut tokens = Vec::new();
         self.with(name, now, |domain| {
             let Some(proxy) = domain.proxy_mut() else { return };
@@ -161,18 +183,21 @@ impl Gateway {
     /// What is to be in a domain's log when the gateway ends.
     #[must_use]
     pub fn suspend(&mut self, name: &DomainName, now: Now) -> Vec<Record> {
+        self.note(now, |_| GatewayInput::Suspend { of: name.clone() });
         let records = self.only_with(name, now, |domain| domain.proxy_mut().map(|p| p.suspend()));
         records.flatten().unwrap_or_default()
     }
 
     /// It is there.
     pub fn suspended(&mut self, name: &DomainName, now: Now) {
+        self.note(now, |_| GatewayInput::Suspended { of: name.clone() });
         self.with(name, now, |domain| domain.proxy_mut().map(Proxy::suspended));
     }
 
     /// A domain has left a log, now or in an earlier run. Gives the number under which the pump of the
     /// gateway's own session knows it.
-    pub fn take_log(&mut self, name: DomainName) -> u64 {
+    pub fn take_log(&mut self, name: DomainName, now: Now) -> u64 {
+        self.note(now, |_| GatewayInput::TakeLog { of: name.clone() });
         self.effects.wake(&Pump::Own);
         self.own.take_log(name)
     }
@@ -185,6 +210,7 @@ impl Gateway {
         calls: Vec<(DomainName, String, String)>,
         now: Now,
     ) {
+        self.note(now, |_| GatewayInput::GiveUpCalls { of: name.clone(), calls: calls.clone() });
         for (from, row, head) in calls {
             self.refused(&Pump::Own, given_up(name, from, &row, head), now);
         }
@@ -198,6 +224,7 @@ impl Gateway {
 
     /// They are here; `last`: there are no more.
     pub fn send_from_log(&mut self, log: u64, messages: Vec<FromLog>, last: bool, now: Now) {
+        self.note(now, |_| GatewayInput::SendFromLog { log, messages: messages.clone(), last });
         let refusals = self.own.send_from_log(log, messages, last, &mut self.effects, now);
         for refusal in refusals {
             self.send_refusal(refusal, now);
@@ -210,7 +237,8 @@ impl Gateway {
     }
 
     /// A log cannot be read: it is left until the next start.
-    pub fn give_up_log(&mut self, log: u64) {
+    pub fn give_up_log(&mut self, log: u64, now: Now) {
+        self.note(now, |_| GatewayInput::GiveUpLog { log });
         self.own.give_up_log(log);
     }
 }

@@ -6,16 +6,17 @@ use crate::engine::proxy::{Action, HandedOver};
 use crate::engine::publish::Token;
 use crate::engine::refusal::{Reason, Refusal, head, of};
 use crate::engine::roster::nobody_takes;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The calls that nobody has taken yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Handed {
     calls: BTreeMap<Token, HandedCall>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct HandedCall {
     call: Box<HandedOver>,
     /// When it was taken over.

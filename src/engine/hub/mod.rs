@@ -19,6 +19,7 @@ use super::subscriptions;
 use super::tap::{Crossing, Ending, Form};
 use bytes::Bytes;
 use handed::Handed;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Notices about one domain and one reason.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Notices {
     /// When the next may go.
     next: Duration,
@@ -36,20 +37,24 @@ struct Notices {
 }
 
 /// The state machine of the gateway's own session.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Hub {
+    #[serde(with = "crate::engine::snapshot::shared")]
     table: Arc<Table>,
     /// Tables of before, for as long as calls may wait for a notification that they alone have.
     earlier: Vec<(Arc<Table>, Duration)>,
     setting: Setting,
     /// The gateway's own name on the legacy wire, and those that may not come from MQTT.
     own: DomainName,
+    #[serde(with = "crate::engine::snapshot::shared")]
     roster: Arc<Roster>,
+    #[serde(with = "crate::engine::snapshot::pairs")]
     notices: BTreeMap<(DomainName, Reason), Notices>,
     handed: Handed,
     next: u64,
     /// Whether anybody watches what crosses.
     watched: bool,
+    #[serde(skip)]
     actions: Vec<Action>,
     counters: Counters,
 }

@@ -20,6 +20,7 @@ use super::publish::Qos;
 use crate::diagnostic::Source;
 use crate::document::Places;
 use scalar::{Condition, Scalar};
+use serde::{Deserialize, Serialize};
 use shape::{Both, Repeat, Shape, Side, Supplied, Values};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -33,7 +34,7 @@ pub use topic::Topic;
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A way of speaking on MQTT: the seed's, or a library's.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dialect {
     /// Its name in `[dialects]`.
     pub name: String,
@@ -79,7 +80,7 @@ impl Dialect {
 }
 
 /// In which directions a row or an answer travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
     /// Both ways.
     Both,
@@ -102,13 +103,15 @@ impl Direction {
 }
 
 /// Where a row stands.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RowOrigin {
     /// The file.
+    #[serde(with = "crate::engine::snapshot::shared")]
     pub source: Arc<Source>,
     /// The row's header.
     pub span: Range<usize>,
-    /// Its keys and values.
+    /// Its keys and values. What was found of them is said when it is loaded.
+    #[serde(skip)]
     pub places: Places,
 }
 
@@ -127,7 +130,7 @@ impl RowOrigin {
 }
 
 /// One more legacy name under which a command comes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alias {
     /// The name.
     pub legacy: String,
@@ -136,7 +139,7 @@ pub struct Alias {
 }
 
 /// Who carries out a request that comes from MQTT.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Handler {
     /// The domain; `None` is every legacy domain.
     pub domain: Option<DomainName>,
@@ -145,7 +148,7 @@ pub struct Handler {
 }
 
 /// What an answer is on the legacy wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wire {
     /// A `reponse` of this name.
     Response(String),
@@ -156,7 +159,7 @@ pub enum Wire {
 }
 
 /// One way in which a call may be answered.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// What it is on the legacy wire.
     pub wire: Wire,
@@ -179,7 +182,7 @@ pub struct Answer {
 }
 
 /// A notification on MQTT that tells a legacy requester how its call went.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Announced {
     /// The notification's topic.
     pub topic: String,
@@ -196,7 +199,7 @@ pub struct Announced {
 }
 
 /// Which calls of a row go out one at a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OneAtATime {
     /// None: answers say which call they are for.
     No,
@@ -207,7 +210,7 @@ pub enum OneAtATime {
 }
 
 /// A row: a command.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Command {
     /// `TypeCommande`, for people.
     pub name: Arc<str>,
@@ -254,7 +257,7 @@ pub struct Command {
 }
 
 /// A row: a notification.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// `TypeEvenement`, for people.
     pub name: Arc<str>,

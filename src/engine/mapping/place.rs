@@ -2,10 +2,11 @@
 
 use super::shape::Shape;
 use crate::engine::json::{self, Object};
+use serde::{Deserialize, Serialize};
 use std::ops::{Index, IndexMut};
 
 /// The two sides of the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Side {
     /// The MVP's lines.
     Legacy,
@@ -25,7 +26,7 @@ impl Side {
 }
 
 /// One thing for each side.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Both<T> {
     /// The legacy side's.
     pub legacy: T,
@@ -53,7 +54,7 @@ impl<T> IndexMut<Side> for Both<T> {
 }
 
 /// Where a value stands on one side.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Place {
     /// It is the whole body.
     Whole,
@@ -96,7 +97,7 @@ impl Place {
 }
 
 /// A list that an answer on MQTT has had.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Listed {
     /// The root of the answer's topic.
     pub root: String,

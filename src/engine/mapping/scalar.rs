@@ -1,9 +1,10 @@
 //! Constants and conditions of a mapping.
 
 use crate::engine::json;
+use serde::{Deserialize, Serialize};
 
 /// A constant as a mapping file writes it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Scalar {
     /// A text.
     Text(String),
@@ -43,7 +44,7 @@ impl Scalar {
 }
 
 /// What a member must be like for a row or an answer to apply.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
     /// The member's name.
     pub member: String,
@@ -52,7 +53,7 @@ pub struct Condition {
 }
 
 /// What is asked of a member.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Test {
     /// It has one of these values; the first is what is written in the other direction.
     OneOf {

@@ -12,10 +12,11 @@ use super::write::{Body, Writer, give};
 use crate::engine::clock::Now;
 use crate::engine::json::{self, NotAnObject, Object, Value};
 use crate::engine::steps;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// A value that one side has and the other has not.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Supplied {
     /// Always the same.
     Constant(Scalar),
@@ -30,7 +31,7 @@ pub enum Supplied {
 }
 
 /// A value that is left out when it says nothing.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LeaveOut {
     /// The value that is left out.
     pub value: Scalar,
@@ -39,7 +40,7 @@ pub struct LeaveOut {
 }
 
 /// One member of MQTT and its legacy counterpart.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// Where it stands on each side.
     pub place: Both<Place>,
@@ -58,7 +59,7 @@ pub struct Rule {
 }
 
 /// A member of an answer that repeats one of the request's.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Repeat {
     /// The answer's member.
     pub member: String,
@@ -83,7 +84,7 @@ impl Repeat {
 }
 
 /// The body of a request, an answer or a notification, for both sides.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shape {
     /// What recognises it, and so is written: the conditions' first values.
     pub fixed: Both<Vec<(String, Scalar)>>,

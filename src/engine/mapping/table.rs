@@ -8,6 +8,7 @@ use super::{Command, Dialect, Event, Topic, Wire, check, newer_than};
 use crate::diagnostic::{Finding, Findings, Source};
 use crate::engine::json::Object;
 use crate::engine::name::DomainName;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -25,15 +26,17 @@ type Candidate = (usize, Vec<Condition>);
 
 /// The mapping table. Its rows are shared: a call holds the one that it began with, whatever table
 /// comes after this one.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Table {
     dialects: Vec<Dialect>,
     commands: Vec<Arc<Command>>,
     events: Vec<Arc<Event>>,
     default_dialect: usize,
     spoken: BTreeMap<DomainName, usize>,
+    #[serde(with = "crate::engine::snapshot::pairs")]
     commands_by_name: HashMap<(usize, String), Vec<Candidate>>,
     commands_by_root: HashMap<String, Vec<Candidate>>,
+    #[serde(with = "crate::engine::snapshot::pairs")]
     responses_by_name: HashMap<(usize, String), Vec<usize>>,
     events_by_name: HashMap<String, Vec<Candidate>>,
     events_by_topic: HashMap<String, Vec<Candidate>>,

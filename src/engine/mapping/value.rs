@@ -9,10 +9,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::read::DecoderReader;
 use base64::{DecodeError, Engine as _};
 use flate2::read::ZlibDecoder;
+use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
 
 /// What is done to a value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Convert {
     /// Nothing.
     Carry,

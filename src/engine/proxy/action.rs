@@ -8,6 +8,7 @@ use crate::engine::refusal::{IgnoreReason, Refusal};
 use crate::engine::store::MessageRecord;
 use crate::engine::tap::Crossing;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -50,7 +51,7 @@ pub enum Action {
 }
 
 /// A call from MQTT that its handler was never given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedOver {
     /// Its row's name.
     pub row: Arc<str>,

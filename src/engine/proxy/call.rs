@@ -5,12 +5,13 @@ use crate::engine::mapping::shape::{Side, Values};
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Received, Token};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A call that a legacy domain makes on MQTT.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct OutgoingCall {
     pub id: u64,
     /// The row that it began with.
@@ -43,7 +44,7 @@ pub(super) trait Pending {
 }
 
 /// Pending calls in their order. Nothing that is asked with each message is added up anew.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Calls<T> {
     calls: Vec<T>,
     counted: usize,
@@ -122,7 +123,7 @@ impl Pending for OutgoingCall {
 }
 
 /// Where a call to a legacy domain comes from.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Origin {
     /// From MQTT; the request itself is kept until it has been given.
     Mqtt(Option<Box<Received>>),
@@ -130,7 +131,7 @@ pub(super) enum Origin {
     Direct,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum CallStage {
     /// Waits until the handler has answered another.
     Held(Bytes),
@@ -146,7 +147,7 @@ pub(super) enum CallStage {
 }
 
 /// A call to a legacy domain.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct IncomingCall {
     pub id: u64,
     /// The row that it began with.
@@ -211,7 +212,7 @@ impl IncomingCall {
 }
 
 /// A call that was answered, for a while: one more answer is none.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RecentCall {
     pub row: Arc<Command>,
     /// Which side asked.

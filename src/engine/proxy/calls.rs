@@ -7,11 +7,12 @@ use crate::engine::mapping::shape::{Side, Values};
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Received, Token};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// All calls of one domain.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct CallBook {
     /// What it asks on MQTT.
     pub outgoing: Calls<OutgoingCall>,

@@ -9,6 +9,7 @@ use crate::engine::legacy::Kind;
 use crate::engine::limits::Limits;
 use crate::engine::refusal::Reason;
 use crate::engine::status::{Heard, Spoke, Utterance};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -35,7 +36,7 @@ const BEHIND: usize = 2 * 1024 * 1024;
 const AT_ONCE: usize = 2000;
 
 /// What comes from the channel.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LineInput {
     decoder: Decoder,
     /// How many bytes of the line that has begun an earlier run had read.
@@ -50,7 +51,7 @@ pub(super) struct LineInput {
 }
 
 /// Lines that may go round: the kernel has sent them back, and whoever sent them takes that for a message.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Echoes {
     until: Duration,
     /// The digests of those that have come.

@@ -3,14 +3,17 @@
 use crate::engine::json::{self, Object};
 use crate::engine::mapping::shape::Listed;
 use crate::engine::mapping::{Command, Table};
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
 /// More than this is no list of names.
 const MOST: usize = 4096;
 
 /// The last list of each answer that a row looks into.
-#[derive(Debug, Default)]
-pub(super) struct Lists(HashMap<Listed, HashSet<Vec<u8>>>);
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Lists(
+    #[serde(with = "crate::engine::snapshot::pairs")] HashMap<Listed, HashSet<Vec<u8>>>,
+);
 
 impl Lists {
     /// A response has come.

@@ -52,13 +52,14 @@ use bytes::Bytes;
 use calls::CallBook;
 use input::LineInput;
 use rules::Rules;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use unacked::{Sent, Unacked};
 
 /// The state machine of one channel.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Proxy {
     rules: Rules,
     input: LineInput,
@@ -76,12 +77,13 @@ pub struct Proxy {
     level: Option<usize>,
     /// Whether anybody watches what crosses.
     watched: bool,
+    #[serde(skip)]
     actions: Vec<Action>,
     counters: Counters,
 }
 
 /// Whether the domain is there, and what it says of that.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Presence {
     away_since: Option<Duration>,
     /// What `etat_domu` last said.
@@ -89,11 +91,13 @@ struct Presence {
 }
 
 /// What all proxies of a gateway share.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setting {
     /// The mapping.
+    #[serde(with = "crate::engine::snapshot::shared")]
     pub table: Arc<Table>,
     /// Who may say what to whom.
+    #[serde(with = "crate::engine::snapshot::shared")]
     pub policy: Arc<Policy>,
     /// The limits.
     pub limits: Limits,

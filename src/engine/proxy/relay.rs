@@ -11,6 +11,7 @@ use crate::engine::name::DomainName;
 use crate::engine::queue::{Purpose, QueuedLine, Way};
 use crate::engine::refusal::{IgnoreReason, Reason};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -21,7 +22,7 @@ const WHILE: Duration = Duration::from_secs(10);
 const TOLD: usize = 1024;
 
 /// What comes over the sockets.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Sockets {
     /// The lines that have begun, by the sockets that are open.
     begun: BTreeMap<DomainName, Decoder>,
@@ -54,12 +55,12 @@ impl Sockets {
 
 /// What was told everyone: the program tells it once on each socket, and so the n-th time on one is the n-th time
 /// on all.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct ToldLines {
     lines: BTreeMap<u64, ToldLine>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ToldLine {
     /// How often it was told in all, and on each socket.
     times: u64,

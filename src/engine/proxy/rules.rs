@@ -17,17 +17,21 @@ use crate::engine::publish::Received;
 use crate::engine::refusal::{Reason, of};
 use crate::engine::roster::Roster;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// No message changes anything in it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Rules {
     pub identity: Identity,
+    #[serde(with = "crate::engine::snapshot::shared")]
     pub table: Arc<Table>,
+    #[serde(with = "crate::engine::snapshot::shared")]
     pub policy: Arc<Policy>,
     pub limits: Limits,
     pub instance: Arc<str>,
     pub nonce: Arc<str>,
+    #[serde(with = "crate::engine::snapshot::shared")]
     pub roster: Arc<Roster>,
 }
 

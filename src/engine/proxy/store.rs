@@ -8,11 +8,12 @@ use crate::engine::refusal::Reason;
 use crate::engine::status::StoreUse;
 use crate::engine::store::{Data, Half, MessageRecord, OutgoingRecord};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// The store as a proxy sees it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Store {
     room: Room,
     /// When that was said.
@@ -27,7 +28,7 @@ pub(super) struct Store {
 }
 
 /// What the store has room for, in bytes, and the time by which it counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
     /// For notifications and answers.
     pub events: usize,

@@ -3,12 +3,13 @@
 use crate::engine::limits::{has_room, weight};
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Token};
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A publish that the broker has not acknowledged.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Sent {
     /// The row's name, if a row has it still.
     pub row: Option<Arc<str>>,
@@ -25,7 +26,7 @@ pub(super) struct Sent {
 }
 
 /// All of them.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Unacked {
     /// How much they may weigh.
     limit: usize,

@@ -16,6 +16,7 @@ use super::publish::Publish;
 use super::refusal::{Counters, IgnoreReason, Refusal};
 use super::session::Settings;
 use super::status::{About, Memory, Process, State};
+use super::tap::Crossing;
 use broker::Known;
 use bytes::Bytes;
 use pumps::Path;
@@ -125,7 +126,7 @@ impl Rehearsal {
             has_store: false,
             about: About {
                 instance: setting.instance.to_string(),
-                version: env!("CARGO_PKG_VERSION"),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
                 mappings: Vec::new(),
                 memory_error: None,
                 store_error: None,
@@ -175,6 +176,26 @@ impl Rehearsal {
     #[must_use]
     pub fn held(&self) -> usize {
         self.gateway.held()
+    }
+
+    /// What crosses is kept from now on.
+    pub fn watch(&mut self) {
+        self.gateway.watch(true);
+    }
+
+    /// What has crossed since this was last called.
+    pub fn take_crossings(&mut self) -> Vec<Crossing> {
+        self.gateway.take_crossings()
+    }
+
+    /// What the gateway is told and does is recorded from now on; see [`Gateway::take_recorded`].
+    pub fn set_recorded(&mut self) {
+        self.gateway.set_recorded(true);
+    }
+
+    /// What was recorded since this was last called.
+    pub fn take_recorded(&mut self) -> Vec<String> {
+        self.gateway.take_recorded()
     }
 
     /// From now on another mapping and other limits hold.

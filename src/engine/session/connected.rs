@@ -8,13 +8,14 @@ use super::{
 use super::{keep_alive, whole_seconds};
 use crate::engine::publish::{Publish, Qos};
 use crate::engine::refusal::Reason;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How many filters one packet carries: it must fit the broker's largest.
 const FILTERS: usize = 32;
 
 /// A connection that the broker has accepted.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Connected {
     pub since: Duration,
     /// Whether everything about subscriptions has been acknowledged.
@@ -37,7 +38,7 @@ pub(super) struct Connected {
 }
 
 /// A packet about subscriptions that has no answer yet: there is one at a time.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Asked {
     Nothing,
     Subscribe(u16, Vec<String>),

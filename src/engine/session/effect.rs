@@ -6,10 +6,11 @@ use super::settings::{Filter, Will};
 use crate::engine::password::Credentials;
 use crate::engine::publish::{Publish, Qos, Received, Token};
 use crate::engine::refusal::Reason;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// What is to be done, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionEffect {
     /// Open a connection to the broker, and send this CONNECT.
     Dial(Box<ConnectPacket>),
@@ -30,7 +31,7 @@ pub enum SessionEffect {
 }
 
 /// A CONNECT.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectPacket {
     /// The client id.
     pub client_id: String,
@@ -49,7 +50,7 @@ pub struct ConnectPacket {
 }
 
 /// A packet to the broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Packet {
     /// SUBSCRIBE.
     Subscribe {
@@ -91,7 +92,7 @@ pub enum Packet {
 }
 
 /// A CONNACK that accepts the connection: what the broker can do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connack {
     /// Whether the broker has kept the session.
     pub session_present: bool,
@@ -125,7 +126,7 @@ impl Default for Connack {
 }
 
 /// Why a connection is lost, or could not be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Cause {
     /// Nobody answers where the broker should be.
     #[error("{0}")]
@@ -149,7 +150,7 @@ pub enum Cause {
 
 /// Names one received message for its acknowledgement. Worthless once its connection is gone: the
 /// broker sends the message again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Delivery {
     /// The number of the connection that it came over.
     pub(super) connection: u64,
@@ -175,7 +176,7 @@ impl Delivery {
 }
 
 /// What has happened to a session's connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionInput {
     /// The broker has accepted it.
     Connected(Box<Connack>),
@@ -198,7 +199,7 @@ pub enum SessionInput {
 }
 
 /// What a session tells its owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionEvent {
     /// Connected, subscriptions acknowledged; the outbox flows. Messages that the broker had kept
     /// for the session may have come before this. It comes again when other subscriptions were wanted

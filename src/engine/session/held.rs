@@ -5,11 +5,12 @@
 //! nobody wants any more.
 
 use super::{Phase, Session, SessionEffect};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The topic filters that the broker's session may have.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Held {
     pub by_broker: BTreeSet<String>,
     on_disk: BTreeSet<String>,

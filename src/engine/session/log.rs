@@ -1,9 +1,10 @@
 //! What the log says of a session: each reason for having no broker once, and how often it came again.
 
 use crate::engine::name::DomainName;
+use serde::{Deserialize, Serialize};
 
 /// What was logged last of a session.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct SessionLog {
     /// Whose it is; the gateway's own, if nobody's.
     domain: Option<DomainName>,

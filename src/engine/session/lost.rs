@@ -4,10 +4,11 @@ use super::code::{self, NO_QOS, NO_RETAIN, TAKEN_OVER};
 use super::{Cause, Phase, Session, SessionEffect, SessionEvent, Settings};
 use crate::engine::backoff::{End, How, has_lasted};
 use crate::engine::publish::Qos;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A reason, and how often it has come in a row.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Repeated {
     why: String,
     times: u64,

@@ -36,6 +36,7 @@ use super::publish::{Publish, Qos, Received, Token};
 use connected::Connected;
 use held::Held;
 use outbox::Outbox;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 const LATE: Duration = Duration::from_secs(1);
 
 /// One session.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Session {
     settings: Settings,
     held: Held,
@@ -62,7 +63,7 @@ pub struct Session {
     events: VecDeque<SessionEvent>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Phase {
     Offline { until: Duration },
     Dialling { since: Duration },
@@ -71,7 +72,7 @@ enum Phase {
 }
 
 /// What a broker takes of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Takes {
     qos: Qos,
     retain: bool,

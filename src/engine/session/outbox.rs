@@ -5,6 +5,7 @@
 //! ```
 
 use crate::engine::publish::{Publish, Qos, Token};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 ///
 /// Each keeps its place until it leaves. A loss puts what was in flight back to its place; if the broker
 /// has kept the session, it goes out again under its packet id and as a repeat (MQTT 5, 4.4).
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Outbox {
     entries: BTreeMap<u64, Queued>,
     places: HashMap<Token, u64>,
@@ -38,7 +39,7 @@ pub(super) struct Outbox {
     bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Queued {
     publish: Publish,
     /// When nobody wants it any more.

@@ -3,6 +3,7 @@
 use crate::engine::password::Credentials;
 use crate::engine::subscriptions;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 pub const WINDOW: u16 = 100;
 
 /// One subscription: QoS 1, the retain flag as published.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// The topic filter.
     pub topic: String,
@@ -22,7 +23,7 @@ pub struct Filter {
 }
 
 /// When a subscription brings what the broker has retained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Replay {
     /// Never: what is said was so once.
     Never,
@@ -67,7 +68,7 @@ impl Filter {
 }
 
 /// What the broker publishes (QoS 1) when the session ends without a DISCONNECT.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Will {
     /// Where to.
     pub topic: String,
@@ -78,7 +79,7 @@ pub struct Will {
 }
 
 /// Everything that a session must know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settings {
     /// The client id, under which the broker keeps the session.
     pub client_id: String,

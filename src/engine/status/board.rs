@@ -6,7 +6,7 @@ use super::{Process, Report, State};
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Qos, Token};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const STATE: u64 = 1 << 62;
 const CLEARED: u64 = STATE + (1 << 61);
 
 /// A mapping file as it was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappingFile {
     /// Its path, as the configuration and its own place make it.
     pub file: String,
@@ -32,12 +32,12 @@ pub struct MappingFile {
 }
 
 /// What does not change while the gateway runs, but for a reload.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct About {
     /// `instance`
     pub instance: String,
     /// The program's version.
-    pub version: &'static str,
+    pub version: String,
     /// The mapping files.
     pub mappings: Vec<MappingFile>,
     /// Why what was heard is not remembered beyond the gateway's end, if it is not.
@@ -58,7 +58,7 @@ pub enum Reloaded {
 }
 
 /// The board. It publishes while it is [`Board::connected`], everything at its beginning.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Board {
     about: About,
     since: String,
@@ -80,6 +80,12 @@ pub struct Board {
 }
 
 impl Board {
+    /// The files that the mapping was made of.
+    #[must_use]
+    pub fn mappings(&self) -> &[MappingFile] {
+        &self.about.mappings
+    }
+
     /// The board of a gateway that starts.
     #[must_use]
     pub fn new(about: About, now: Now) -> Self {

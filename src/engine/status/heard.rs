@@ -57,7 +57,7 @@ impl From<Kind> for Spoke {
 }
 
 /// What was heard under one name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Utterance {
     /// The kind of message.
     pub spoke: Spoke,
@@ -70,7 +70,7 @@ pub struct Utterance {
 }
 
 /// What was heard on a channel since it was last asked. It holds so many names, `NAMES`, and one more.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Heard {
     here: bool,
     utterances: Vec<Utterance>,

@@ -4,6 +4,7 @@ use super::record::FORMAT;
 use super::{History, Seen, SeenRecord, State, Traffic, Utterance};
 use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -22,7 +23,7 @@ const DOMAINS: usize = 1024;
 const NAMES: usize = 128;
 
 /// The memory of a gateway that runs.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Memory {
     run: Arc<str>,
     watching_since: String,

@@ -23,11 +23,11 @@ pub use record::{Quiet, Readiness, Seen, SeenRecord};
 pub use reporter::{Carries, Reporter, View};
 
 use super::refusal::Counters;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 
 /// What a channel is doing. The names do not change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Its channel is not there.
@@ -95,14 +95,15 @@ impl State {
 }
 
 /// What has become of a domain's own connections that the broker has lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Losses {
     /// How many have gone on by another one, and the domain noticed nothing.
     pub healed: u64,
     /// How many the domain was told of.
     pub told: u64,
     /// Why it was told last.
-    pub why: Option<&'static str>,
+    #[serde(with = "crate::engine::snapshot::word")]
+    pub why: Option<crate::engine::snapshot::Word>,
     /// How many packets were said again.
     pub repeated: u64,
     /// How many subscriptions were made again.

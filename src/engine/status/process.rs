@@ -26,7 +26,7 @@ impl fmt::Display for Process {
 }
 
 /// Another gateway of this name.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Other {
     pub process: Process,
     /// When it counts as gone.

@@ -3,6 +3,7 @@
 
 use super::{Losses, Report, State, StoreUse, Utterance};
 use crate::engine::refusal::Counters;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long figures may wait to be reported.
@@ -51,7 +52,7 @@ pub struct View<'v> {
     pub losses: Losses,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Contest {
     No,
     Yes,
@@ -60,7 +61,7 @@ enum Contest {
 }
 
 /// What was last reported.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Told {
     state: State,
     cause: Option<String>,
@@ -73,7 +74,7 @@ struct Told {
 }
 
 /// Decides when a channel reports.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Reporter {
     contest: Contest,
     told: Option<Told>,

@@ -6,6 +6,7 @@ use crate::engine::clock::Now;
 use crate::engine::name::DomainName;
 use crate::engine::publish::Token;
 use crate::engine::refusal::Counters;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +18,7 @@ const NEVER_HEARD: &str = "connected and never heard: nobody there has had anyth
 const NO_PORT: &str = "not open: there is no port of this name yet, or the gateway has ended";
 
 /// What is known of it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StatusRow {
     pub token: Token,
     pub state: State,

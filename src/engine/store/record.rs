@@ -1,8 +1,9 @@
-//! The records.
+//! The records. What is their content stands after what is JSON in a log, and within it in a recording.
 
 use crate::engine::mapping::shape::Values;
 use crate::engine::name::DomainName;
 use crate::engine::publish::{Publish, Qos, Token};
+use crate::engine::snapshot;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -84,7 +85,7 @@ pub struct MessageRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<OutgoingRecord>,
     /// What it says.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "snapshot::is_not_written", with = "snapshot::bytes")]
     pub payload: Bytes,
 }
 
@@ -147,7 +148,7 @@ pub struct IncomingRecord {
     /// The request's first bytes.
     pub head: String,
     /// The command, if the domain has not been given it.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "snapshot::is_not_written", with = "snapshot::bytes")]
     pub line: Bytes,
 }
 
@@ -175,7 +176,7 @@ pub struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
     /// What the domain does not have of it; empty for a call's, which has it.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "snapshot::is_not_written", with = "snapshot::bytes")]
     pub line: Bytes,
 }
 
@@ -203,7 +204,7 @@ pub struct Half {
     /// It is too long: what comes of it is skipped.
     pub skipped: bool,
     /// What has come of it.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "snapshot::is_not_written", with = "snapshot::bytes")]
     pub bytes: Bytes,
 }
 

@@ -1,6 +1,7 @@
 //! When a domain that comes over to MQTT has made its subscriptions: before that, a request to it would
 //! reach whoever watches everything, and nobody who carries it out.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long nothing more is subscribed to after a SUBACK. The system's libraries send one SUBSCRIBE for
@@ -13,7 +14,7 @@ const CONNACK: u8 = 0x20;
 const SUBACK: u8 = 0x90;
 
 /// Follows one domain.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Arrival {
     there: bool,
     /// When it is there, if it subscribes to nothing more.

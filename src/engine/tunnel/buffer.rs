@@ -4,9 +4,10 @@
 use super::connect::{FIRST, Found, find, is_sound};
 use crate::engine::steps;
 use bytes::{Buf as _, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a channel.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Buffer {
     bytes: BytesMut,
     /// No CONNECT begins in so many of the first bytes: they were looked at already.

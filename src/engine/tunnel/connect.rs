@@ -6,6 +6,7 @@ use crate::engine::name::DomainName;
 use crate::engine::password::Password;
 use crate::engine::steps;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -16,7 +17,7 @@ pub const LARGEST: usize = 512 * 1024;
 pub const FIRST: u8 = 0x10;
 
 /// The version of the protocol, as far as answers differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Version {
     /// MQTT 3.1 and 3.1.1.
     V3,
@@ -33,7 +34,7 @@ const PASSWORD: u8 = 0x40;
 const USER_NAME: u8 = 0x80;
 
 /// A whole CONNECT.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connect {
     /// Its bytes.
     pub packet: Bytes,

@@ -7,6 +7,7 @@ use super::packets::{DISCONNECT, Packets, may_be_a_clients};
 use crate::engine::bucket::Bucket;
 use crate::engine::steps;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// After so long without a byte, a packet that is not complete may have been left by its writer: see
@@ -33,7 +34,7 @@ pub enum Piece {
     Skipped(usize),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Carrying {
     /// Lines for ever.
     Lines,
@@ -49,7 +50,7 @@ enum Carrying {
     Mqtt(Packets),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Begun {
     Not,
     Unsure,
@@ -57,7 +58,7 @@ enum Begun {
 }
 
 /// Tells what a channel carries, however its bytes are cut.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Detector {
     mode: Carrying,
     buffer: Buffer,

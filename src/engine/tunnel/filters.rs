@@ -4,6 +4,7 @@ use super::packet::{
     self, FAILED, SUBSCRIBE, SUBSCRIPTION_ID, after_properties, field, length, properties,
     push_field, push_length,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How many bytes of filters are remembered, each with what it costs beside.
@@ -15,14 +16,15 @@ const RETAIN_HANDLING: u8 = 0x30;
 const ONLY_NEW: u8 = 0x10;
 
 /// The subscriptions of one session.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Filters {
+    #[serde(with = "crate::engine::snapshot::pairs")]
     all: BTreeMap<Box<[u8]>, Granted>,
     held: usize,
 }
 
 /// One of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Granted {
     /// What was asked for: the QoS, and in MQTT 5 how it is to be delivered.
     options: u8,

@@ -11,6 +11,7 @@ use crate::engine::backoff::Backoff;
 use crate::engine::name::DomainName;
 use crate::engine::status::Losses;
 use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) const BUSY: u8 = 0x89;
 
 /// What it takes to go on.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Heal {
     pub limit: Duration,
     pub backoff: Backoff,
@@ -48,11 +49,11 @@ pub(super) struct Heal {
 }
 
 /// What a CONNACK says beside yes: the limits that the domain keeps to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Terms(Vec<(u8, Box<[u8]>)>);
 
 /// The broker is away.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Away {
     pub since: Duration,
     pub stage: Stage,
@@ -60,7 +61,7 @@ pub(super) struct Away {
     pub subscribed: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Stage {
     /// It is tried again then.
     Waiting(Duration),

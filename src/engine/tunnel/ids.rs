@@ -1,10 +1,11 @@
 //! Whose a client id on the broker is: whoever connects with it takes over the session that is there.
 
 use crate::engine::name::{DomainName, GATEWAYS};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The client ids that a gateway knows of.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Ids {
     /// Every domain that is known of. Its name is its client id, whether it is there or not.
     domains: BTreeSet<DomainName>,

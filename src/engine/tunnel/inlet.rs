@@ -3,12 +3,13 @@
 use super::packet::{self, PUBLISH, PublishPacket, kind};
 use super::packets::Packets;
 use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
 
 /// A packet of so many bytes is taken whole, however little room there is.
 const SHORT: usize = 1024;
 
 /// What the broker says.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Inlet {
     place: Packets,
     /// The packet that is coming, as far as it is here.
@@ -17,7 +18,7 @@ pub(super) struct Inlet {
 }
 
 /// What becomes of the packet that is coming.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) enum Flow {
     /// It is taken whole.
     #[default]

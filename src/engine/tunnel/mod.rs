@@ -13,7 +13,7 @@ pub mod ids;
 mod inlet;
 mod order;
 mod outlet;
-mod packet;
+pub(in crate::engine) mod packet;
 pub mod packets;
 mod replica;
 
@@ -30,11 +30,12 @@ use ids::Ids;
 use inlet::Inlet;
 pub use order::{Healing, Order};
 use outlet::Outlet;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
 /// The connection to the broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Broker {
     /// There is none before the domain's next CONNECT.
     Gone,
@@ -43,6 +44,7 @@ enum Broker {
 }
 
 /// The state machine of one tunnel: bytes of a channel and of a broker in, bytes for both out.
+#[derive(Serialize, Deserialize)]
 pub struct Tunnel {
     name: DomainName,
     /// What the gateway has for the domain to log in with.
@@ -79,6 +81,7 @@ pub struct Tunnel {
     dropped: u64,
     /// Messages of the domain's.
     published: u64,
+    #[serde(skip)]
     orders: Vec<Order>,
 }
 

@@ -4,13 +4,14 @@
 use super::packet::{self, PUBLISH, PublishPacket, kind};
 use super::packets::Packets;
 use bytes::{Buf as _, BytesMut};
+use serde::{Deserialize, Serialize};
 
 /// A packet that is no PUBLISH, and no longer than this, waits until it is whole: something may have to be
 /// changed in it.
 const SHORT: usize = 1024;
 
 /// What waits for the broker.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Outlet {
     bytes: BytesMut,
     /// So many of them are written.
@@ -29,7 +30,7 @@ pub(super) struct Outlet {
     between: BytesMut,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Torn {
     what: Long,
     /// So many of its bytes are not written yet.
@@ -37,7 +38,7 @@ struct Torn {
 }
 
 /// A packet that was not kept to its end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) enum Long {
     Publish(PublishPacket),
     Other(u8),

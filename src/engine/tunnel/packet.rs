@@ -1,8 +1,10 @@
 //! What is read of a packet beyond where it ends (MQTT 5, 2 and 3).
 
 use crate::engine::steps;
+use serde::{Deserialize, Serialize};
 
 /// Kinds of packets: the upper half of their first byte.
+pub const CONNECT: u8 = 0x10;
 pub const CONNACK: u8 = 0x20;
 pub const PUBLISH: u8 = 0x30;
 pub const PUBACK: u8 = 0x40;
@@ -90,7 +92,7 @@ pub fn mark_repeated(packet: &mut [u8]) {
 }
 
 /// The head of a PUBLISH.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishPacket {
     pub qos: u8,
     pub repeated: bool,

@@ -1,17 +1,18 @@
 //! Where MQTT packets begin and end, and nothing more of them (MQTT 5, 2.1).
 
 use crate::engine::steps;
+use serde::{Deserialize, Serialize};
 
 /// The first byte of a DISCONNECT.
 pub const DISCONNECT: u8 = 0xE0;
 
 /// Follows a stream of packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Packets {
     place: PacketPlace,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 enum PacketPlace {
     /// Between two packets.
     #[default]

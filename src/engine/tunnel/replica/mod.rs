@@ -7,6 +7,7 @@ mod told;
 
 use super::filters::Filters;
 use super::packet::{PINGRESP, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, acknowledgement};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How many packets of each side are followed at once: brokers begin with 20.
@@ -50,7 +51,7 @@ impl Passage {
 }
 
 /// A packet that the domain has said and the broker has not acknowledged to the end.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct SaidPacket {
     order: u64,
     /// `None`: there was no room for it.
@@ -59,7 +60,7 @@ struct SaidPacket {
 }
 
 /// How far it has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum SaidStage {
     Sent,
     /// The domain has its PUBREC, and may have answered.
@@ -73,7 +74,7 @@ enum SaidStage {
 }
 
 /// A message that the domain was given and has not acknowledged to the end.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Given {
     /// The broker's identifier; `None`: the broker has forgotten it.
     broker: Option<u16>,
@@ -81,7 +82,7 @@ struct Given {
 }
 
 /// What was said of it last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum GivenStep {
     Given,
     /// PUBREC, by the domain.
@@ -93,7 +94,7 @@ enum GivenStep {
 }
 
 /// The copy.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Replica {
     is_five: bool,
     said: BTreeMap<u16, SaidPacket>,
@@ -107,7 +108,8 @@ pub(super) struct Replica {
     /// Bytes of packets.
     bytes: usize,
     /// Why this connection cannot be followed to its end.
-    blind: Option<&'static str>,
+    #[serde(with = "crate::engine::snapshot::word")]
+    blind: Option<crate::engine::snapshot::Word>,
     /// The domain has subscribed to something on its connection.
     pub subscribes: bool,
     /// There was a connection before this one, of which the domain does not know.
