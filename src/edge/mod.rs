@@ -37,6 +37,7 @@ pub mod session;
 pub mod signals;
 mod stderr;
 pub mod store;
+mod suspended;
 mod taps;
 mod tls;
 pub mod watch;

@@ -16,6 +16,7 @@ use super::reload::Reload;
 use super::secrets;
 use super::session::{ReadRoom, load};
 use super::store::StoreFolder;
+use super::suspended;
 use super::watch::{Change, Watch};
 use crate::config::{Channel, Config, domain_of};
 use crate::engine::gateway::{Gateway, Parts, Pump};
@@ -108,6 +109,10 @@ pub async fn run(mut config: Config, log: Log, confined: Confined) -> Result<(),
         held: state_dir.as_deref().map(load).unwrap_or_default(),
         knows_sessions: fresh,
         has_store: store.is_some(),
+        suspended: match (&state_dir, &store) {
+            (Some(folder), Some(_)) => suspended::take(folder, setting.limits.heal, clock.now()),
+            _ => BTreeMap::new(),
+        },
         about,
         memory,
         remembers: saver.is_some(),
@@ -420,6 +425,11 @@ impl Gate {
         }
         engine.tell(None, Gateway::finish_own_session);
         let notices_left = own.await.unwrap_or(0);
+        if let (Some(text), _) = engine.tell(None, Gateway::take_suspended)
+            && let Some(folder) = &self.shared.state_dir
+        {
+            suspended::keep(folder, &text);
+        }
         let (counters, left) = engine.ask(|gateway| (gateway.ledger().0, gateway.left_behind()));
         tracing::info!(left, notices_left, %counters, "passerelle has ended");
     }

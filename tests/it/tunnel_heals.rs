@@ -6,6 +6,7 @@ use crate::peers::{
     Broker, Dialect, Disks, Dom0, Gateway, Hello, Missing, MqttPeer, MqttServer, RawMqtt,
 };
 use crate::setting::{Ended, Outcome, setting, setting_of, setting_with, until};
+use crate::store::STORE;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -37,6 +38,84 @@ async fn echo(port: &mut RawMqtt, qos: u8, text: &str) -> Outcome<()> {
     Ok(())
 }
 
+/// It publishes with each quality of service.
+async fn say(port: &mut RawMqtt, level: u8, text: &str) -> Result<(), Missing> {
+    for (qos, id) in [(0, 0), (1, 7), (2, 8)] {
+        port.write(&publish(level, qos, id, "to/me", text.as_bytes())).await?;
+    }
+    Ok(())
+}
+
+/// A session lives through the gateway's ends, with the broker there and without.
+async fn lives_on(setting: &mut Dom0, level: u8, resume: bool) -> Outcome {
+    let console = setting.console("vm-any").await?;
+    let mut port = RawMqtt::open(console.port()).await?;
+    let id = format!("any-{level}-{resume}");
+    let will = Some(("dead", id.as_str()));
+    let socket = setting.broker.socket();
+    let mut observer = MqttPeer::connect(&socket, "observer", &["dead"]).await?;
+    port.hello(&Hello { level, id: &id, resume, will, keep_alive: 60, ..Hello::default() }).await?;
+    port.write(&subscribe(level, 1, "to/me", 2)).await?;
+    port.expect(0x90).await?;
+    for round in 0..4_u8 {
+        let text = format!("{level} {resume} {round}");
+        let without_broker = round % 2 == 1;
+        if without_broker {
+            setting.broker.kill().await?;
+            say(&mut port, level, &text).await?;
+            // Then the gateway has them: what is on its way when it ends is lost, as on Xen.
+            port.write(&PING).await?;
+            port.expect(0xD0).await?;
+        }
+        setting.gateway.terminate()?;
+        setting.gateway.ended().await?;
+        console.disconnected().await?;
+        if without_broker {
+            setting.broker.run().await?;
+            observer.connected(true).await?;
+        }
+        setting.gateway.run()?;
+        if !without_broker {
+            // So is what it says while nobody is at its console.
+            console.connected().await?;
+            say(&mut port, level, &text).await?;
+        }
+        assert_eq!(port.expect(0x40).await?[..2], [0, 7]);
+        assert_eq!(port.expect(0x50).await?[..2], [0, 8]);
+        port.write(&packet(0x62, &[0, 8])).await?;
+        port.expect(0x70).await?;
+        for qos in 0..3 {
+            echo(&mut port, qos, &text).await?;
+        }
+        port.ping().await?;
+    }
+    let others: Vec<u8> = port
+        .unexpected()
+        .into_iter()
+        .filter(|first| !matches!(first, 0x3A | 0x32 | 0x34))
+        .collect();
+    assert!(others.is_empty(), "{others:x?}: a second CONNACK, or a second SUBACK");
+    // Nobody was told that it is dead, and its will is still that of its CONNECT.
+    drop(port);
+    let mut port = RawMqtt::open(console.port()).await?;
+    port.hello(&Hello { level, id: &id, ..Hello::default() }).await?;
+    Ok(observer.expect("the will", |m| m.topic == "dead").await.map(drop)?)
+}
+
+#[tokio::test]
+async fn a_domain_notices_nothing_of_a_restart_of_the_gateway() -> Outcome {
+    for level in LEVELS {
+        for resume in [false, true] {
+            let broker = Broker::start_with(Persistence::Kept, "").await?;
+            let mut setting = setting_with(broker, |gateway| gateway.with(STORE)).await?;
+            lives_on(&mut setting, level, resume).await?;
+            let log = setting.gateway.log();
+            assert!(!log.contains("ERROR"), "{log}");
+        }
+    }
+    Ok(())
+}
+
 /// A session lives through the broker's deaths.
 async fn lives(setting: &mut Dom0, level: u8, resume: bool) -> Outcome {
     let console = setting.console("vm-any").await?;
@@ -52,9 +131,7 @@ async fn lives(setting: &mut Dom0, level: u8, resume: bool) -> Outcome {
         // It is answered, and so it has nothing to complain about.
         port.write(&PING).await?;
         port.expect(0xD0).await?;
-        port.write(&publish(level, 0, 0, "to/me", text.as_bytes())).await?;
-        port.write(&publish(level, 1, 7, "to/me", text.as_bytes())).await?;
-        port.write(&publish(level, 2, 8, "to/me", text.as_bytes())).await?;
+        say(&mut port, level, &text).await?;
         assert!(port.unexpected().is_empty(), "nobody has taken it yet");
         setting.broker.run().await?;
         assert_eq!(port.expect(0x40).await?[..2], [0, 7]);

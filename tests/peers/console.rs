@@ -56,6 +56,15 @@ impl Console {
         }
     }
 
+    /// Waits until no gateway is connected.
+    pub async fn disconnected(&self) -> Result<(), Missing> {
+        let mut state = self.connected.subscribe();
+        match tokio::time::timeout(DEADLINE, state.wait_for(|now| !*now)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Missing::new("somebody stays at the console")),
+        }
+    }
+
     /// The whole domain goes away.
     pub async fn stop(&mut self) -> Result<(), Missing> {
         if let Some(backend) = self.backend.take() {

@@ -18,7 +18,7 @@ impl DomainPump {
         let until = Instant::now() + self.shared.farewell;
         if let Some(channel) = self.port.take() {
             drain(&channel, self.shared.farewell).await;
-            if self.journal.is_some() && !on_mqtt {
+            if (self.journal.is_some() && !on_mqtt) || self.ask(Gateway::is_suspended) {
                 // What the domain has said and nobody has read yet is for the next run.
                 let rest = read_rest(&channel, REST);
                 self.tell(|gateway, name, now| gateway.received_last(name, &rest, now));

@@ -139,6 +139,14 @@ impl Domain {
         }
     }
 
+    /// The tunnel, while its own MQTT goes through.
+    pub fn tunnel(&self) -> Option<&Tunnel> {
+        match &self.mode {
+            Mode::Mqtt(tunnel) => Some(tunnel),
+            Mode::Gone | Mode::Legacy(_) | Mode::Leaving(_) => None,
+        }
+    }
+
     /// The proxy, while there is one.
     pub fn proxy(&self) -> Option<&Proxy> {
         match &self.mode {

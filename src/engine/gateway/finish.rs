@@ -38,10 +38,13 @@ impl Gateway {
         }
         if let Mode::Mqtt(tunnel) = &mut domain.mode
             && !tunnel.waits_for_connect()
+            && !tunnel.is_suspended()
             && (tunnel.is_healing() || tunnel.to_broker().is_none())
         {
-            // The domain is told, if it can be.
-            tunnel.gateway_ends();
+            if !(self.has_store && tunnel.suspend(now.monotonic)) {
+                // The domain is told, if it can be.
+                tunnel.gateway_ends();
+            }
             self.run(name, now);
         }
         if let Some(domain) = self.domains.get_mut(name) {
@@ -56,6 +59,10 @@ impl Gateway {
             bytes: Bytes::copy_from_slice(bytes),
         });
         use crate::engine::tunnel::detector::Piece;
+        if let Some(Mode::Mqtt(tunnel)) = self.domains.get_mut(name).map(|domain| &mut domain.mode)
+        {
+            return tunnel.receive(bytes, &mut self.ids, now.monotonic);
+        }
         self.only_with(name, now, |domain| {
             if let Mode::Legacy(legacy) = &mut domain.mode {
                 legacy.detector.push(bytes, now.monotonic);
@@ -104,6 +111,13 @@ impl Gateway {
             self.gone.add(proxy.counters());
         }
         self.held -= domain.held;
+        if let Mode::Mqtt(mut tunnel) = domain.mode
+            && self.has_store
+            && tunnel.suspend(now.monotonic)
+        {
+            tracing::info!(domain = %name, "its connection to the broker is kept for the next run");
+            self.suspended.insert(name.clone(), *tunnel);
+        }
         self.effects.forget(&Pump::Domain(name.clone()));
         self.new_roster();
         self.left_behind += left;
@@ -163,6 +177,9 @@ fn is_through(domain: &Domain) -> bool {
         Mode::Legacy(legacy) => {
             domain.unacknowledged().0 == 0 && (!open || legacy.proxy.chunk().is_none())
         }
-        Mode::Mqtt(tunnel) => tunnel.waits_for_connect() && (!open || tunnel.to_domain().is_none()),
+        Mode::Mqtt(tunnel) => {
+            let rests = tunnel.waits_for_connect() || tunnel.is_suspended();
+            rests && (!open || tunnel.to_domain().is_none())
+        }
     }
 }

@@ -6,7 +6,6 @@ use super::{Effect, Gateway, OpenError, Pump};
 use crate::engine::clock::Now;
 use crate::engine::identity::Identity;
 use crate::engine::name::DomainName;
-use crate::engine::tunnel::detector::Detector;
 use bytes::Bytes;
 
 impl Gateway {
@@ -43,13 +42,11 @@ impl Gateway {
         if self.logins.lacks(&name) {
             tracing::warn!(domain = %name, help = "add a line for it, and reload", "there is no password for it in `broker.passwords`");
         }
-        let on_mqtt = self.on_mqtt.remove(&name);
-        if on_mqtt {
-            // Until it says something else, no line is written into what may be MQTT.
-            domain.mode = Mode::Mqtt(Box::new(self.tunnel(&name, Detector::mqtt())));
+        self.ids.know([name.clone()]);
+        if let Some(tunnel) = self.tunnel_of_before(&name, now) {
+            domain.mode = Mode::Mqtt(Box::new(tunnel));
         }
         domain.channel.appeared();
-        self.ids.know([name.clone()]);
         self.domains.insert(name.clone(), domain);
         self.effects.push(&Pump::Domain(name.clone()), Effect::Open);
         self.become_legacy_if_gone(&name, now);

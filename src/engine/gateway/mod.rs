@@ -21,6 +21,7 @@ mod relay;
 mod share;
 mod skipped;
 mod stored;
+mod suspended;
 mod watch;
 
 pub use channel::OpenError;
@@ -30,6 +31,7 @@ pub use recording::{Difference, FORMAT, GatewayInput, Recorded, Sum};
 pub use relay::STRANGERS;
 pub use share::CHUNK;
 pub use stored::Restored;
+pub use suspended::Suspended;
 
 use super::clock::Now;
 use super::hub::Hub;
@@ -82,6 +84,8 @@ pub struct Parts {
     pub knows_sessions: bool,
     /// Whether there is a store on disk.
     pub has_store: bool,
+    /// Domains on MQTT, as the last run has left them; see [`Suspended`].
+    pub suspended: BTreeMap<DomainName, Tunnel>,
     /// What the status says of the gateway.
     pub about: About,
     /// Who has spoken legacy until when.
@@ -143,6 +147,8 @@ pub struct Gateway {
     ids: Ids,
     /// Domains that spoke MQTT to an earlier run, and have not been seen in this one.
     on_mqtt: BTreeSet<DomainName>,
+    /// Those whose connections go on: of the last run, until they are seen, and for the next one.
+    suspended: BTreeMap<DomainName, Tunnel>,
     /// Who spoke last that does not say very much, and when.
     spoken: Option<(DomainName, Duration)>,
     /// How many bytes all domains hold, and the most that each may while that is too much.
@@ -202,6 +208,7 @@ impl Gateway {
             user: parts.user,
             knows_sessions: parts.knows_sessions,
             has_store: parts.has_store,
+            suspended: parts.suspended,
             setting,
             logins,
             session,

@@ -124,6 +124,7 @@ impl Rehearsal {
             held: BTreeMap::new(),
             knows_sessions: false,
             has_store: false,
+            suspended: BTreeMap::new(),
             about: About {
                 instance: setting.instance.to_string(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),

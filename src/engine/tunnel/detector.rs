@@ -120,6 +120,12 @@ impl Detector {
         Self { connects: self.connects.clone(), ..next }
     }
 
+    /// Its time begins anew: that of another run of the gateway.
+    pub fn begin_time(&mut self, now: Duration) {
+        self.last = now;
+        self.connects = Bucket::new(CONNECTS.0, CONNECTS.1);
+    }
+
     /// Until when nothing more is to be read, nor made of what has come: there were too many CONNECTs.
     #[must_use]
     pub fn waits_until(&self, now: Duration) -> Option<Duration> {

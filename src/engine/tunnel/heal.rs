@@ -74,7 +74,7 @@ pub(super) enum Stage {
 }
 
 /// Sets domains apart, and is the same each time.
-fn seed(name: &DomainName) -> u64 {
+pub(super) fn seed(name: &DomainName) -> u64 {
     let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
     name.as_str().bytes().fold(0xCBF2_9CE4_8422_2325, mix)
 }
@@ -114,6 +114,14 @@ impl Heal {
         (self.since, self.heard) = (now, now);
         self.end_of_connection();
         self.terms = None;
+    }
+
+    /// Another run of the gateway goes on, as from a loss of the broker.
+    pub fn resume(&mut self, backoff: Backoff, now: Duration) {
+        (self.backoff, self.losses) = (backoff, Losses::default());
+        (self.heard, self.since) = (now, now);
+        let (stage, repeated, subscribed) = (Stage::Waiting(now), 0, 0);
+        self.away = Some(Away { since: now, stage, repeated, subscribed });
     }
 
     /// The domain's connection is over.

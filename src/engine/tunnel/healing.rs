@@ -25,7 +25,7 @@ impl Tunnel {
     }
 
     /// Why the connection cannot be taken up by another one. `Ok`: it can.
-    fn may_heal(&self) -> Result<(), &'static str> {
+    pub(super) fn may_heal(&self) -> Result<(), &'static str> {
         if !self.inlet.is_at_boundary() {
             return Err("a message to it was too long to be kept, and only a part of it has come");
         }
@@ -84,7 +84,7 @@ impl Tunnel {
     }
 
     /// Everything is as it was when the last whole packet had gone either way.
-    fn rewind(&mut self) {
+    pub(super) fn rewind(&mut self) {
         let pings = self.heal.replica.take_pings();
         self.inlet = Inlet::default();
         self.say(&pings);
@@ -252,7 +252,7 @@ impl Tunnel {
     }
 
     /// The domain has to be told.
-    fn fail(&mut self, why: &'static str) {
+    pub(super) fn fail(&mut self, why: &'static str) {
         self.heal.losses.add(&Losses { told: 1, why: Some(why), ..Losses::default() });
         self.orders.push(Order::Healing(Healing::Failed(why)));
         if self.broker != Broker::Gone {

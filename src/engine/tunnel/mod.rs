@@ -16,6 +16,7 @@ mod outlet;
 pub(in crate::engine) mod packet;
 pub mod packets;
 mod replica;
+mod suspended;
 
 use super::name::DomainName;
 use super::password::Password;

@@ -190,6 +190,11 @@ impl Outlet {
         self.advance(self.written);
     }
 
+    /// Whether the broker has nothing of the packet that comes next.
+    pub fn is_between_packets(&self) -> bool {
+        self.written == 0 && self.torn.is_none()
+    }
+
     /// Whether a packet that must not be lost has lost its beginning.
     pub fn is_torn(&self) -> bool {
         self.torn
