@@ -76,12 +76,13 @@ test-faults:
 	$(CARGO) run --quiet --example faults -- $(if $(SHORT),--short) \
 		$(if $(SEED),--seed $(SEED)) $(if $(ROWS),--only $(ROWS))
 
-# Traffic with faults for T seconds, and what it costs: `make soak T=3600` for an hour.
+# Traffic with faults for T seconds, and what it costs: `make soak T=3600` for an hour. With RECORD=1 it is recorded, and
+# played again: the same must come of it.
 soak: T = 3600
 soak:
 	@sh demo/setup.sh mosquitto
 	$(CARGO) build --quiet --release --bin passerelle
-	$(CARGO) run --quiet --example faults -- --soak $(T) $(if $(SEED),--seed $(SEED)) \
+	$(CARGO) run --quiet --example faults -- --soak $(T) $(if $(RECORD),--record) $(if $(SEED),--seed $(SEED)) \
 		--program $(abspath $(TARGET))/release/passerelle
 
 # The gateway at a real /dev/hvc2, on either side of it: Linux guests in QEMU, emulated. Half a minute,

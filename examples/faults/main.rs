@@ -21,6 +21,7 @@ mod log;
 mod mqtt;
 #[path = "../../tests/peers/mod.rs"]
 mod peers;
+mod recording;
 mod rows;
 mod soak;
 mod tap;
@@ -54,6 +55,9 @@ struct Arguments {
     /// No rows, but all of it mixed, for so many seconds
     #[arg(long, conflicts_with = "only")]
     soak: Option<u64>,
+    /// It is recorded, and played again
+    #[arg(long, requires = "soak")]
+    record: bool,
     /// How many seconds there are between two lines of it [default: a sixtieth, 60 at most]
     #[arg(long)]
     each: Option<u64>,
@@ -99,7 +103,7 @@ async fn run(setting: &Setting, arguments: &Arguments) -> ExitCode {
     if let Some(time) = arguments.soak {
         let each = arguments.each.unwrap_or((time / 60).clamp(1, 60));
         let (time, each) = (Duration::from_secs(time), Duration::from_secs(each));
-        return soak::soak(setting, time, each).await;
+        return soak::soak(setting, time, each, arguments.record).await;
     }
     println!("{}", rows::TITLE);
     let mut failed = 0;

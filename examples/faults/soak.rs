@@ -2,6 +2,7 @@
 
 use super::ledger::{Book, Kind};
 use super::peers::Missing;
+use super::recording::Recording;
 use super::world::{Setting, World};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,9 +12,10 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// Memory may differ by so much after the warm-up, or by a quarter: the allocator's, and what waits.
 const LITTLE: usize = 4 << 20;
 
-/// Runs for `time`, and says something every `each`. Fails if memory has grown, or something is lost.
-pub async fn soak(setting: &Setting, time: Duration, each: Duration) -> ExitCode {
-    match run(setting, time, each).await {
+/// Runs for `time`, and says something every `each`. Fails if memory has grown, or something is lost; or, if it is
+/// `recorded`, does something else when it is played again.
+pub async fn soak(setting: &Setting, time: Duration, each: Duration, recorded: bool) -> ExitCode {
+    match run(setting, time, each, recorded).await {
         Ok(flat) if flat => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(missing) => {
@@ -23,8 +25,17 @@ pub async fn soak(setting: &Setting, time: Duration, each: Duration) -> ExitCode
     }
 }
 
-async fn run(setting: &Setting, time: Duration, each: Duration) -> Result<bool, Missing> {
+async fn run(
+    setting: &Setting,
+    time: Duration,
+    each: Duration,
+    recorded: bool,
+) -> Result<bool, Missing> {
     let mut world = World::start(setting).await?;
+    let recording = match recorded {
+        true => Some(Recording::start(&setting.program, &world.gateway).await?),
+        false => None,
+    };
     let began = Instant::now();
     println!(
         "    s  KiB own     sent  again  call p50    p99 ms   ask p50    p99 ms  fault since then"
@@ -64,7 +75,13 @@ async fn run(setting: &Setting, time: Duration, each: Duration) -> Result<bool, 
     for what in &account.wrong {
         println!("    {what}");
     }
-    Ok(flat && account.wrong.is_empty())
+    let mut same = true;
+    if let Some(recording) = recording {
+        let (said, is) = recording.play().await?;
+        print!("played again: {said}");
+        same = is;
+    }
+    Ok(flat && account.wrong.is_empty() && same)
 }
 
 /// Something fails, and is well again; what it was. The gateway goes on all the time: it is its memory

@@ -116,6 +116,7 @@ impl World {
             .on_dom0(sockets.path())
             .with_rows("faults.toml", include_str!("rows.toml"))
             .with_key(setting.key)
+            .with_control()
             .with(&setting.tables)
             .with(tables)
             .with_argument("--log-format=json")

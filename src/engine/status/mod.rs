@@ -122,7 +122,7 @@ impl Losses {
 }
 
 /// What is kept on disk for a domain that is legacy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StoreUse {
     /// Bytes on disk.
     pub bytes: usize,
