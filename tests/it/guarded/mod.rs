@@ -2,6 +2,7 @@
 //! works as it does without, and what is not is refused.
 
 mod borrowed;
+mod recording;
 mod refused;
 mod setting;
 

@@ -69,6 +69,11 @@ pub async fn setting() -> Result<Dom0, Missing> {
     start(guarded).await
 }
 
+/// The same; it can be asked itself.
+pub async fn setting_with_control() -> Result<Dom0, Missing> {
+    start(|gateway| guarded(gateway).with_control()).await
+}
+
 /// The same, with more rules.
 pub async fn setting_with_rules(rules: &str) -> Result<Dom0, Missing> {
     start(|gateway| guarded(gateway).with(rules)).await
