@@ -16,6 +16,7 @@ mod from_channel;
 mod mode;
 mod own;
 mod own_act;
+mod playing;
 mod recording;
 mod relay;
 mod share;
