@@ -73,7 +73,7 @@ erlang() {
 #!/bin/sh
 set -eu
 root=$root
-[ -e "\$2/place" ] || echo "/work/\$1-\$\$" >"\$2/place"
+[ -e "\$2/place" ] || echo "/broker/\$1-\$\$" >"\$2/place"
 here=\$(cat "\$2/place")
 mkdir -p "\$root\$here"
 export HOME="\$here" PATH=/usr/bin:/usr/sbin LANG=C.UTF-8

@@ -5,7 +5,7 @@ use super::private;
 use crate::engine::gateway::Gateway;
 use crate::engine::status::{MetricsForm, metrics_of};
 use std::fs::{self, Permissions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,11 +70,7 @@ async fn keep_writing(file: PathBuf, engine: Arc<Handle>) {
 
 /// Writes it whole: whoever reads it finds the old or the new one.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    let mut file = private::replace(&new)?;
-    file.write_all(text.as_bytes())?;
+    let (file, new) = private::write_beside(path, text.as_bytes())?;
     file.set_permissions(Permissions::from_mode(MODE))?;
     fs::rename(&new, path)
 }

@@ -39,13 +39,22 @@ pub(super) fn replace(path: &Path) -> io::Result<File> {
 /// # Errors
 /// Those of the disk, or something that cannot be replaced has its name.
 pub(super) fn replace_whole(path: &Path, text: &[u8]) -> io::Result<()> {
-    let new = beside(path);
-    let mut file = replace(&new)?;
-    file.write_all(text)?;
+    let (file, new) = write_beside(path, text)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Writes what is to replace a file: gives it, and where it is.
+///
+/// # Errors
+/// Those of the disk.
+pub(super) fn write_beside(path: &Path, text: &[u8]) -> io::Result<(File, PathBuf)> {
+    let new = beside(path);
+    let mut file = replace(&new)?;
+    file.write_all(text)?;
+    Ok((file, new))
 }
 
 /// Makes a folder, and those above it; it may be there.

@@ -18,7 +18,7 @@ pub(super) fn take(state_dir: &Path, limit: Duration, now: Now) -> BTreeMap<Doma
     let Ok(text) = regular::read(&file) else { return BTreeMap::new() };
     let removed = fs::remove_file(&file);
     let text = String::from_utf8_lossy(&text);
-    let read = Suspended::parse(&text, limit, now).map_err(|error| error.to_string());
+    let read = Suspended::parse(&text, limit, now);
     match removed.map_err(|error| error.to_string()).and(read) {
         Ok(tunnels) => tunnels,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! Mosquitto is killed and comes back, and a domain on MQTT notices nothing.
 
 use crate::peers::broker::Persistence;
+use crate::peers::mqtt_peer::Message;
 use crate::peers::raw_mqtt::{DISCONNECT, LEVELS, PING, packet, publish, subscribe};
 use crate::peers::{
     Broker, Dialect, Disks, Dom0, Gateway, Hello, Missing, MqttPeer, MqttServer, RawMqtt,
@@ -46,6 +47,26 @@ async fn say(port: &mut RawMqtt, level: u8, text: &str) -> Result<(), Missing> {
     Ok(())
 }
 
+/// What it has said is acknowledged, and comes back to it.
+async fn goes_through(port: &mut RawMqtt, text: &str) -> Outcome<()> {
+    assert_eq!(port.expect(0x40).await?[..2], [0, 7]);
+    assert_eq!(port.expect(0x50).await?[..2], [0, 8]);
+    port.write(&packet(0x62, &[0, 8])).await?;
+    port.expect(0x70).await?;
+    for qos in 0..3 {
+        echo(port, qos, text).await?;
+    }
+    port.ping().await?;
+    Ok(())
+}
+
+/// Nothing has come but what may be said again.
+fn has_noticed_nothing(port: &RawMqtt) {
+    let others = port.unexpected().into_iter().filter(|first| !matches!(first, 0x3A | 0x32 | 0x34));
+    let others: Vec<u8> = others.collect();
+    assert!(others.is_empty(), "{others:x?}: a second CONNACK, or a second SUBACK");
+}
+
 /// A session lives through the gateway's ends, with the broker there and without.
 async fn lives_on(setting: &mut Dom0, level: u8, resume: bool) -> Outcome {
     let console = setting.console("vm-any").await?;
@@ -80,26 +101,18 @@ async fn lives_on(setting: &mut Dom0, level: u8, resume: bool) -> Outcome {
             console.connected().await?;
             say(&mut port, level, &text).await?;
         }
-        assert_eq!(port.expect(0x40).await?[..2], [0, 7]);
-        assert_eq!(port.expect(0x50).await?[..2], [0, 8]);
-        port.write(&packet(0x62, &[0, 8])).await?;
-        port.expect(0x70).await?;
-        for qos in 0..3 {
-            echo(&mut port, qos, &text).await?;
-        }
-        port.ping().await?;
+        goes_through(&mut port, &text).await?;
     }
-    let others: Vec<u8> = port
-        .unexpected()
-        .into_iter()
-        .filter(|first| !matches!(first, 0x3A | 0x32 | 0x34))
-        .collect();
-    assert!(others.is_empty(), "{others:x?}: a second CONNACK, or a second SUBACK");
+    has_noticed_nothing(&port);
     // Nobody was told that it is dead, and its will is still that of its CONNECT.
+    observer.publish(Message::new("dead", "nobody so far")).await?;
+    let first = observer.expect("a death", |m| m.topic == "dead").await?;
+    assert_eq!(first.text(), "nobody so far");
     drop(port);
     let mut port = RawMqtt::open(console.port()).await?;
     port.hello(&Hello { level, id: &id, ..Hello::default() }).await?;
-    Ok(observer.expect("the will", |m| m.topic == "dead").await.map(drop)?)
+    observer.expect("the will", |m| m.text() == id).await?;
+    Ok(())
 }
 
 #[tokio::test]
@@ -134,21 +147,9 @@ async fn lives(setting: &mut Dom0, level: u8, resume: bool) -> Outcome {
         say(&mut port, level, &text).await?;
         assert!(port.unexpected().is_empty(), "nobody has taken it yet");
         setting.broker.run().await?;
-        assert_eq!(port.expect(0x40).await?[..2], [0, 7]);
-        assert_eq!(port.expect(0x50).await?[..2], [0, 8]);
-        port.write(&packet(0x62, &[0, 8])).await?;
-        port.expect(0x70).await?;
-        for qos in 0..3 {
-            echo(&mut port, qos, &text).await?;
-        }
-        port.ping().await?;
+        goes_through(&mut port, &text).await?;
     }
-    let others: Vec<u8> = port
-        .unexpected()
-        .into_iter()
-        .filter(|first| !matches!(first, 0x3A | 0x32 | 0x34))
-        .collect();
-    assert!(others.is_empty(), "{others:x?}: a second CONNACK, or a second SUBACK");
+    has_noticed_nothing(&port);
     // The will is that of its CONNECT.
     let socket = setting.broker.socket();
     let mut observer = MqttPeer::connect(&socket, "observer", &["dead"]).await?;

@@ -76,7 +76,8 @@ impl Redactor {
 
     /// The lines that have become whole.
     fn lines(&mut self, on: (bool, DomainName), bytes: &[u8]) -> Option<Bytes> {
-        const ENVELOPE: [&str; 5] = ["type", "source", "destination", "commande", "evenement"];
+        const ENVELOPE: [&[&str]; 2] =
+            [&["type", "source", "destination"], &["commande", "evenement"]];
         let mut begun = self.begun.remove(&on).unwrap_or_default();
         begun.extend_from_slice(bytes);
         let end = memchr::memrchr(b'\n', &begun).map_or(0, |at| at + 1);
@@ -93,8 +94,8 @@ impl Redactor {
         (!lines.is_empty()).then(|| lines.into())
     }
 
-    /// A message; `kept`: the members whose values stay.
-    fn message(&mut self, bytes: &[u8], kept: &[&str]) -> Bytes {
+    /// A message; `kept`: the members whose values stay, at each depth.
+    fn message(&mut self, bytes: &[u8], kept: &[&[&str]]) -> Bytes {
         match serde_json::from_slice::<Value>(bytes) {
             Ok(mut value) => {
                 self.value(&mut value, kept);
@@ -104,7 +105,7 @@ impl Redactor {
         }
     }
 
-    fn value(&mut self, value: &mut Value, kept: &[&str]) {
+    fn value(&mut self, value: &mut Value, kept: &[&[&str]]) {
         match value {
             Value::Null | Value::Bool(_) => {}
             Value::Number(number) => {
@@ -120,15 +121,17 @@ impl Redactor {
                     *text = self.text(text);
                 }
             }
-            Value::Array(list) => list.iter_mut().for_each(|value| self.value(value, kept)),
+            Value::Array(list) => list.iter_mut().for_each(|value| self.value(value, &[])),
             Value::Object(members) => {
+                let here = kept.first().copied().unwrap_or_default();
+                let below = kept.get(1..).unwrap_or_default();
                 for (name, value) in members {
                     match value {
-                        Value::String(text) if kept.contains(&&**name) => {
-                            // Who it is, others say in other words.
+                        Value::String(text) if here.contains(&&**name) => {
+                            // On MQTT, the same name is a value like any other.
                             self.words.insert(text.clone());
                         }
-                        value => self.value(value, kept),
+                        value => self.value(value, below),
                     }
                 }
             }
@@ -160,7 +163,7 @@ mod tests {
         let table = Table::compile(&[source], &Speaks::default()).unwrap();
         let mut redactor = Redactor::new(&table, []);
         let of = DomainName::parse("vm-gui").unwrap();
-        let line = r#"{"type":"commande","source":"vm-gui","destination":"sys-usb","payload":{"commande":"copie_fichier","arguments":{"nom_fichier":"secret.txt","autre":"secret.txt","taille":1234,"vrai":true}}}"#;
+        let line = r#"{"type":"commande","source":"vm-gui","destination":"sys-usb","payload":{"commande":"copie_fichier","arguments":{"nom_fichier":"secret.txt","autre":"secret.txt","source":"secret.txt","taille":1234,"vrai":true}}}"#;
         let mut told = |text: &str| {
             let bytes = Bytes::copy_from_slice(text.as_bytes());
             let told = GatewayInput::Received { of: of.clone(), bytes, more: false };

@@ -19,8 +19,6 @@ use std::time::{Duration, SystemTime};
 #[derive(Default)]
 struct Call {
     names: BTreeSet<Bytes>,
-    /// Of one between legacy domains, which has no name: the command, and that it is answered yet.
-    command: String,
     stimuli: Vec<Stimulus>,
     is_over: bool,
 }
@@ -34,7 +32,6 @@ impl Call {
         if self.stimuli.is_empty() {
             let begins = |crossing: &&Crossing| crossing.is_command() && is_named(crossing);
             let Some(crossing) = stimulus.crossings.iter().find(begins) else { return false };
-            self.command = command.to_owned();
             self.names.extend(crossing.call().into_iter().chain(crossing.asks()).cloned());
             return true;
         }

@@ -17,18 +17,21 @@ pub struct Suspended {
 }
 
 impl Suspended {
-    /// Reads them. Those that are older than `limit` are told by their program's silence that they are lost.
+    /// Reads them.
     ///
     /// # Errors
-    /// Another version has written them.
+    /// They are older than `limit`, or another version has written them.
     pub fn parse(
         text: &str,
         limit: Duration,
         now: Now,
-    ) -> Result<BTreeMap<DomainName, Tunnel>, serde_json::Error> {
-        let read: Self = whole(|| serde_json::from_str(text))?;
+    ) -> Result<BTreeMap<DomainName, Tunnel>, String> {
+        let read: Self = whole(|| serde_json::from_str(text)).map_err(|error| error.to_string())?;
         let age = now.wall.duration_since(read.at).unwrap_or_default();
-        Ok(if age <= limit { read.tunnels } else { BTreeMap::new() })
+        if age > limit {
+            return Err("no gateway has run for longer than `limits.heal`".to_owned());
+        }
+        Ok(read.tunnels)
     }
 }
 
